@@ -1,0 +1,43 @@
+# Finds libtorch: Torch_DIR or CMAKE_PREFIX_PATH, then the active Python's torch, then .venv's.
+# Defines moe::torch.
+set(MAKEMOE_MINIMUM_TORCH 2.11)
+
+function(moe_torch_prefix_of python out)
+  execute_process(
+    COMMAND ${python} -c "import torch; print(torch.utils.cmake_prefix_path)"
+    OUTPUT_VARIABLE prefix OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
+  if(failed)
+    set(prefix "")
+  endif()
+  set(${out} "${prefix}" PARENT_SCOPE)
+endfunction()
+
+set(moe_torch_remedy
+    "Run scripts/test.sh, which installs it into .venv; or name one: -DTorch_DIR=.../share/cmake/Torch")
+find_package(Torch CONFIG QUIET)
+foreach(python python3 ${PROJECT_SOURCE_DIR}/.venv/bin/python)
+  if(NOT Torch_FOUND)
+    moe_torch_prefix_of(${python} prefix)
+    if(prefix)
+      list(APPEND CMAKE_PREFIX_PATH ${prefix})
+      find_package(Torch CONFIG QUIET)
+    endif()
+  endif()
+endforeach()
+if(NOT Torch_FOUND)
+  message(FATAL_ERROR "libtorch was not found. ${moe_torch_remedy}")
+endif()
+if(Torch_VERSION AND Torch_VERSION VERSION_LESS MAKEMOE_MINIMUM_TORCH)
+  message(FATAL_ERROR "libtorch ${Torch_VERSION} is older than ${MAKEMOE_MINIMUM_TORCH}. ${moe_torch_remedy}")
+endif()
+if(TORCH_CXX_FLAGS MATCHES "_GLIBCXX_USE_CXX11_ABI=0")
+  message(FATAL_ERROR "this libtorch has the old C++ ABI, which our libraries do not fit. ${moe_torch_remedy}")
+endif()
+message(STATUS "libtorch: ${Torch_VERSION} in ${TORCH_INSTALL_PREFIX}")
+
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+add_library(moe_torch INTERFACE)
+add_library(moe::torch ALIAS moe_torch)
+target_include_directories(moe_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+# -fopenmp among our own flags: without it at::parallel_for is silently a serial loop.
+target_link_libraries(moe_torch INTERFACE ${TORCH_LIBRARIES} OpenMP::OpenMP_CXX)

@@ -1,0 +1,47 @@
+# A room is a static library over one folder: include/moe/NAME, src/NAME. DEPENDS is the layering
+# rule: what a room may include, checked for every #include by tests/arch.
+function(moe_room name)  # moe_room(model DEPENDS base config kernels LINK moe::torch)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;DEPENDS;LINK")
+  if(NOT arg_SOURCES)
+    file(GLOB arg_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cpp)
+  endif()
+  add_library(moe_${name} STATIC ${arg_SOURCES})
+  add_library(moe::${name} ALIAS moe_${name})
+  target_include_directories(
+    moe_${name} PUBLIC ${PROJECT_SOURCE_DIR}/include PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  set(rooms ${arg_DEPENDS})
+  list(TRANSFORM rooms PREPEND moe::)
+  target_link_libraries(moe_${name} PUBLIC ${rooms} ${arg_LINK} PRIVATE moe::flags)
+  list(JOIN arg_DEPENDS "," deps)
+  set_property(GLOBAL APPEND PROPERTY MOE_ROOMS "${name}:${deps}")
+endfunction()
+
+# One test binary a room, one ctest entry a binary: a process that links libtorch takes 0.25 s to
+# start, so cases are not started one by one.
+function(moe_room_test name)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${name}/*_test.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(moe_${name}_tests ${sources})
+  target_include_directories(moe_${name}_tests PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(moe_${name}_tests PRIVATE moe::${name} moe::flags GTest::gmock
+                                                  GTest::gtest_main ${ARGN})
+  add_test(NAME ${name} COMMAND moe_${name}_tests)
+  set_tests_properties(
+    ${name} PROPERTIES TIMEOUT 600 ENVIRONMENT
+                       "MAKEMOE_SOURCE_DIR=${PROJECT_SOURCE_DIR};OMP_WAIT_POLICY=passive")
+endfunction()
+
+# A test of the real binary, in Python's own unittest.
+function(moe_python_test name script)
+  add_test(NAME ${name} COMMAND ${MAKEMOE_PYTHON} ${PROJECT_SOURCE_DIR}/${script})
+  set(binary "")
+  if(TARGET makemoe)
+    set(binary "MAKEMOE_BIN=$<TARGET_FILE:makemoe>")
+  endif()
+  set_tests_properties(
+    ${name}
+    PROPERTIES TIMEOUT 900 LABELS e2e ENVIRONMENT
+               "MAKEMOE_SOURCE_DIR=${PROJECT_SOURCE_DIR};MAKEMOE_ROOMS=${PROJECT_BINARY_DIR}/moe_rooms.txt;${binary}")
+endfunction()

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "moe/base/error.h"
+
+namespace moe {
+
+/// Keys keep the order in which they were written.
+using Json = nlohmann::ordered_json;
+
+/// What a text may cost before it is refused: checked while reading, before any tree is built.
+struct JsonLimits {
+  std::size_t max_bytes = std::size_t{16} << 20;  // [bytes]
+  int max_depth = 64;                             // nested arrays and objects
+};
+
+/// Reads `text` strictly: no comments, no duplicate keys, no NaN or infinity, no numbers beyond
+/// double (1e400), no UTF-8 byte-order mark, nothing after the value. Throws Error of `kind` with
+/// "<where>: line L, column C: <what>; <what to do>".
+Json parse_json(std::string_view text, std::string_view where, ErrorKind kind,
+                const JsonLimits& limits = {});
+
+/// Reads and parses the file at `path`; a missing or unreadable file is an Error of `kind` too.
+Json read_json(const std::string& path, ErrorKind kind, const JsonLimits& limits = {});
+
+/// JSON text of `value`; doubles round-trip exactly; indent -1 is one line. Invalid UTF-8 in a
+/// string is replaced, never thrown. NaN and infinity must not be in `value`: std::logic_error.
+std::string json_text(const Json& value, int indent = -1);
+
+}  // namespace moe

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace moe {
+
+/// Cores that this process may use, hyper-threads of one core counted once; at least 1. Respects
+/// the CPU affinity mask and the cgroup CPU quota.
+int physical_cores();
+
+/// Bytes that can still be allocated: the least of MemAvailable, the cgroup's limit minus its use,
+/// and RLIMIT_AS minus what is mapped; nullopt-like -1 where nothing is known.
+std::int64_t available_memory();
+
+/// Highest resident set size of this process so far [bytes].
+std::int64_t peak_memory();
+
+std::string host_name();
+
+/// Wall clock as "2026-11-24T00:20:00Z".
+std::string utc_now();
+
+/// Wall clock as "20261124-002000", for folder names.
+std::string utc_stamp();
+
+/// Seconds on the monotonic clock, from an arbitrary origin.
+double monotonic_seconds();
+
+}  // namespace moe

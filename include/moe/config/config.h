@@ -1,0 +1,237 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "moe/config/field.h"
+
+namespace moe {
+
+// Every key of a config file: a member with its default and one row. Names are makeMoE's own.
+
+enum class DataOrder { random, epoch, sequential };
+enum class Init { standard, kaiming_normal, xavier_normal, small_normal };
+enum class AttentionScale { head_size, n_embed };
+enum class Kernels { fast, reference };
+enum class RouterKind { noisy_topk, topk };
+enum class Gate { topk_softmax, softmax_topk, sigmoid };
+enum class ScheduleKind { constant, cosine, linear };
+enum class EvalMode { full, random };
+
+using Names3 = std::array<std::string_view, 3>;
+using Names2 = std::array<std::string_view, 2>;
+template <>
+struct EnumNames<DataOrder> {
+  static constexpr Names3 names{"random", "epoch", "sequential"};
+};
+template <>
+struct EnumNames<Init> {
+  static constexpr std::array<std::string_view, 4> names{"default", "kaiming_normal",
+                                                         "xavier_normal", "small_normal"};
+};
+template <>
+struct EnumNames<AttentionScale> {
+  static constexpr Names2 names{"head_size", "n_embed"};
+};
+template <>
+struct EnumNames<Kernels> {
+  static constexpr Names2 names{"fast", "reference"};
+};
+template <>
+struct EnumNames<RouterKind> {
+  static constexpr Names2 names{"noisy_topk", "topk"};
+};
+template <>
+struct EnumNames<Gate> {
+  static constexpr Names3 names{"topk_softmax", "softmax_topk", "sigmoid"};
+};
+template <>
+struct EnumNames<ScheduleKind> {
+  static constexpr Names3 names{"constant", "cosine", "linear"};
+};
+template <>
+struct EnumNames<EvalMode> {
+  static constexpr Names2 names{"full", "random"};
+};
+
+/// Where the text comes from and in which order its windows are learned.
+struct DataConfig {
+  std::string path, val_path;
+  double train_fraction = 0.9;
+  std::string tokenizer = "char";
+  DataOrder order = DataOrder::random;
+
+  static constexpr auto fields() {
+    using C = DataConfig;
+    return std::tuple{
+        Field{"path", &C::path, "UTF-8 text to learn from; --data names it too"},
+        Field{"val_path", &C::val_path, "text to validate on; empty: the end of data.path"},
+        Field{"train_fraction", &C::train_fraction,
+              "train is the first floor(fraction * n) tokens", inside(0, 1)},
+        Field{"tokenizer", &C::tokenizer, "\"char\": one symbol a Unicode code point"},
+        Field{"order", &C::order, "windows: drawn with replacement, once an epoch, or in order"}};
+  }
+};
+static_assert(table_is_complete<DataConfig>);
+
+/// Shape of the mixture layers.
+struct MoeConfig {
+  std::int64_t num_experts = 8, top_k = 2;
+  RouterKind router = RouterKind::noisy_topk;
+  Gate gate = Gate::topk_softmax;
+  bool noise_in_eval = false;
+  std::optional<double> capacity_factor;
+
+  static constexpr auto fields() {
+    using C = MoeConfig;
+    return std::tuple{
+        Field{"num_experts", &C::num_experts, "experts per block", between(1, 1024)},
+        Field{"top_k", &C::top_k, "experts per token; at most num_experts", between(1, 1024)},
+        Field{"router", &C::router, "noisy_topk adds learned noise to the logits in training"},
+        Field{"gate", &C::gate, "softmax over the chosen, softmax over all, or sigmoid"},
+        Field{"noise_in_eval", &C::noise_in_eval,
+              "router noise in evaluation and generation too, as published"},
+        Field{"capacity_factor", &C::capacity_factor,
+              "slots per expert over the even share, training only; null: dropless", above(0)}};
+  }
+};
+static_assert(table_is_complete<MoeConfig>);
+
+/// Shape of the network.
+struct ModelConfig {
+  std::int64_t n_embed = 128, n_head = 8, n_layer = 8, block_size = 32;
+  double dropout = 0.1;
+  Init init = Init::standard;
+  AttentionScale attention_scale = AttentionScale::head_size;
+  Kernels kernels = Kernels::fast;
+  MoeConfig moe;
+
+  static constexpr auto fields() {
+    using C = ModelConfig;
+    return std::tuple{
+        Field{"n_embed", &C::n_embed, "width of the residual stream", between(1, 16384)},
+        Field{"n_head", &C::n_head, "attention heads; divides n_embed", between(1, 1024)},
+        Field{"n_layer", &C::n_layer, "transformer blocks", between(1, 512)},
+        Field{"block_size", &C::block_size, "context length [tokens]", between(1, 65536)},
+        Field{"dropout", &C::dropout, "probability of dropping, in training", below(0, 1)},
+        Field{"init", &C::init, "how Linear weights are drawn; default is PyTorch's own"},
+        Field{"attention_scale", &C::attention_scale,
+              "attention scores are scaled by this width^-0.5 (published: n_embed)"},
+        Field{"kernels", &C::kernels, "fast, or the readable modules composed"},
+        Field{"moe", &C::moe, "the mixture layers"}};
+  }
+};
+static_assert(table_is_complete<ModelConfig>);
+
+struct ScheduleConfig {
+  ScheduleKind kind = ScheduleKind::constant;
+  std::int64_t warmup_iters = 0;
+  double final_learning_rate = 0;
+
+  static constexpr auto fields() {
+    using C = ScheduleConfig;
+    return std::tuple{
+        Field{"kind", &C::kind, "how the learning rate goes after the warm-up"},
+        Field{"warmup_iters", &C::warmup_iters, "linear rise from 0 [steps]", at_least(0)},
+        Field{"final_learning_rate", &C::final_learning_rate, "reached at train.max_iters",
+              at_least(0)}};
+  }
+};
+static_assert(table_is_complete<ScheduleConfig>);
+
+/// AdamW and its learning rate.
+struct OptimConfig {
+  double learning_rate = 1e-3;
+  std::array<double, 2> betas{0.9, 0.999};
+  double eps = 1e-8, weight_decay = 0.01;
+  std::optional<double> grad_clip;
+  ScheduleConfig schedule;
+
+  static constexpr auto fields() {
+    using C = OptimConfig;
+    return std::tuple{
+        Field{"learning_rate", &C::learning_rate, "peak learning rate", above(0)},
+        Field{"betas", &C::betas, "decay of the two moments", below(0, 1)},
+        Field{"eps", &C::eps, "added to the root of the second moment", above(0)},
+        Field{"weight_decay", &C::weight_decay, "decoupled decay", at_least(0)},
+        Field{"grad_clip", &C::grad_clip, "largest gradient norm; null: no clipping", above(0)},
+        Field{"schedule", &C::schedule, "learning rate over time"}};
+  }
+};
+// std::array counts as its two elements in a brace initialiser: one member more than rows.
+static_assert(member_count<OptimConfig>() >= std::tuple_size_v<decltype(OptimConfig::fields())>);
+
+struct TrainConfig {
+  std::int64_t max_iters = 5000, batch_size = 16, eval_interval = 100;
+  std::int64_t grad_accumulation = 1;
+  std::optional<std::int64_t> checkpoint_interval;
+  std::int64_t keep_checkpoints = 2;
+  std::optional<std::int64_t> early_stopping_patience;
+  std::int64_t log_interval = 10;
+  std::optional<std::int64_t> sample_interval;
+
+  static constexpr auto fields() {
+    using C = TrainConfig;
+    return std::tuple{
+        Field{"max_iters", &C::max_iters, "updates in all [steps]", at_least(1)},
+        Field{"batch_size", &C::batch_size, "windows a batch", between(1, 1 << 20)},
+        Field{"eval_interval", &C::eval_interval, "between evaluations [steps]", at_least(1)},
+        Field{"grad_accumulation", &C::grad_accumulation, "batches an update", between(1, 1 << 16)},
+        Field{"checkpoint_interval", &C::checkpoint_interval,
+              "between checkpoints [steps]; null: train.eval_interval", at_least(1)},
+        Field{"keep_checkpoints", &C::keep_checkpoints, "newest ones kept, besides the best",
+              at_least(2)},
+        Field{"early_stopping_patience", &C::early_stopping_patience,
+              "stop after so many evaluations without a better one; null: never", at_least(1)},
+        Field{"log_interval", &C::log_interval, "between rows of metrics [steps]", at_least(1)},
+        Field{"sample_interval", &C::sample_interval, "between samples [steps]; null: none",
+              at_least(1)}};
+  }
+};
+static_assert(table_is_complete<TrainConfig>);
+
+struct EvalConfig {
+  EvalMode mode = EvalMode::full;
+  std::int64_t eval_iters = 400;
+
+  static constexpr auto fields() {
+    using C = EvalConfig;
+    return std::tuple{
+        Field{"mode", &C::mode, "every target of the split once, or random batches as published"},
+        Field{"eval_iters", &C::eval_iters, "random batches an evaluation", at_least(1)}};
+  }
+};
+static_assert(table_is_complete<EvalConfig>);
+
+/// The whole tree.
+struct RunConfig {
+  std::int64_t seed = 1337;
+  std::string device = "auto";
+  std::int64_t threads = 0;
+  bool deterministic = true;
+  DataConfig data;
+  ModelConfig model;
+  OptimConfig optim;
+  TrainConfig train;
+  EvalConfig eval;
+
+  static constexpr auto fields() {
+    using C = RunConfig;
+    return std::tuple{
+        Field{"seed", &C::seed, "every random stream comes from it", at_least(0)},
+        Field{"device", &C::device, "auto, cpu, cuda or cuda:N"},
+        Field{"threads", &C::threads, "CPU threads; 0: physical cores", between(0, 4096)},
+        Field{"deterministic", &C::deterministic, "same seed, same bits"},
+        Field{"data", &C::data, "the text"},
+        Field{"model", &C::model, "the network"},
+        Field{"optim", &C::optim, "the optimizer"},
+        Field{"train", &C::train, "the training loop"},
+        Field{"eval", &C::eval, "evaluation"}};
+  }
+};
+static_assert(table_is_complete<RunConfig>);
+
+}  // namespace moe

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace moe {
+
+/// What a number may be. An open end is excluded.
+struct Bounds {
+  std::optional<double> min = {}, max = {};
+  bool min_open = false, max_open = false;
+};
+constexpr Bounds at_least(double min) { return {min, {}, false, false}; }
+constexpr Bounds above(double min) { return {min, {}, true, false}; }
+constexpr Bounds between(double min, double max) { return {min, max, false, false}; }
+constexpr Bounds below(double min, double max) { return {min, max, false, true}; }  // [min, max)
+constexpr Bounds inside(double min, double max) { return {min, max, true, true}; }  // (min, max)
+
+/// The one place that ties a key to its member, help and bounds: reading, writing, --set, schema
+/// and documentation are visitors of these rows.
+template <class Struct, class T>
+struct Field {
+  std::string_view key;
+  T Struct::*member;
+  std::string_view help;  // unit in brackets: [tokens], [steps], [s]
+  Bounds bounds = {};
+};
+template <class S, class T, class... Rest>
+Field(std::string_view, T S::*, std::string_view, Rest...) -> Field<S, T>;
+
+/// The names of an enum's values in files, in the order of the values; specialised per enum.
+template <class Enum>
+struct EnumNames;
+
+/// A struct of the config tree: it has rows.
+template <class T>
+concept Section = requires { T::fields(); };
+
+template <class T>
+struct is_optional : std::false_type {};
+template <class T>
+struct is_optional<std::optional<T>> : std::true_type {};
+
+template <Section S, class Visit>
+constexpr void for_each_field(Visit&& visit) {
+  std::apply([&](const auto&... row) { (visit(row), ...); }, S::fields());
+}
+
+namespace detail {
+struct AnyValue {
+  template <class T>
+  operator T() const;
+};
+}  // namespace detail
+
+/// Counts the members of an aggregate by brace initialisation.
+template <class T, class... Values>
+consteval std::size_t member_count() {
+  if constexpr (requires { T{Values{}..., detail::AnyValue{}}; })
+    return member_count<T, Values..., detail::AnyValue>();
+  else
+    return sizeof...(Values);
+}
+
+/// The compiler refuses a member without a row.
+template <class S>
+inline constexpr bool table_is_complete =
+    member_count<S>() == std::tuple_size_v<decltype(S::fields())>;
+
+}  // namespace moe

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "moe/data/tokenizer.h"
+
+namespace moe {
+
+/// A text as it is used: valid UTF-8, no byte-order mark, LF line ends.
+struct Text {
+  std::string utf8;
+  std::string sha256;                // of the file's bytes as they lie on disk
+  std::vector<std::string> notices;  // what was stripped or folded
+};
+
+/// Throws DataError: missing, empty, invalid UTF-8 (with the byte offset).
+Text read_text(const std::filesystem::path& path);
+
+using Tokens = std::vector<std::int32_t>;
+
+/// Train and validation tokens; split by position unless a validation text is named.
+struct Corpus {
+  Tokens train, val;
+};
+
+/// train is the first floor(train_fraction * n) tokens. Throws DataError when a split is shorter
+/// than block_size + 1, naming the minimum.
+Corpus split_by_position(const Tokens& tokens, double train_fraction, std::int64_t block_size);
+
+}  // namespace moe

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "moe/base/json.h"
+#include "moe/data/corpus.h"
+
+namespace moe {
+
+/// inputs[b*T + t] and targets (one to the right), row-major (B, T).
+struct Batch {
+  std::int64_t batch_size = 0, block_size = 0;
+  std::vector<std::int64_t> inputs, targets;
+  std::vector<std::int64_t> offsets;  // of each window in the split
+};
+
+enum class WindowOrder { random, epoch, sequential };
+
+/// Draws training windows; its cursor is the whole state, so a run resumes exactly.
+class WindowSampler {
+ public:
+  /// `tokens` must outlive the sampler. Throws DataError when shorter than block_size + 1.
+  WindowSampler(const Tokens& tokens, std::int64_t block_size, WindowOrder order,
+                std::uint64_t key);
+  /// The next `batch_size` windows.
+  Batch next(std::int64_t batch_size);
+  Json state() const;
+  /// Throws CheckpointError for a state that does not fit.
+  void restore(const Json& state);
+
+ private:
+  std::int64_t next_offset();
+  void begin_epoch();
+
+  const Tokens* tokens_;
+  std::int64_t block_size_;
+  WindowOrder order_;
+  std::uint64_t key_;
+  std::int64_t drawn_ = 0;       // windows handed out since the run began
+  std::int64_t epoch_ = -1;      // order "epoch": which one is being handed out
+  std::int64_t in_epoch_ = 0;    // windows of it handed out
+  std::vector<std::int64_t> shuffled_;
+};
+
+/// Windows at the given offsets.
+Batch gather_windows(const Tokens& tokens, std::span<const std::int64_t> offsets,
+                     std::int64_t block_size);
+
+}  // namespace moe

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "moe/config/config.h"
+#include "moe/data/corpus.h"
+#include "moe/model/language_model.h"
+
+namespace moe {
+
+struct EvalResult {
+  double loss = 0;                               // [nats/token]
+  std::int64_t tokens = 0;                       // targets counted
+  std::vector<std::vector<double>> expert_load;  // (L, E), each row sums to 1; [1.0] for E = 1
+};
+
+/// Asked between batches; a signal number ends the evaluation with moe::Interrupted.
+using StopRequest = std::function<int()>;
+
+/// Every target of `tokens` once: windows of block_size end to end, the last one shorter.
+/// `max_windows` > 0 takes that many windows spread evenly over the split instead of all.
+EvalResult evaluate_full(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
+                         std::int64_t max_windows = 0, const StopRequest& stop = {});
+
+/// The published evaluation: the mean over `eval_iters` batches of `batch_size` windows drawn with
+/// replacement from the stream `key` (its own: never the training stream).
+EvalResult evaluate_random(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
+                           std::int64_t eval_iters, std::int64_t batch_size,
+                           const StopRequest& stop = {});
+
+}  // namespace moe

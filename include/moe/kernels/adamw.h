@@ -1,0 +1,23 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace moe::kernels {
+
+/// Coefficients of one AdamW update (Loshchilov and Hutter 2019, arXiv 1711.05101).
+struct AdamWStep {
+  double learning_rate, beta1, beta2, eps, weight_decay;
+  std::int64_t step;  // 1 for the first update
+};
+
+/// One pass over flat memory, in place: parameters, gradients and both moments are (P).
+void adamw(at::Tensor parameters, at::Tensor gradients, at::Tensor exp_avg, at::Tensor exp_avg_sq,
+           const AdamWStep& at_step);
+
+/// The same in plain tensor operations, in the order of the paper's algorithm 2.
+void adamw_reference(at::Tensor parameters, const at::Tensor& gradients, at::Tensor exp_avg,
+                     at::Tensor exp_avg_sq, const AdamWStep& at_step);
+
+}  // namespace moe::kernels

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace moe::kernels {
+
+// Shapes: N rows (tokens), W draws a row.
+
+/// What a row of tokens is keyed by, so that a draw depends on which token it is for and never on
+/// its place in a batch, the path that computes it or the number of threads. Both (N) int64.
+struct RowIds {
+  at::Tensor sequence;  // which window, sample or row of the update
+  at::Tensor position;  // absolute position in it
+};
+
+/// Which draws of a stream: `key` names stream and step (moe::stream_key), `site` the place in the
+/// model (layer and kind). Draw w of row n is Philox4x32-10 of the counter
+/// (w / 4, position[n], sequence[n], site), word w % 4.
+struct DrawKey {
+  std::uint64_t key = 0;
+  std::uint32_t site = 0;
+};
+
+/// (N, W) of 0 and 1/(1-p), each 0 with probability p. Same result on every device and thread
+/// count. `like` gives dtype and device.
+at::Tensor dropout_mask(const RowIds& rows, std::int64_t width, double p, DrawKey key,
+                        const at::Tensor& like);
+
+/// (N, W) standard normal draws (Box and Muller on word pairs).
+at::Tensor normal_draws(const RowIds& rows, std::int64_t width, DrawKey key,
+                        const at::Tensor& like);
+
+/// (N, W) int64, the 32-bit words that both are made of, in plain tensor operations: the twin that
+/// tests hold the fast path against, and what runs where there is no kernel for the device.
+at::Tensor words_reference(const RowIds& rows, std::int64_t width, DrawKey key);
+
+/// (N, W) int64 by the kernel of the rows' device.
+at::Tensor words(const RowIds& rows, std::int64_t width, DrawKey key);
+
+}  // namespace moe::kernels

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "moe/model/language_model.h"
+
+namespace moe {
+
+/// A tensor under its published name (docs/formats.md): a contiguous piece of the flat buffers.
+struct PublishedTensor {
+  std::string name;                 // e.g. "blocks.0.sa.heads.3.key.weight"
+  std::int64_t offset;              // first element in a flat buffer
+  std::vector<std::int64_t> shape;  // PyTorch layout
+  std::int64_t numel() const;
+};
+
+/// All parameters of a model in one buffer and all gradients in another; the modules see views.
+/// Afterwards the model must not be moved to another device or dtype.
+class FlatParameters {
+ public:
+  explicit FlatParameters(SparseMoELanguageModel model);
+
+  at::Tensor& values() { return values_; }        // (P)
+  at::Tensor& gradients() { return gradients_; }  // (P); backward adds into it
+  const at::Tensor& values() const { return values_; }
+  /// In the order of the published model's state_dict, `tril` buffers left out.
+  const std::vector<PublishedTensor>& layout() const { return layout_; }
+  /// The piece of a flat buffer that `tensor` names, as a view of its shape.
+  static at::Tensor view(const at::Tensor& flat, const PublishedTensor& tensor);
+
+ private:
+  at::Tensor values_, gradients_;
+  std::vector<PublishedTensor> layout_;
+};
+
+}  // namespace moe

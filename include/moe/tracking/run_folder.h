@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "moe/base/file.h"
+#include "moe/base/json.h"
+
+namespace moe {
+
+/// What was measured at one step; names and units stand in docs/metrics.md.
+struct MetricRow {
+  std::int64_t step = 0;
+  std::vector<std::pair<std::string, double>> values;  // non-finite values are left out when written
+};
+
+/// Where numbers go. The trainer knows this interface, never a file or a terminal.
+class MetricSink {
+ public:
+  virtual ~MetricSink() = default;
+  virtual void write(const MetricRow& row) = 0;
+};
+
+/// RUN: its lock, config.json, run.json, metrics.jsonl, samples.jsonl, tokenizer.json, log.txt.
+/// Layout in docs/formats.md. Holds RUN/.lock while it lives.
+class RunFolder : public MetricSink {
+ public:
+  /// A new run: `path` must be absent or empty. Throws ResourceError when occupied or locked.
+  static RunFolder create(const std::filesystem::path& path, FileLayer& files);
+  /// An existing run, for --resume; left-over temporaries are swept.
+  static RunFolder open(const std::filesystem::path& path, FileLayer& files);
+
+  const std::filesystem::path& path() const { return path_; }
+  void write_json(std::string_view name, const Json& json);  // whole or not at all
+  /// Appends a row to metrics.jsonl; a failed write warns once on standard error, never throws.
+  void write(const MetricRow& row) override;
+  void write_sample(const Json& sample);  // samples.jsonl
+  /// Cuts metrics.jsonl and samples.jsonl after the last whole line with step <= `step`.
+  void cut_back_to(std::int64_t step);
+
+ private:
+  RunFolder(std::filesystem::path path, FileLayer& files, FileLock lock);
+  void append_line(std::string_view name, const Json& line);
+
+  std::filesystem::path path_;
+  FileLayer* files_;
+  FileLock lock_;
+  bool warned_ = false;
+};
+
+}  // namespace moe

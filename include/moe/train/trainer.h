@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "moe/base/file.h"
+#include "moe/base/interrupt.h"
+#include "moe/base/log.h"
+#include "moe/config/config.h"
+
+namespace moe {
+
+struct TrainRequest {
+  RunConfig config;                  // resolved; data.path names the text
+  std::filesystem::path out;         // RUN
+  bool resume = false;
+  std::optional<std::int64_t> stop_after;
+  std::string init_from;             // CHECKPOINT, or empty
+};
+
+struct TrainSummary {
+  std::filesystem::path run;
+  std::int64_t step = 0, best_step = 0;
+  double best_val_loss = 0;
+  double seconds = 0;
+  int signal = 0;  // not 0: stopped by it after saving
+};
+
+/// Trains as docs/formats.md says. Throws moe::Error kinds; on a non-finite loss a NumericsError
+/// after writing RUN/nonfinite.json, the last good checkpoint untouched.
+TrainSummary train(const TrainRequest& request, const InterruptFlag& interrupt, Log& log,
+                   FileLayer& files);
+
+/// Bytes that training needs: parameters, gradients, moments, activations [bytes].
+std::int64_t estimate_memory(const RunConfig& config, std::int64_t vocab_size);
+
+}  // namespace moe

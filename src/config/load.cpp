@@ -1,0 +1,176 @@
+#include "moe/config/load.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "config/visit.h"
+#include "moe/base/file.h"
+
+namespace moe {
+
+namespace {
+
+using config_detail::Problems;
+
+[[noreturn]] void refuse_all(std::string_view where, const Problems& problems) {
+  Problems lines;
+  for (const auto& problem : problems)
+    lines.push_back(where.empty() ? problem : cat(where, ": ", problem));
+  throw ConfigError(join(lines, "\n"));
+}
+
+/// Makes the paths of a file's "data" absolute, relative to the file.
+void resolve_paths(Json& json, const fs::path& folder) {
+  const auto data = json.is_object() ? json.find("data") : json.end();
+  if (!json.is_object() || data == json.end() || !data->is_object()) return;
+  for (const auto* key : {"path", "val_path"}) {
+    const auto found = data->find(key);
+    if (found != data->end() && found->is_string() && !found->get<std::string>().empty())
+      *found = fs::absolute(folder / found->get<std::string>()).lexically_normal().string();
+  }
+}
+
+/// Reads `file` over what it extends over `config`; `chain` holds the files on the way here.
+void read_file_into(const fs::path& file, std::set<fs::path>& chain, RunConfig& config) {
+  std::error_code ignored;
+  const auto canonical = fs::weakly_canonical(file, ignored);
+  if (!chain.insert(canonical).second)
+    throw ConfigError(cat(file.string(), ": extends itself in a circle; break it"));
+  auto json = read_json(file.string(), ErrorKind::config);
+  Problems problems;
+  if (json.is_object()) {
+    json.erase("$schema");
+    if (const auto base = json.find("extends"); base != json.end()) {
+      if (!base->is_string())
+        refuse_all(file.string(), {"extends: give the path of a file in quotes"});
+      read_file_into(file.parent_path() / base->get<std::string>(), chain, config);
+      json.erase("extends");
+    }
+  }
+  resolve_paths(json, file.parent_path());
+  config_detail::read_section(json, "", config, problems);
+  if (!problems.empty()) refuse_all(file.string(), problems);
+}
+
+/// "a.b.c" and a value as {"a": {"b": {"c": value}}}.
+Json nested(std::string_view key, Json value) {
+  const auto dot = key.rfind('.');
+  if (dot == std::string_view::npos) return {{std::string(key), std::move(value)}};
+  return nested(key.substr(0, dot), {{std::string(key.substr(dot + 1)), std::move(value)}});
+}
+
+/// JSON where it is JSON; else the text itself, so that names need no quotes on a command line.
+Json override_value(const std::string& text) {
+  try {
+    return parse_json(text, "--set", ErrorKind::config);
+  } catch (const Error&) {
+    return text;
+  }
+}
+
+void absolute_data_paths(RunConfig& config) {
+  for (auto* path : {&config.data.path, &config.data.val_path})
+    if (!path->empty()) *path = fs::absolute(*path).lexically_normal().string();
+}
+
+void check(const RunConfig& config) {
+  const auto problems = config_problems(config);
+  if (!problems.empty()) refuse_all("", problems);
+}
+
+}  // namespace
+
+void apply_overrides(RunConfig& config, std::span<const std::string> overrides) {
+  Problems problems;
+  for (const auto& text : overrides) {
+    const auto equals = text.find('=');
+    if (equals == 0 || equals == std::string::npos) {
+      problems.push_back(cat("--set ", printable(text), ": give KEY=VALUE, e.g. model.n_layer=4"));
+      continue;
+    }
+    const auto key = text.substr(0, equals);
+    if (std::count(key.begin(), key.end(), '.') > 3) {
+      problems.push_back(cat("--set ", printable(key), ": unknown key; see makemoe config defaults"));
+      continue;
+    }
+    config_detail::read_section(nested(key, override_value(text.substr(equals + 1))), "", config,
+                                problems);
+  }
+  absolute_data_paths(config);
+  if (!problems.empty()) refuse_all("", problems);
+}
+
+RunConfig load_config(const std::optional<fs::path>& file, std::span<const std::string> overrides) {
+  RunConfig config;
+  std::set<fs::path> chain;
+  if (file) read_file_into(*file, chain, config);
+  apply_overrides(config, overrides);
+  check(config);
+  return config;
+}
+
+Json config_to_json(const RunConfig& config) { return config_detail::member_to_json(config); }
+
+RunConfig config_from_json(const Json& json, std::string_view where) {
+  RunConfig config;
+  Problems problems;
+  config_detail::read_section(json, "", config, problems);
+  if (problems.empty()) problems = config_problems(config);
+  if (!problems.empty()) refuse_all(where, problems);
+  return config;
+}
+
+std::vector<std::string> config_problems(const RunConfig& config) {
+  Problems problems;
+  const auto& m = config.model;
+  if (m.n_embed % m.n_head != 0)
+    problems.push_back(cat("model.n_head: ", m.n_head, " does not divide model.n_embed ", m.n_embed,
+                           "; change either"));
+  if (m.moe.top_k > m.moe.num_experts)
+    problems.push_back(cat("model.moe.top_k: ", m.moe.top_k, " is more than model.moe.num_experts ",
+                           m.moe.num_experts, "; lower it"));
+  if (m.moe.gate == Gate::topk_softmax && m.moe.top_k == 1 && m.moe.num_experts > 1)
+    problems.push_back(
+        "model.moe.top_k: with 1, a softmax over the chosen is always 1 and the router gets no "
+        "gradient; set model.moe.gate to \"softmax_topk\" or raise model.moe.top_k");
+  if (config.data.tokenizer != "char")
+    problems.push_back(cat("data.tokenizer: \"", printable(config.data.tokenizer),
+                           "\" is not known; give \"char\""));
+  if (config.optim.schedule.warmup_iters > config.train.max_iters)
+    problems.push_back(cat("optim.schedule.warmup_iters: ", config.optim.schedule.warmup_iters,
+                           " is more than train.max_iters ", config.train.max_iters, "; lower it"));
+  return problems;
+}
+
+namespace {
+
+/// Keys that a resumed run may change.
+bool may_change(std::string_view key) {
+  constexpr std::array<std::string_view, 9> free_keys{
+      "train.max_iters",        "train.eval_interval",   "train.checkpoint_interval",
+      "train.keep_checkpoints", "train.log_interval",    "train.sample_interval",
+      "device",                 "threads",               "data.path"};
+  return std::find(free_keys.begin(), free_keys.end(), key) != free_keys.end();
+}
+
+void collect_differences(const Json& saved, const Json& wanted, const std::string& path,
+                         std::vector<std::string>& out) {
+  for (const auto& [key, value] : wanted.items()) {
+    const auto here = config_detail::joined_path(path, key);
+    if (value.is_object())
+      collect_differences(saved.at(key), value, here, out);
+    else if (saved.at(key) != value && !may_change(here))
+      out.push_back(cat(here, ": ", json_text(saved.at(key)), " in the run, ", json_text(value), " now"));
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> resume_differences(const RunConfig& saved, const RunConfig& wanted) {
+  std::vector<std::string> out;
+  collect_differences(config_to_json(saved), config_to_json(wanted), "", out);
+  return out;
+}
+
+}  // namespace moe

@@ -1,0 +1,137 @@
+#include "moe/model/moe.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace moe {
+
+namespace {
+
+constexpr std::int64_t kExpansion = 4;  // expert width F over n_embed, as published
+
+/// int(N * K / E * capacity_factor), at least 1; -1 where nothing is to be dropped.
+std::int64_t expert_capacity(const MoeConfig& config, std::int64_t tokens, bool training) {
+  if (!training || !config.capacity_factor) return -1;
+  const auto share = static_cast<double>(tokens) * static_cast<double>(config.top_k) /
+                     static_cast<double>(config.num_experts);
+  return std::max<std::int64_t>(1, static_cast<std::int64_t>(share * *config.capacity_factor));
+}
+
+at::Tensor expert_load(const kernels::RoutingPlan& plan) {
+  const auto experts = static_cast<std::int64_t>(plan.begins.size()) - 1;
+  auto load = at::empty({experts}, at::kLong);
+  for (std::int64_t e = 0; e < experts; ++e) {
+    const auto i = static_cast<std::size_t>(e);
+    load.mutable_data_ptr<std::int64_t>()[e] = plan.begins[i + 1] - plan.begins[i];
+  }
+  return load;
+}
+
+}  // namespace
+
+Routing route_by_logits(const at::Tensor& logits, const MoeConfig& config) {
+  if (config.gate == Gate::topk_softmax) {
+    const auto [chosen, experts] = logits.topk(config.top_k, -1);
+    // Softmax over the K kept logits equals the original's softmax over E with -inf elsewhere.
+    return {chosen.softmax(-1), experts};
+  }
+  if (config.gate == Gate::softmax_topk) {
+    const auto [gates, experts] = logits.softmax(-1).topk(config.top_k, -1);
+    return {gates, experts};
+  }
+  const auto [scores, experts] = logits.sigmoid().topk(config.top_k, -1);
+  return {scores / scores.sum(-1, /*keepdim=*/true), experts};
+}
+
+TopkRouterImpl::TopkRouterImpl(const ModelConfig& config)
+    : config_(config.moe),
+      linear_(register_module("linear",
+                              torch::nn::Linear(config.n_embed, config.moe.num_experts))) {}
+
+Routing TopkRouterImpl::forward(const at::Tensor& x) {
+  return route_by_logits(linear_(x), config_);
+}
+
+NoisyTopkRouterImpl::NoisyTopkRouterImpl(const ModelConfig& config)
+    : config_(config.moe),
+      topkroute_linear_(register_module(
+          "topkroute_linear", torch::nn::Linear(config.n_embed, config.moe.num_experts))),
+      noise_linear_(register_module("noise_linear",
+                                    torch::nn::Linear(config.n_embed, config.moe.num_experts))) {}
+
+Routing NoisyTopkRouterImpl::forward(const at::Tensor& x, const at::Tensor& noise) {
+  auto logits = topkroute_linear_(x);  // (N, E)
+  if (noise.defined()) logits = logits + noise * at::softplus(noise_linear_(x));
+  return route_by_logits(logits, config_);
+}
+
+ExpertImpl::ExpertImpl(kernels::ExpertWeights stacked, std::int64_t expert)
+    : stacked_(std::move(stacked)), expert_(expert) {}
+
+at::Tensor ExpertImpl::forward(const at::Tensor& x) {
+  const auto hidden = at::linear(x, stacked_.w1[expert_], stacked_.b1[expert_]).relu();
+  return at::linear(hidden, stacked_.w2[expert_], stacked_.b2[expert_]);
+}
+
+SparseMoEImpl::SparseMoEImpl(const ModelConfig& config, std::int64_t layer)
+    : config_(config), layer_(layer) {
+  if (config.moe.router == RouterKind::topk)
+    topk_ = register_module("router", TopkRouter(config));
+  else
+    noisy_ = register_module("router", NoisyTopkRouter(config));
+  const auto e = config.moe.num_experts, c = config.n_embed, f = kExpansion * c;
+  weights_.w1 = register_parameter("w1", at::empty({e, f, c}));
+  weights_.b1 = register_parameter("b1", at::empty({e, f}));
+  weights_.w2 = register_parameter("w2", at::empty({e, c, f}));
+  weights_.b2 = register_parameter("b2", at::empty({e, c}));
+  for (std::int64_t expert = 0; expert < e; ++expert) experts_.emplace_back(weights_, expert);
+}
+
+MoeOutput SparseMoEImpl::forward(const at::Tensor& x, const ForwardContext& context) {
+  const auto c = config_.n_embed, k = config_.moe.top_k;
+  const auto tokens = x.reshape({-1, c});
+  const auto n = tokens.size(0);
+  const auto routing = route(tokens, context);
+  const auto plan =
+      kernels::make_routing_plan(routing.experts, config_.moe.num_experts,
+                                 expert_capacity(config_.moe, n, context.training));
+  at::Tensor mask;  // (N, K, C)
+  if (context.training && config_.dropout > 0)
+    mask = kernels::dropout_mask(context.rows, k * c, config_.dropout,
+                                 draw_key(context, layer_, DrawKind::expert_dropout), x)
+               .view({n, k, c});
+  const auto y = config_.kernels == Kernels::reference
+                     ? composed_experts(tokens, routing, plan, mask)
+                     : kernels::expert_mixture(tokens, routing.gates, mask, plan, weights_);
+  return {y.view(x.sizes()), expert_load(plan), plan.dropped};
+}
+
+Routing SparseMoEImpl::route(const at::Tensor& x, const ForwardContext& context) {
+  if (topk_) return topk_->forward(x);
+  if (context.noise.defined()) return noisy_->forward(x, context.noise[layer_]);
+  if (!context.training && !config_.moe.noise_in_eval) return noisy_->forward(x, at::Tensor());
+  return noisy_->forward(
+      x, kernels::normal_draws(context.rows, config_.moe.num_experts,
+                               draw_key(context, layer_, DrawKind::router_noise), x));
+}
+
+at::Tensor SparseMoEImpl::composed_experts(const at::Tensor& x, const Routing& routing,
+                                           const kernels::RoutingPlan& plan,
+                                           const at::Tensor& mask) {
+  const auto k = routing.gates.size(1);
+  const auto gates = routing.gates.reshape({-1, 1});                   // (N*K, 1)
+  const auto masks = mask.defined() ? mask.flatten(0, 1) : at::Tensor();  // (N*K, C)
+  auto y = at::zeros_like(x);
+  for (std::size_t e = 0; e < experts_.size(); ++e) {
+    const auto slots = plan.slots.slice(0, plan.begins[e], plan.begins[e + 1]);
+    const auto tokens = slots.div(k, "floor");
+    auto answer = experts_[e]->forward(x.index_select(0, tokens));
+    if (masks.defined()) answer = answer * masks.index_select(0, slots);
+    y = y.index_add(0, tokens, answer * gates.index_select(0, slots));
+  }
+  return y;
+}
+
+}  // namespace moe
