@@ -20,7 +20,8 @@ std::string read_file(const fs::path& path, ErrorKind kind,
 /// A fault to provoke, for tests: at the `operation`-th change to the disk (from 1), either the
 /// process dies as by kill -9, or the operation fails with `error_number` (each later one too when
 /// `sticky`). Parsed from MAKEMOE_TEST_FAULT by the command line: "crash@7", "ENOSPC@3", "EIO@3+"
-/// ("+" is sticky), "short@3" (half of the bytes are written, then ENOSPC).
+/// ("+" is sticky), "short@3" (half of the bytes of a write or append are written, then
+/// ENOSPC; other operations fail with it).
 struct FaultPlan {
   enum class Action { none, crash, fail, short_write } action = Action::none;
   std::int64_t operation = 0;
@@ -46,18 +47,20 @@ class FileLayer {
   /// Removes the file or the folder with all in it; one that is absent is fine.
   void remove(const fs::path& path);
   /// Appends `text` to the file, creating it, in one write (no fsync: a torn last line is cut on
-  /// resume).
+  /// resume). On failure the file is cut back to what it was, so that later lines stay whole.
   void append(const fs::path& path, std::string_view text);
   /// Cuts the file to `size` bytes and fsyncs it.
   void truncate(const fs::path& path, std::uint64_t size);
   /// The file appears whole or not at all: temporary beside it (".tmp-" + name), fsync, rename,
-  /// fsync of the folder. On failure the temporary is removed and the old file stands.
+  /// fsync of the folder. On failure up to the rename the temporary is removed and the old file
+  /// stands; when only the folder's fsync fails, the new one is already there.
   void replace(const fs::path& path, std::string_view text);
 
   std::int64_t operations() const { return operations_; }
 
  private:
-  void step(const char* what, const fs::path& path);  // counts; crashes or fails as planned
+  /// Counts; crashes or fails as planned. Returns whether to cut the bytes to be written short.
+  bool step(const char* what, const fs::path& path, bool writes_bytes = false);
 
   FaultPlan plan_;
   std::int64_t operations_ = 0;

@@ -22,6 +22,7 @@ class Log {
 
   /// Redraws the live line in place (terminal only; elsewhere nothing). "" removes it.
   void live(std::string_view line);
+  /// Whether live lines are shown, that is, standard error is a terminal.
   bool has_live_line() const;
 
   /// From now on messages also go to `path`, with time and level.

@@ -17,8 +17,8 @@ namespace moe {
 
 /// A checkpoint that was found and may be loaded.
 struct CheckpointRef {
-  std::filesystem::path folder;               // RUN/checkpoints/step-00000500
-  std::optional<std::filesystem::path> run;   // RUN, where the folder lies in one
+  std::filesystem::path folder;              // RUN/checkpoints/step-00000500
+  std::optional<std::filesystem::path> run;  // RUN, where the folder lies in one
   std::int64_t step = 0;
 };
 
@@ -48,9 +48,10 @@ void load_optimizer(const CheckpointRef& ref, const FlatParameters& flat, AdamW&
 /// config.json, tokenizer.json, manifest.json last, each fsynced; folder renamed into place; read
 /// back and verified. Then updates the hints `last` (and `best` where `is_best`). Throws
 /// ResourceError after removing what it wrote.
-void save_checkpoint(const std::filesystem::path& run, std::int64_t step, const FlatParameters& flat,
-                     const AdamW& optimizer, const Json& state, const RunConfig& config,
-                     const CharTokenizer& tokenizer, bool is_best, FileLayer& files);
+void save_checkpoint(const std::filesystem::path& run, std::int64_t step,
+                     const FlatParameters& flat, const AdamW& optimizer, const Json& state,
+                     const RunConfig& config, const CharTokenizer& tokenizer, bool is_best,
+                     FileLayer& files);
 
 /// The newest checkpoint of a run that verifies, for --resume; a damaged one is skipped with a line
 /// in `notices`. nullopt when there is none at all; throws when all are damaged.

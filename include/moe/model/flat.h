@@ -27,6 +27,7 @@ class FlatParameters {
   at::Tensor& values() { return values_; }        // (P)
   at::Tensor& gradients() { return gradients_; }  // (P); backward adds into it
   const at::Tensor& values() const { return values_; }
+  const at::Tensor& gradients() const { return gradients_; }
   /// In the order of the published model's state_dict, `tril` buffers left out.
   const std::vector<PublishedTensor>& layout() const { return layout_; }
   /// The piece of a flat buffer that `tensor` names, as a view of its shape.

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace moe {
+
+/// A piece of a file under a name of its own: a tensor.
+struct NamedBytes {
+  std::string name;
+  std::string_view bytes;
+};
+
+/// One file of a checkpoint, as pieces in the order in which they are written. Pieces with a name
+/// get a checksum of their own.
+struct CheckpointFile {
+  std::string name;
+  std::vector<NamedBytes> pieces;
+};
+
+/// manifest.json: size and sha256 of every file, a checksum of every tensor, and its own
+/// (docs/formats.md).
+std::string make_manifest(std::int64_t step, const std::vector<CheckpointFile>& files);
+
+/// Checks every file of the folder against its manifest. Throws CheckpointError naming the file,
+/// and the tensor where it can. Returns the bytes of all files.
+std::uint64_t verify_manifest(const std::filesystem::path& folder);
+
+}  // namespace moe

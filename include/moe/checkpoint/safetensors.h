@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace moe {
+
+/// One tensor of a safetensors file; [begin, end) are bytes after the header.
+struct TensorInfo {
+  std::string name;
+  std::string dtype;  // "F32", "F64", "F16", "BF16", "I64", ...
+  std::vector<std::int64_t> shape;
+  std::uint64_t begin = 0, end = 0;
+};
+
+/// The header of a safetensors file and where its data begins.
+struct SafetensorsHeader {
+  std::vector<TensorInfo> tensors;  // by offset
+  std::uint64_t data_begin = 0;
+};
+
+/// Bytes of one element of a dtype, 0 for one that is not known.
+std::uint64_t dtype_size(std::string_view dtype);
+
+/// Reads the header of a whole file. Refuses, before anything is allocated for tensors: a header
+/// length of 0 or beyond the file, deep or duplicate JSON, non-string metadata, unknown dtypes,
+/// shapes whose product overflows or does not fit the offsets, overlap, holes, trailing bytes.
+/// Throws CheckpointError beginning with `where`.
+SafetensorsHeader parse_safetensors(std::string_view file, std::string_view where);
+
+/// Header bytes (length and JSON, padded to 8 with spaces) for tensors in this order; offsets are
+/// filled in. Order as the reference writer's: descending dtype size, then name.
+std::string write_safetensors_header(std::span<TensorInfo> tensors);
+
+}  // namespace moe

@@ -1,0 +1,168 @@
+#include "moe/checkpoint/safetensors.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "moe/base/json.h"
+#include "moe/base/text.h"
+
+namespace moe {
+
+namespace {
+
+constexpr std::uint64_t kLengthBytes = 8;
+constexpr std::uint64_t kMostHeader = 100'000'000;  // as the reference reader
+constexpr int kMostDepth = 5;
+
+struct Dtype {
+  std::string_view name;
+  std::uint64_t size;
+};
+constexpr std::array<Dtype, 12> kDtypes{{{"F64", 8},
+                                         {"I64", 8},
+                                         {"U64", 8},
+                                         {"F32", 4},
+                                         {"I32", 4},
+                                         {"U32", 4},
+                                         {"F16", 2},
+                                         {"BF16", 2},
+                                         {"I16", 2},
+                                         {"U16", 2},
+                                         {"U8", 1},
+                                         {"BOOL", 1}}};
+
+class Reader {
+ public:
+  Reader(std::string_view file, std::string_view where) : file_(file), where_(where) {}
+
+  SafetensorsHeader read() {
+    const auto json = header_json();
+    SafetensorsHeader header;
+    header.data_begin = data_begin_;
+    for (const auto& [name, value] : json.items()) {
+      if (name == "__metadata__")
+        check_metadata(value);
+      else
+        header.tensors.push_back(tensor(name, value));
+    }
+    check_layout(header.tensors);
+    return header;
+  }
+
+ private:
+  [[noreturn]] void refuse(const std::string& what) const {
+    throw CheckpointError(cat(where_, ": ", what, "; the file is damaged or no safetensors file"));
+  }
+
+  Json header_json() {
+    if (file_.size() < kLengthBytes) refuse(cat(file_.size(), " bytes are too short for a header"));
+    std::uint64_t length = 0;
+    std::memcpy(&length, file_.data(), kLengthBytes);
+    if (length == 0 || length > kMostHeader || length > file_.size() - kLengthBytes)
+      refuse(cat("header length ", length, " does not fit the file of ", file_.size(), " bytes"));
+    data_begin_ = kLengthBytes + length;
+    // The JSON reader would take a NUL for the end of the text.
+    if (file_.substr(kLengthBytes, length).find('\0') != std::string_view::npos)
+      refuse("the header has a NUL byte");
+    auto json = parse_json(file_.substr(kLengthBytes, length), cat(where_, ": header"),
+                           ErrorKind::checkpoint, {kMostHeader, kMostDepth});
+    if (!json.is_object()) refuse("the header is no JSON object");
+    return json;
+  }
+
+  void check_metadata(const Json& value) const {
+    if (value.is_null()) return;
+    if (!value.is_object()) refuse("__metadata__ is no object");
+    for (const auto& item : value.items())
+      if (!item.value().is_string())
+        refuse(cat("__metadata__ \"", printable(item.key()), "\" is no text"));
+  }
+
+  TensorInfo tensor(const std::string& name, const Json& value) const {
+    const auto bad = [&](std::string_view what) {
+      refuse(cat("tensor \"", printable(name, 200), "\": ", what));
+    };
+    if (!value.is_object() || value.size() != 3 || !value.contains("dtype") ||
+        !value.contains("shape") || !value.contains("data_offsets"))
+      bad("dtype, shape and data_offsets are expected");
+    const auto &dtype = value.at("dtype"), &shape = value.at("shape"),
+               &offsets = value.at("data_offsets");
+    if (!dtype.is_string() || dtype_size(dtype.get_ref<const std::string&>()) == 0)
+      bad("unknown dtype");
+    if (!shape.is_array()) bad("shape is no list");
+    if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
+        !offsets[1].is_number_unsigned())
+      bad("data_offsets is no pair of byte numbers");
+    TensorInfo info{name,
+                    dtype.get<std::string>(),
+                    {},
+                    offsets[0].get<std::uint64_t>(),
+                    offsets[1].get<std::uint64_t>()};
+    auto bytes = dtype_size(info.dtype);
+    for (const auto& size : shape) {
+      if (!size.is_number_unsigned() || size.get<std::uint64_t>() > INT64_MAX)
+        bad("a size in shape is no count");
+      info.shape.push_back(size.get<std::int64_t>());
+      if (__builtin_mul_overflow(bytes, size.get<std::uint64_t>(), &bytes))
+        bad("the shape overflows");
+    }
+    if (info.begin > info.end || info.end > file_.size() - data_begin_)
+      bad("data_offsets lie outside of the file");
+    if (info.end - info.begin != bytes)
+      bad(cat("its shape takes ", bytes, " bytes, its data_offsets ", info.end - info.begin));
+    return info;
+  }
+
+  void check_layout(std::vector<TensorInfo>& tensors) const {
+    std::sort(tensors.begin(), tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
+      return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+    });
+    std::uint64_t at = 0;
+    for (const auto& info : tensors) {
+      if (info.begin != at)
+        refuse(cat("tensor \"", printable(info.name, 200), "\" ",
+                   info.begin < at ? "overlaps the one before" : "leaves a hole before it"));
+      at = info.end;
+    }
+    if (at != file_.size() - data_begin_)
+      refuse(cat(file_.size() - data_begin_ - at, " bytes follow the last tensor"));
+  }
+
+  std::string_view file_, where_;
+  std::uint64_t data_begin_ = 0;
+};
+
+}  // namespace
+
+std::uint64_t dtype_size(std::string_view dtype) {
+  for (const auto& known : kDtypes)
+    if (known.name == dtype) return known.size;
+  return 0;
+}
+
+SafetensorsHeader parse_safetensors(std::string_view file, std::string_view where) {
+  return Reader(file, where).read();
+}
+
+std::string write_safetensors_header(std::span<TensorInfo> tensors) {
+  Json json = Json::object();
+  std::uint64_t at = 0;
+  for (auto& tensor : tensors) {
+    auto bytes = dtype_size(tensor.dtype);
+    for (const auto size : tensor.shape) bytes *= static_cast<std::uint64_t>(size);
+    tensor.begin = at;
+    tensor.end = at += bytes;
+    json[tensor.name] = {{"dtype", tensor.dtype},
+                         {"shape", tensor.shape},
+                         {"data_offsets", {tensor.begin, tensor.end}}};
+  }
+  auto text = json_text(json);
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  const std::uint64_t length = text.size();
+  std::string out(kLengthBytes, '\0');
+  std::memcpy(out.data(), &length, kLengthBytes);
+  return out + text;
+}
+
+}  // namespace moe

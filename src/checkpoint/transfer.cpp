@@ -1,0 +1,128 @@
+#include <ATen/ATen.h>
+
+#include "checkpoint/weights.h"
+#include "moe/base/text.h"
+#include "moe/checkpoint/checkpoint.h"
+#include "moe/config/load.h"
+
+namespace moe {
+
+namespace {
+
+/// Published views of a flat buffer, names with a prefix.
+std::vector<NamedTensor> views(const FlatParameters& parameters, const at::Tensor& flat,
+                               const std::string& prefix) {
+  std::vector<NamedTensor> out;
+  for (const auto& tensor : parameters.layout())
+    out.push_back({prefix + tensor.name, FlatParameters::view(flat, tensor)});
+  return out;
+}
+
+std::vector<NamedTensor> moments(const FlatParameters& parameters, const at::Tensor& exp_avg,
+                                 const at::Tensor& exp_avg_sq, const at::Tensor& steps) {
+  auto out = views(parameters, exp_avg, "exp_avg.");
+  for (auto& tensor : views(parameters, exp_avg_sq, "exp_avg_sq."))
+    out.push_back(std::move(tensor));
+  out.push_back({"step", steps});
+  return out;
+}
+
+void publish_files(const fs::path& folder, const std::vector<CheckpointFile>& files,
+                   FileLayer& layer) {
+  for (const auto& file : files) {
+    std::vector<std::string_view> pieces;
+    for (const auto& piece : file.pieces) pieces.push_back(piece.bytes);
+    layer.write_file(folder / file.name, pieces);
+  }
+  layer.sync_folder(folder);
+}
+
+std::string step_name(std::int64_t step) {
+  const auto digits = std::to_string(step);
+  return "step-" + std::string(digits.size() < 8 ? 8 - digits.size() : 0, '0') + digits;
+}
+
+/// Temporary folder, then one rename; a left-over of the same step is replaced.
+void publish(const fs::path& checkpoints, std::int64_t step,
+             const std::vector<CheckpointFile>& files, FileLayer& layer) {
+  const auto name = step_name(step);
+  const auto temporary = checkpoints / (std::string(kTemporaryPrefix) + name);
+  const auto target = checkpoints / name;
+  try {
+    layer.make_folder(checkpoints);
+    layer.remove(temporary);
+    layer.make_folder(temporary);
+    publish_files(temporary, files, layer);
+    verify_manifest(temporary);  // read back before anything that exists is touched
+    if (fs::exists(target)) layer.remove(target);
+    layer.rename(temporary, target);
+    layer.sync_folder(checkpoints);
+  } catch (const Error&) {
+    std::error_code ignored;
+    fs::remove_all(temporary, ignored);
+    throw;
+  }
+}
+
+}  // namespace
+
+void load_weights(const CheckpointRef& ref, FlatParameters& flat) {
+  auto target = views(flat, flat.values(), "");
+  read_tensors(ref.folder / "model.safetensors", target);
+}
+
+void load_optimizer(const CheckpointRef& ref, const FlatParameters& flat, AdamW& optimizer) {
+  auto steps = at::zeros({}, at::kLong);
+  auto target = moments(flat, optimizer.exp_avg, optimizer.exp_avg_sq, steps);
+  read_tensors(ref.folder / "optimizer.safetensors", target);
+  if (steps.item<std::int64_t>() < 0)
+    throw CheckpointError(
+        cat(ref.folder.string(), ": the optimizer's step is negative; use another checkpoint"));
+  optimizer.steps = steps.item<std::int64_t>();
+}
+
+void save_checkpoint(const fs::path& run, std::int64_t step, const FlatParameters& flat,
+                     const AdamW& optimizer, const Json& state, const RunConfig& config,
+                     const CharTokenizer& tokenizer, bool is_best, FileLayer& files) {
+  const auto values = flat.values().cpu(), exp_avg = optimizer.exp_avg.cpu(),
+             exp_avg_sq = optimizer.exp_avg_sq.cpu();
+  const auto steps = at::full({}, optimizer.steps, at::kLong);
+  std::string model_header, optimizer_header;
+  std::vector<CheckpointFile> content;
+  content.push_back(safetensors_file("model.safetensors", views(flat, values, ""), model_header));
+  content.push_back(safetensors_file("optimizer.safetensors",
+                                     moments(flat, exp_avg, exp_avg_sq, steps), optimizer_header));
+  const auto state_text = json_text(state, 2) + "\n";
+  const auto config_text = json_text(config_to_json(config), 2) + "\n";
+  const auto tokenizer_text = json_text(tokenizer.to_json(), 2) + "\n";
+  content.push_back({"state.json", {{"", state_text}}});
+  content.push_back({"config.json", {{"", config_text}}});
+  content.push_back({"tokenizer.json", {{"", tokenizer_text}}});
+  const auto manifest = make_manifest(step, content);
+  content.push_back({"manifest.json", {{"", manifest}}});
+  const auto checkpoints = run / "checkpoints";
+  publish(checkpoints, step, content, files);
+  if (is_best) files.replace(checkpoints / "best", step_name(step) + "\n");
+  files.replace(checkpoints / "last", step_name(step) + "\n");
+}
+
+void import_weights(const fs::path& safetensors, FlatParameters& flat) {
+  auto target = views(flat, flat.values(), "");
+  read_tensors(safetensors, target, {.converts = true, .ignores_tril = true});
+}
+
+void export_weights(const FlatParameters& flat, const ModelConfig& config,
+                    const fs::path& safetensors, FileLayer& files) {
+  auto tensors = views(flat, flat.values().cpu(), "");
+  const auto tril = at::ones({config.block_size, config.block_size}).tril();
+  for (std::int64_t layer = 0; layer < config.n_layer; ++layer)
+    for (std::int64_t head = 0; head < config.n_head; ++head)
+      tensors.push_back({cat("blocks.", layer, ".sa.heads.", head, ".tril"), tril});
+  std::string header;
+  const auto file = safetensors_file("", std::move(tensors), header);
+  std::string bytes;
+  for (const auto& piece : file.pieces) bytes += piece.bytes;
+  files.replace(safetensors, bytes);
+}
+
+}  // namespace moe

@@ -1,0 +1,149 @@
+#include "checkpoint/weights.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <map>
+
+#include "moe/base/error.h"
+#include "moe/base/file.h"
+#include "moe/base/text.h"
+
+namespace moe {
+
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "safetensors holds little-endian values");
+
+using Wanted = std::map<std::string, const at::Tensor*>;
+
+std::string dtype_of(const at::Tensor& tensor) {
+  return tensor.scalar_type() == at::kLong ? "I64" : "F32";
+}
+
+std::string_view bytes_of(const at::Tensor& tensor) {
+  return {static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes()};
+}
+
+std::string shape_text(at::IntArrayRef shape) {
+  std::vector<std::string> sizes;
+  for (const auto size : shape) sizes.push_back(cat(size));
+  return cat("(", join(sizes, ", "), ")");
+}
+
+bool readable(const std::string& found, const std::string& wanted, const ReadRules& rules) {
+  if (found == wanted) return true;
+  return rules.converts && wanted == "F32" && (found == "F64" || found == "F16" || found == "BF16");
+}
+
+/// A causal mask of the published attention: beside a key that the model has.
+bool is_tril(const std::string& name, const Wanted& wanted) {
+  constexpr std::string_view tril = ".tril";
+  return name.ends_with(tril) &&
+         wanted.contains(name.substr(0, name.size() - tril.size()) + ".key.weight");
+}
+
+/// One line for each way in which the file is not what is wanted.
+std::vector<std::string> differences(const SafetensorsHeader& header, const Wanted& wanted,
+                                     const ReadRules& rules) {
+  std::vector<std::string> out;
+  auto missing = wanted;
+  for (const auto& found : header.tensors) {
+    const auto quoted = cat("  \"", printable(found.name, 200), "\": ");
+    const auto at = wanted.find(found.name);
+    missing.erase(found.name);
+    if (at == wanted.end()) {
+      if (!rules.ignores_tril || !is_tril(found.name, wanted))
+        out.push_back(quoted + "the model has no such tensor");
+      continue;
+    }
+    if (at->second->sizes() != at::IntArrayRef(found.shape))
+      out.push_back(cat(quoted, "shape ", shape_text(found.shape), ", the model wants ",
+                        shape_text(at->second->sizes())));
+    if (!readable(found.dtype, dtype_of(*at->second), rules))
+      out.push_back(cat(quoted, "dtype ", found.dtype, ", ", dtype_of(*at->second), " is wanted"));
+  }
+  for (const auto& [name, tensor] : missing) out.push_back(cat("  \"", name, "\": missing"));
+  return out;
+}
+
+/// Values of type T at any alignment, as float; whether all of them are finite.
+template <class T>
+bool fill(std::string_view bytes, float* to) {
+  bool finite = true;
+  for (std::size_t i = 0; i < bytes.size() / sizeof(T); ++i) {
+    T value;
+    std::memcpy(static_cast<void*>(&value), bytes.data() + i * sizeof(T), sizeof(T));
+    to[i] = static_cast<float>(value);
+    finite = finite && std::isfinite(to[i]);
+  }
+  return finite;
+}
+
+/// The values as a tensor of their own on the CPU; `finite` becomes false for NaN and infinity.
+at::Tensor staged(const at::Tensor& like, const std::string& dtype, std::string_view bytes,
+                  bool& finite) {
+  auto out =
+      at::empty(like.sizes(), at::TensorOptions().dtype(dtype == "I64" ? at::kLong : at::kFloat));
+  if (dtype == "I64") {
+    std::memcpy(out.mutable_data_ptr(), bytes.data(), bytes.size());
+    return out;
+  }
+  auto* to = out.mutable_data_ptr<float>();
+  finite = dtype == "F32"   ? fill<float>(bytes, to)
+           : dtype == "F64" ? fill<double>(bytes, to)
+           : dtype == "F16" ? fill<c10::Half>(bytes, to)
+                            : fill<c10::BFloat16>(bytes, to);
+  return out;
+}
+
+}  // namespace
+
+CheckpointFile safetensors_file(const std::string& name, std::vector<NamedTensor> tensors,
+                                std::string& header) {
+  std::ranges::sort(tensors, [](const NamedTensor& a, const NamedTensor& b) {
+    const auto size_a = a.tensor.element_size(), size_b = b.tensor.element_size();
+    return size_a != size_b ? size_a > size_b : a.name < b.name;
+  });
+  std::vector<TensorInfo> infos;
+  for (const auto& [label, tensor] : tensors)
+    infos.push_back({label, dtype_of(tensor), tensor.sizes().vec(), 0, 0});
+  header = write_safetensors_header(infos);
+  CheckpointFile file{name, {{"", header}}};
+  for (const auto& [label, tensor] : tensors) file.pieces.push_back({label, bytes_of(tensor)});
+  return file;
+}
+
+void read_tensors(const std::filesystem::path& path, std::vector<NamedTensor>& tensors,
+                  const ReadRules& rules) {
+  const auto file = read_file(path, ErrorKind::checkpoint);
+  const auto header = parse_safetensors(file, path.string());
+  Wanted wanted;
+  for (const auto& [name, tensor] : tensors) wanted[name] = &tensor;
+  const auto problems = differences(header, wanted, rules);
+  if (!problems.empty())
+    throw CheckpointError(cat(path.string(), ": ", problems.size(),
+                              " differences from the model; give the config of these weights\n",
+                              join(problems, "\n")));
+  std::map<std::string, at::Tensor> values;
+  std::vector<std::string> bad;
+  for (const auto& info : header.tensors) {
+    if (!wanted.contains(info.name)) continue;
+    const auto bytes =
+        std::string_view(file).substr(header.data_begin + info.begin, info.end - info.begin);
+    bool finite = true;
+    values[info.name] = staged(*wanted.at(info.name), info.dtype, bytes, finite);
+    if (!finite) bad.push_back(cat("\"", info.name, "\""));
+  }
+  if (!bad.empty())
+    throw CheckpointError(cat(path.string(), ": NaN or infinity in ", join(bad, ", "),
+                              "; use an earlier checkpoint"));
+  for (auto& [name, tensor] : tensors) tensor.copy_(values.at(name));
+}
+
+}  // namespace moe

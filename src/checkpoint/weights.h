@@ -1,0 +1,35 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "moe/checkpoint/manifest.h"
+#include "moe/checkpoint/safetensors.h"
+
+namespace moe {
+
+/// A tensor to be read from, or written to, a file under `name`: CPU, contiguous, its memory stays.
+struct NamedTensor {
+  std::string name;
+  at::Tensor tensor;
+};
+
+/// A safetensors file over the tensors' memory. `header` must outlive the returned pieces.
+CheckpointFile safetensors_file(const std::string& name, std::vector<NamedTensor> tensors,
+                                std::string& header);
+
+/// What a reader allows.
+struct ReadRules {
+  bool converts = false;      // F64, F16 and BF16 too, converted
+  bool ignores_tril = false;  // published causal-mask buffers
+};
+
+/// Fills every tensor from the file at `path`. Missing, extra, ill-shaped, ill-typed and
+/// non-finite tensors are listed at once in a CheckpointError, and nothing is changed then.
+void read_tensors(const std::filesystem::path& path, std::vector<NamedTensor>& tensors,
+                  const ReadRules& rules = {});
+
+}  // namespace moe

@@ -1,0 +1,128 @@
+#include <ATen/Parallel.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "cli/output.h"
+#include "cli/session.h"
+#include "moe/base/random.h"
+#include "moe/base/system.h"
+#include "moe/base/text.h"
+#include "moe/cli/app.h"
+#include "moe/config/load.h"
+#include "moe/eval/evaluator.h"
+#include "moe/sample/generator.h"
+#include "train/material.h"
+#include "train/state.h"
+
+namespace moe::cli {
+
+namespace {
+
+constexpr std::int64_t kVocabulary = 65;  // tinyshakespeare's
+constexpr std::int64_t kRandomTokens = 100'000;
+constexpr std::int64_t kWarmUp = 5, kEvalBatches = 30, kGenerated = 100;
+
+struct BenchArgs {
+  std::string config;
+  std::vector<std::string> overrides;
+  std::int64_t steps = 30;
+  bool json = false;
+};
+
+/// Random tokens over an alphabet of kVocabulary letters, or the text that the config names.
+struct BenchData {
+  CharTokenizer tokenizer;
+  Tokens tokens;
+};
+
+BenchData bench_data(const RunConfig& config, Log& log) {
+  if (!config.data.path.empty()) {
+    auto material = read_material(config, log);
+    return {material.tokenizer, material.corpus.train};
+  }
+  std::string alphabet;
+  for (std::int64_t i = 0; i < kVocabulary; ++i) alphabet += static_cast<char>('0' + i);
+  Generator generator(stream_key(static_cast<std::uint64_t>(config.seed), "bench"));
+  Tokens tokens(kRandomTokens);
+  for (auto& token : tokens) token = static_cast<std::int32_t>(generator.below(kVocabulary));
+  return {CharTokenizer::from_text(alphabet), std::move(tokens)};
+}
+
+double median_step_seconds(TrainState& state, std::int64_t steps, const Services& services) {
+  std::vector<double> seconds;
+  for (std::int64_t i = 0; i < kWarmUp + steps; ++i) {
+    if (const auto signal = services.interrupt.signal()) throw Interrupted(signal);
+    const auto begin = monotonic_seconds();
+    try {
+      train_step(state);
+    } catch (const NonFinite&) {
+      throw NumericsError("bench: the loss is not finite; lower optim.learning_rate");
+    }
+    if (i >= kWarmUp) seconds.push_back(monotonic_seconds() - begin);
+  }
+  std::sort(seconds.begin(), seconds.end());
+  return seconds[seconds.size() / 2];
+}
+
+Json measure(const RunConfig& config, const BenchArgs& args, const Services& services) {
+  const auto device = prepare_device(config, services.log);
+  const auto data = bench_data(config, services.log);
+  TrainState state(config, data.tokenizer.vocab_size(), data.tokens, device);
+  const auto step = median_step_seconds(state, args.steps, services);
+  const auto tokens_per_step =
+      config.train.batch_size * config.model.block_size * config.train.grad_accumulation;
+
+  evaluate_random(state.model, data.tokens, 0, 1, config.train.batch_size);
+  auto begin = monotonic_seconds();
+  const auto eval = evaluate_random(state.model, data.tokens, 1, kEvalBatches, config.train.batch_size);
+  const auto eval_seconds = monotonic_seconds() - begin;
+
+  GenerateOptions options;
+  options.max_new_tokens = kGenerated;
+  const std::vector<std::int32_t> prompt{0};
+  begin = monotonic_seconds();
+  generate(state.model, data.tokenizer, prompt, options);
+  const auto generate_seconds = monotonic_seconds() - begin;
+  return {{"train_ms_per_step", 1e3 * step},
+          {"train_tokens_per_second", static_cast<double>(tokens_per_step) / step},
+          {"eval_tokens_per_second", static_cast<double>(eval.tokens) / eval_seconds},
+          {"generate_tokens_per_second", kGenerated / generate_seconds},
+          {"threads", at::get_num_threads()},
+          {"device", device.str()},
+          {"peak_memory_bytes", peak_memory()}};
+}
+
+int run_bench(const BenchArgs& args, const Services& services) {
+  std::optional<fs::path> file;
+  if (!args.config.empty()) file = args.config;
+  const auto result = measure(load_config(file, args.overrides), args, services);
+  if (args.json) {
+    print_json(result);
+    return 0;
+  }
+  for (const auto& [key, value] : result.items())
+    print(cat(key, std::string(30 - key.size(), ' '),
+              value.is_string() ? value.get<std::string>()
+              : value.is_number_float() ? fixed(value.get<double>(), 1) : json_text(value), "\n"));
+  return 0;
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Run& run) {
+  auto* command = app.add_subcommand("bench", "Time training, evaluation and generation here");
+  const auto args = std::make_shared<BenchArgs>();
+  command->add_option("--config", args->config, "JSON config; default: the built-in one");
+  command->add_option("--set", args->overrides, "KEY=VALUE over the config")
+      ->take_all()->allow_extra_args(false);
+  command->add_option("--steps", args->steps, "training steps timed; default 30")
+      ->check(CLI::Range(1, 100000));
+  command->add_flag("--json", args->json, "print one JSON object");
+  command->footer("Example:\n  makemoe bench --config configs/makemoe.json --set threads=1 --json");
+  command->callback([args, &run] {
+    run = [args](const Services& services) { return run_bench(*args, services); };
+  });
+}
+
+}  // namespace moe::cli

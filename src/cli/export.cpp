@@ -1,0 +1,40 @@
+#include <CLI/CLI.hpp>
+
+#include "cli/session.h"
+#include "moe/base/text.h"
+#include "moe/cli/app.h"
+#include "moe/model/flat.h"
+
+namespace moe::cli {
+
+namespace {
+
+struct ExportArgs {
+  std::string checkpoint, format = "makemoe", out;
+};
+
+int run_export(const ExportArgs& args, const Services& services) {
+  auto loaded = load_model(args.checkpoint, "cpu", {}, services.log);
+  const FlatParameters flat(loaded.model);
+  export_weights(flat, loaded.info.config.model, args.out, services.files);
+  services.log.info(cat("wrote ", args.out));
+  return 0;
+}
+
+}  // namespace
+
+void add_export(CLI::App& app, Run& run) {
+  auto* command = app.add_subcommand("export", "Weights for the Python original");
+  const auto args = std::make_shared<ExportArgs>();
+  command->add_option("checkpoint", args->checkpoint, "run folder, RUN@best, RUN@last or RUN@STEP")
+      ->required();
+  command->add_option("--format", args->format, "makemoe: the published state_dict")
+      ->check(CLI::IsMember({"makemoe"}));
+  command->add_option("--out", args->out, "FILE.safetensors")->required();
+  command->footer("Example:\n  makemoe export runs/quickstart --format makemoe --out weights.safetensors");
+  command->callback([args, &run] {
+    run = [args](const Services& services) { return run_export(*args, services); };
+  });
+}
+
+}  // namespace moe::cli

@@ -1,0 +1,64 @@
+#include <CLI/CLI.hpp>
+
+#include "cli/session.h"
+#include "moe/base/text.h"
+#include "moe/cli/app.h"
+#include "moe/config/load.h"
+#include "moe/data/corpus.h"
+#include "moe/tracking/run_folder.h"
+#include "train/state.h"
+
+namespace moe::cli {
+
+namespace {
+
+struct ImportArgs {
+  std::string weights, config, data, vocab, out;
+};
+
+CharTokenizer read_vocabulary(const ImportArgs& args) {
+  if (!args.data.empty()) return CharTokenizer::from_text(read_text(args.data).utf8);
+  if (args.vocab.empty())
+    throw ConfigError("import: the vocabulary is missing; give --data TEXT or --vocab TOKENIZER.json");
+  return CharTokenizer::from_json(read_json(args.vocab, ErrorKind::data), args.vocab, ErrorKind::data);
+}
+
+int run_import(const ImportArgs& args, const Services& services) {
+  auto config = load_config(fs::path(args.config), {});
+  if (!args.data.empty()) config.data.path = fs::absolute(args.data).lexically_normal().string();
+  config.device = "cpu";
+  prepare_device(config, services.log);
+  const auto tokenizer = read_vocabulary(args);
+  // A run at step 0 has a data cursor; any tokens give it one.
+  const Tokens placeholder(static_cast<std::size_t>(config.model.block_size) + 1, 0);
+  TrainState state(config, tokenizer.vocab_size(), placeholder, at::kCPU);
+  import_weights(args.weights, state.flat);
+  auto folder = RunFolder::create(args.out, services.files);
+  folder.write_json("config.json", config_to_json(config));
+  folder.write_json("tokenizer.json", tokenizer.to_json());
+  const auto sha256 = args.data.empty() ? std::string() : read_text(args.data).sha256;
+  save_checkpoint(folder.path(), 0, state.flat, state.optimizer, state_to_json(state, sha256, 0),
+                  config, tokenizer, /*is_best=*/false, services.files);
+  services.log.info(cat("imported ", state.flat.layout().size(), " tensors into ", args.out));
+  return 0;
+}
+
+}  // namespace
+
+void add_import(CLI::App& app, Run& run) {
+  auto* command = app.add_subcommand("import", "A published state_dict becomes a run at step 0");
+  const auto args = std::make_shared<ImportArgs>();
+  command->add_option("weights", args->weights, "WEIGHTS.safetensors")->required();
+  command->add_option("--config", args->config, "config with the model's shape")->required();
+  auto* data = command->add_option("--data", args->data, "the text, for its vocabulary");
+  command->add_option("--vocab", args->vocab, "TOKENIZER.json instead of --data")->excludes(data);
+  command->add_option("--out", args->out, "run folder to make")->required();
+  command->footer(
+      "Example:\n  makemoe import weights.safetensors --config configs/makemoe.json "
+      "--data data/tinyshakespeare.txt --out runs/imported");
+  command->callback([args, &run] {
+    run = [args](const Services& services) { return run_import(*args, services); };
+  });
+}
+
+}  // namespace moe::cli

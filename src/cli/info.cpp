@@ -1,0 +1,55 @@
+#include <CLI/CLI.hpp>
+
+#include "cli/output.h"
+#include "moe/base/text.h"
+#include "moe/checkpoint/checkpoint.h"
+#include "moe/cli/app.h"
+#include "moe/config/load.h"
+#include "moe/model/build.h"
+
+namespace moe::cli {
+
+namespace {
+
+int run_info(const std::string& checkpoint, bool json) {
+  const auto info = read_checkpoint_info(resolve_checkpoint(checkpoint));
+  const auto vocab_size = info.tokenizer.vocab_size();
+  const auto parameters = count_parameters(info.config.model, vocab_size);
+  const auto active = count_active_parameters(info.config.model, vocab_size);
+  const auto loss = [&](const char* key) { return info.state.value(key, Json(nullptr)); };
+  if (json) {
+    print_json({{"config", config_to_json(info.config)},
+                {"step", info.ref.step},
+                {"vocab_size", vocab_size},
+                {"parameters", parameters},
+                {"active_parameters", active},
+                {"bytes", info.bytes},
+                {"best_val_loss", loss("best_val_loss")},
+                {"last_val_loss", loss("last_val_loss")}});
+    return 0;
+  }
+  print(cat("checkpoint         ", info.ref.folder.string(), "\nstep               ", info.ref.step,
+            "\nvocab_size         ", vocab_size, "\nparameters         ", grouped(parameters),
+            "\nactive_parameters  ", grouped(active), "\nbytes              ",
+            human_bytes(static_cast<double>(info.bytes)), "\nbest_val_loss      ",
+            json_text(loss("best_val_loss")), "\nlast_val_loss      ", json_text(loss("last_val_loss")),
+            "\n"));
+  return 0;
+}
+
+}  // namespace
+
+void add_info(CLI::App& app, Run& run) {
+  auto* command = app.add_subcommand("info", "What a checkpoint holds");
+  const auto checkpoint = std::make_shared<std::string>();
+  const auto json = std::make_shared<bool>(false);
+  command->add_option("checkpoint", *checkpoint, "run folder, RUN@best, RUN@last or RUN@STEP")
+      ->required();
+  command->add_flag("--json", *json, "print one JSON object");
+  command->footer("Example:\n  makemoe info runs/quickstart");
+  command->callback([checkpoint, json, &run] {
+    run = [checkpoint, json](const Services&) { return run_info(*checkpoint, *json); };
+  });
+}
+
+}  // namespace moe::cli

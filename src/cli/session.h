@@ -1,0 +1,27 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "moe/base/log.h"
+#include "moe/checkpoint/checkpoint.h"
+#include "moe/model/language_model.h"
+
+namespace moe::cli {
+
+/// Sets threads and determinism as the config says; returns the device. CUDA must not have started.
+at::Device prepare_device(const RunConfig& config, Log& log);
+
+/// A checkpoint ready to compute with.
+struct LoadedModel {
+  CheckpointInfo info;
+  at::Device device;
+  SparseMoELanguageModel model;
+};
+
+/// Loads a checkpoint by its command-line name; `device` "" means the config's. `overrides` are
+/// --set texts over the checkpoint's config.
+LoadedModel load_model(const std::string& checkpoint, const std::string& device,
+                       const std::vector<std::string>& overrides, Log& log);
+
+}  // namespace moe::cli

@@ -1,0 +1,117 @@
+#include <CLI/CLI.hpp>
+#include <cmath>
+
+#include "cli/output.h"
+#include "cli/session.h"
+#include "moe/base/system.h"
+#include "moe/base/text.h"
+#include "moe/cli/app.h"
+#include "moe/config/load.h"
+#include "moe/model/build.h"
+#include "moe/train/trainer.h"
+#include "train/material.h"
+
+namespace moe::cli {
+
+namespace {
+
+struct TrainArgs {
+  std::string config, data, out, device, init_from;
+  std::vector<std::string> overrides;
+  std::int64_t stop_after = -1;
+  bool resume = false, dry_run = false, json = false;
+};
+
+/// Dedicated flags come last: they win over --set. Without --config a resumed run goes on with its
+/// own config.json.
+RunConfig resolve_config(const TrainArgs& args) {
+  std::optional<fs::path> file;
+  if (!args.config.empty()) file = args.config;
+  const auto own = fs::path(args.out) / "config.json";
+  if (!file && args.resume && fs::exists(own)) file = own;
+  auto overrides = args.overrides;
+  auto config = load_config(file, overrides);
+  if (!args.data.empty()) config.data.path = fs::absolute(args.data).lexically_normal().string();
+  if (!args.device.empty()) config.device = args.device;
+  return config;
+}
+
+fs::path default_folder(const TrainArgs& args) {
+  const auto name = args.config.empty() ? "run" : fs::path(args.config).stem().string();
+  return fs::path("runs") / cat(name, "-", utc_stamp());
+}
+
+int dry_run(const RunConfig& config, const TrainArgs& args, Log& log) {
+  const auto vocab_size = read_material(config, log).tokenizer.vocab_size();
+  const Json summary = {{"config", config_to_json(config)},
+                        {"vocab_size", vocab_size},
+                        {"parameters", count_parameters(config.model, vocab_size)},
+                        {"active_parameters", count_active_parameters(config.model, vocab_size)},
+                        {"memory_bytes", estimate_memory(config, vocab_size)}};
+  if (args.json) {
+    print_json(summary);
+    return 0;
+  }
+  print(cat(json_text(summary["config"], 2), "\nparameters ",
+            grouped(summary["parameters"].get<long long>()), " (active ",
+            grouped(summary["active_parameters"].get<long long>()), "), memory about ",
+            human_bytes(summary["memory_bytes"].get<double>()), "\n"));
+  return 0;
+}
+
+int run_train(const TrainArgs& args, const Services& services) {
+  TrainRequest request;
+  request.config = resolve_config(args);
+  if (args.resume && args.out.empty())
+    throw ConfigError("--resume: which run? name its folder with --out");
+  if (args.dry_run) return dry_run(request.config, args, services.log);
+  prepare_device(request.config, services.log);
+  request.out = args.out.empty() ? default_folder(args) : fs::path(args.out);
+  request.resume = args.resume;
+  request.init_from = args.init_from;
+  if (args.stop_after >= 0) request.stop_after = args.stop_after;
+  const auto done = train(request, services.interrupt, services.log, services.files);
+  const bool has_best = std::isfinite(done.best_val_loss);
+  if (args.json)
+    print_json({{"run", done.run.string()},
+                {"step", done.step},
+                {"best_step", has_best ? Json(done.best_step) : Json(nullptr)},
+                {"val_loss", has_best ? Json(done.best_val_loss) : Json(nullptr)},
+                {"seconds", done.seconds}});
+  else
+    services.log.info(cat(done.run.string(), ": step ", done.step,
+                          has_best ? cat(", best val loss ", fixed(done.best_val_loss, 4),
+                                         " at step ", done.best_step)
+                                   : "",
+                          ", ", human_seconds(done.seconds)));
+  return done.signal == 0 ? 0 : 128 + done.signal;
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, Run& run) {
+  auto* command = app.add_subcommand("train", "Train a model, or go on with a run");
+  const auto args = std::make_shared<TrainArgs>();
+  command->add_option("--config", args->config, "JSON config, e.g. configs/makemoe.json");
+  command->add_option("--set", args->overrides, "KEY=VALUE over the config; may be repeated")
+      ->take_all()->allow_extra_args(false);
+  command->add_option("--data", args->data, "UTF-8 text to learn from");
+  command->add_option("--out", args->out, "run folder: empty or absent, unless --resume");
+  command->add_option("--device", args->device, "auto, cpu, cuda or cuda:N");
+  command->add_flag("--resume", args->resume, "go on with the run in --out, bit for bit");
+  command->add_option("--stop-after", args->stop_after, "end there, with a checkpoint [steps]")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--init-from", args->init_from, "weights and vocabulary of a checkpoint");
+  command->add_flag("--dry-run", args->dry_run, "print config, parameters, memory, and stop");
+  command->add_flag("--json", args->json, "print one JSON object at the end");
+  command->footer(
+      "Examples:\n"
+      "  makemoe train --config configs/quickstart.json --data data/tinyshakespeare.txt --out runs/a\n"
+      "  makemoe train --resume --out runs/a\n"
+      "  makemoe train --data text.txt --set model.moe.num_experts=16 --set train.max_iters=2000");
+  command->callback([args, &run] {
+    run = [args](const Services& services) { return run_train(*args, services); };
+  });
+}
+
+}  // namespace moe::cli

@@ -1,0 +1,61 @@
+#include "moe/data/corpus.h"
+
+#include <cmath>
+
+#include "moe/base/file.h"
+#include "moe/base/sha256.h"
+#include "moe/base/text.h"
+#include "moe/data/utf8.h"
+
+namespace moe {
+
+namespace {
+
+/// CRLF and lone CR become LF, as Python's text mode folds them. Says whether anything changed.
+bool fold_line_ends(std::string& text) {
+  if (text.find('\r') == std::string::npos) return false;
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\r')
+      out += text[i];
+    else if (i + 1 == text.size() || text[i + 1] != '\n')
+      out += '\n';
+  }
+  text = std::move(out);
+  return true;
+}
+
+}  // namespace
+
+Text read_text(const std::filesystem::path& path) {
+  Text text;
+  text.utf8 = read_file(path, ErrorKind::data);
+  text.sha256 = sha256_hex(text.utf8);
+  if (const auto bad = find_invalid_utf8(text.utf8))
+    throw DataError(cat(path.string(), ": byte ", *bad, " is not valid UTF-8; convert the text to UTF-8"));
+  if (text.utf8.starts_with("\xEF\xBB\xBF")) {
+    text.utf8.erase(0, 3);
+    text.notices.emplace_back("the byte-order mark was left out");
+  }
+  if (fold_line_ends(text.utf8)) text.notices.emplace_back("CR line ends were folded to LF");
+  if (text.utf8.empty()) throw DataError(cat(path.string(), ": is empty; give it some text"));
+  return text;
+}
+
+Corpus split_by_position(const Tokens& tokens, double train_fraction, std::int64_t block_size) {
+  const auto n = static_cast<std::int64_t>(tokens.size());
+  const auto train = static_cast<std::int64_t>(std::floor(train_fraction * static_cast<double>(n)));
+  const auto least = block_size + 1;
+  if (train < least || n - train < least) {
+    const auto share = std::min(train_fraction, 1 - train_fraction);
+    throw DataError(cat("the text has ", n, " symbols, ", train, " to train on and ", n - train,
+                        " to validate on; each part needs model.block_size + 1 = ", least,
+                        ": give at least about ",
+                        std::llround(std::ceil(static_cast<double>(least) / share)) + 1,
+                        " symbols or lower model.block_size"));
+  }
+  return {Tokens(tokens.begin(), tokens.begin() + train), Tokens(tokens.begin() + train, tokens.end())};
+}
+
+}  // namespace moe

@@ -1,0 +1,100 @@
+#include "moe/data/windows.h"
+
+#include <numeric>
+#include <utility>
+
+#include "moe/base/random.h"
+#include "moe/base/text.h"
+
+namespace moe {
+
+namespace {
+
+std::int64_t length(const Tokens& tokens) { return static_cast<std::int64_t>(tokens.size()); }
+
+std::int64_t draw_below(Generator& generator, std::int64_t bound) {
+  return static_cast<std::int64_t>(generator.below(static_cast<std::uint64_t>(bound)));
+}
+
+}  // namespace
+
+WindowSampler::WindowSampler(const Tokens& tokens, std::int64_t block_size, WindowOrder order,
+                             std::uint64_t key)
+    : tokens_(&tokens), block_size_(block_size), order_(order), key_(key) {
+  if (length(tokens) < block_size + 1)
+    throw DataError(cat("the text has ", length(tokens), " symbols to train on; at least ",
+                        block_size + 1, " are needed"));
+}
+
+Batch WindowSampler::next(std::int64_t batch_size) {
+  std::vector<std::int64_t> offsets;
+  for (std::int64_t row = 0; row < batch_size; ++row) offsets.push_back(next_offset());
+  return gather_windows(*tokens_, offsets, block_size_);
+}
+
+std::int64_t WindowSampler::next_offset() {
+  const auto n = length(*tokens_);
+  const auto drawn = drawn_++;
+  if (order_ == WindowOrder::random) {
+    Generator generator(key_, static_cast<std::uint64_t>(drawn));
+    return draw_below(generator, n - block_size_);
+  }
+  if (order_ == WindowOrder::sequential) return drawn % ((n - 1) / block_size_) * block_size_;
+  // A phase may leave no whole window in a short text; the next epoch draws another.
+  while (in_epoch_ >= static_cast<std::int64_t>(shuffled_.size())) {
+    ++epoch_;
+    in_epoch_ = 0;
+    begin_epoch();
+  }
+  return shuffled_[static_cast<std::size_t>(in_epoch_++)];
+}
+
+void WindowSampler::begin_epoch() {
+  Generator generator(stream_key(key_, "epoch", static_cast<std::uint64_t>(epoch_)));
+  const auto n = length(*tokens_);
+  const auto phase = draw_below(generator, block_size_);
+  shuffled_.clear();
+  for (auto offset = phase; offset + block_size_ < n; offset += block_size_)
+    shuffled_.push_back(offset);
+  for (auto left = static_cast<std::int64_t>(shuffled_.size()); left > 1; --left)
+    std::swap(shuffled_[static_cast<std::size_t>(left - 1)],
+              shuffled_[static_cast<std::size_t>(draw_below(generator, left))]);
+}
+
+Json WindowSampler::state() const {
+  return {{"drawn", drawn_}, {"epoch", epoch_}, {"in_epoch", in_epoch_}};
+}
+
+void WindowSampler::restore(const Json& state) {
+  const auto read = [&](const char* key, std::int64_t least) {
+    const auto found = state.is_object() ? state.find(key) : state.end();
+    if (!state.is_object() || found == state.end() || !found->is_number_integer() ||
+        found->get<std::int64_t>() < least)
+      throw CheckpointError(cat("state.json: the data cursor's \"", key,
+                                "\" is missing or out of range; resume from another checkpoint"));
+    return found->get<std::int64_t>();
+  };
+  drawn_ = read("drawn", 0);
+  epoch_ = read("epoch", -1);
+  in_epoch_ = read("in_epoch", 0);
+  if (epoch_ >= 0) begin_epoch();
+  if (in_epoch_ > static_cast<std::int64_t>(shuffled_.size()))
+    throw CheckpointError(
+        "state.json: the data cursor lies beyond its epoch; resume from another checkpoint");
+}
+
+Batch gather_windows(const Tokens& tokens, std::span<const std::int64_t> offsets,
+                     std::int64_t block_size) {
+  Batch batch;
+  batch.batch_size = static_cast<std::int64_t>(offsets.size());
+  batch.block_size = block_size;
+  batch.offsets.assign(offsets.begin(), offsets.end());
+  for (const auto offset : offsets) {
+    const auto begin = tokens.begin() + offset;
+    batch.inputs.insert(batch.inputs.end(), begin, begin + block_size);
+    batch.targets.insert(batch.targets.end(), begin + 1, begin + 1 + block_size);
+  }
+  return batch;
+}
+
+}  // namespace moe

@@ -1,0 +1,154 @@
+#include "moe/eval/evaluator.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <stdexcept>
+
+#include "moe/base/error.h"
+#include "moe/base/random.h"
+#include "moe/base/text.h"
+#include "moe/data/windows.h"
+
+namespace moe {
+
+namespace {
+
+// Windows and tokens of one forward at most. Constants, so that sums round alike in every run.
+constexpr std::int64_t kMaxWindows = 64;
+constexpr std::int64_t kMaxTokens = 8192;
+
+using Offsets = std::span<const std::int64_t>;
+
+/// (B, T) int64 on `device`.
+at::Tensor ids_tensor(std::vector<std::int64_t>& ids, std::int64_t batch, at::Device device) {
+  const auto time = static_cast<std::int64_t>(ids.size()) / batch;
+  return at::from_blob(ids.data(), {batch, time}, at::kLong).to(device, at::kLong, false, true);
+}
+
+/// Sums losses and expert loads over forwards.
+class Evaluation {
+ public:
+  Evaluation(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
+             const StopRequest& stop)
+      : model_(model),
+        tokens_(tokens),
+        key_(key),
+        stop_(stop),
+        device_(model->parameters().front().device()),
+        load_(at::zeros({model->config().n_layer, model->config().moe.num_experts}, at::kLong)) {}
+
+  /// Adds windows of `time` targets. `first_draw` < 0: their rows are keyed by absolute position;
+  /// else by the number of the draw and the place in the window.
+  void add(Offsets offsets, std::int64_t time, std::int64_t first_draw) {
+    const auto most = std::clamp(kMaxTokens / time, std::int64_t{1}, kMaxWindows);
+    for (std::size_t i = 0; i < offsets.size(); i += static_cast<std::size_t>(most)) {
+      const auto count = std::min(static_cast<std::size_t>(most), offsets.size() - i);
+      const auto draw = first_draw < 0 ? first_draw : first_draw + static_cast<std::int64_t>(i);
+      add_batch(offsets.subspan(i, count), time, draw);
+    }
+  }
+
+  EvalResult result() const {
+    EvalResult out;
+    out.loss = sum_ / static_cast<double>(targets_);
+    out.tokens = targets_;
+    if (!std::isfinite(out.loss))
+      throw NumericsError(cat("evaluation: the loss is ", out.loss,
+                              "; the weights have diverged, use an earlier checkpoint"));
+    const auto fractions = (load_.to(at::kDouble) / load_.sum(1, /*keepdim=*/true)).contiguous();
+    const auto* values = fractions.const_data_ptr<double>();
+    for (std::int64_t layer = 0; layer < fractions.size(0); ++layer, values += fractions.size(1))
+      out.expert_load.emplace_back(values, values + fractions.size(1));
+    return out;
+  }
+
+ private:
+  void add_batch(Offsets offsets, std::int64_t time, std::int64_t first_draw) {
+    if (const int signal = stop_ ? stop_() : 0; signal != 0) throw Interrupted(signal);
+    auto windows = gather_windows(tokens_, offsets, time);
+    const auto batch = static_cast<std::int64_t>(offsets.size());
+    const auto context =
+        first_draw < 0 ? split_context(offsets, time)
+                       : make_context(batch, time, /*training=*/false, key_, device_, first_draw);
+    const auto out = model_->forward(ids_tensor(windows.inputs, batch, device_),
+                                     ids_tensor(windows.targets, batch, device_), context);
+    sum_ += out.loss.item<double>() * static_cast<double>(batch * time);
+    targets_ += batch * time;
+    load_ += out.expert_load;
+  }
+
+  /// Rows of one long sequence, the split: a token's draws do not depend on how windows are cut.
+  ForwardContext split_context(Offsets offsets, std::int64_t time) const {
+    ForwardContext context;
+    context.key = key_;
+    const auto options = at::TensorOptions(device_).dtype(at::kLong);
+    const auto starts = at::tensor(at::ArrayRef<std::int64_t>(offsets.data(), offsets.size()));
+    context.rows.position = (starts.to(device_).unsqueeze(1) + at::arange(time, options)).flatten();
+    context.rows.sequence = at::zeros(context.rows.position.sizes(), options);
+    return context;
+  }
+
+  SparseMoELanguageModel& model_;
+  const Tokens& tokens_;
+  std::uint64_t key_;
+  const StopRequest& stop_;
+  at::Device device_;
+  at::Tensor load_;  // (L, E) int64
+  double sum_ = 0;   // [nats]
+  std::int64_t targets_ = 0;
+};
+
+/// Where the whole windows to evaluate begin: all, or `most` spread evenly.
+std::vector<std::int64_t> spread_offsets(std::int64_t windows, std::int64_t most,
+                                         std::int64_t block) {
+  std::vector<std::int64_t> offsets;
+  for (std::int64_t i = 0; i < most; ++i) offsets.push_back(i * windows / most * block);
+  return offsets;
+}
+
+void require_length(const Tokens& tokens, std::int64_t least) {
+  if (static_cast<std::int64_t>(tokens.size()) < least)
+    throw DataError(
+        cat("evaluation: the text has ", tokens.size(), " symbols; it needs at least ", least));
+}
+
+}  // namespace
+
+EvalResult evaluate_full(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
+                         std::int64_t max_windows, const StopRequest& stop) {
+  require_length(tokens, 2);
+  const at::NoGradGuard no_grad;
+  const auto block = model->config().block_size;
+  const auto targets = static_cast<std::int64_t>(tokens.size()) - 1;
+  const auto whole = targets / block, rest = targets % block;
+  const bool all = max_windows <= 0 || max_windows >= whole + (rest > 0 ? 1 : 0);
+  Evaluation evaluation(model, tokens, key, stop);
+  evaluation.add(spread_offsets(whole, all ? whole : max_windows, block), block, -1);
+  if (const auto last = whole * block; all && rest > 0) evaluation.add({&last, 1}, rest, -1);
+  return evaluation.result();
+}
+
+EvalResult evaluate_random(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
+                           std::int64_t eval_iters, std::int64_t batch_size,
+                           const StopRequest& stop) {
+  const auto block = model->config().block_size;
+  require_length(tokens, block + 1);
+  if (eval_iters < 1 || batch_size < 1) throw std::logic_error("evaluate_random: no windows");
+  const at::NoGradGuard no_grad;
+  Generator draws(stream_key(key, "windows"));
+  const auto starts = static_cast<std::uint64_t>(tokens.size()) - static_cast<std::uint64_t>(block);
+  std::vector<std::int64_t> offsets(static_cast<std::size_t>(eval_iters * batch_size));
+  for (auto& offset : offsets) offset = static_cast<std::int64_t>(draws.below(starts));
+  Evaluation evaluation(model, tokens, key, stop);
+  evaluation.add(offsets, block, 0);
+  return evaluation.result();
+}
+
+}  // namespace moe

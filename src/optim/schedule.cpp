@@ -1,0 +1,19 @@
+#include <cmath>
+#include <numbers>
+
+#include "moe/optim/optim.h"
+
+namespace moe {
+
+double learning_rate_at(const OptimConfig& config, std::int64_t max_iters, std::int64_t step) {
+  const auto& schedule = config.schedule;
+  const auto peak = config.learning_rate, last = schedule.final_learning_rate;
+  const auto now = static_cast<double>(step), warmup = static_cast<double>(schedule.warmup_iters);
+  if (now <= warmup) return peak * now / warmup;
+  if (schedule.kind == ScheduleKind::constant) return peak;
+  const auto done = std::min(1.0, (now - warmup) / (static_cast<double>(max_iters) - warmup));
+  if (schedule.kind == ScheduleKind::linear) return peak + (last - peak) * done;
+  return last + (peak - last) * 0.5 * (1 + std::cos(std::numbers::pi * done));
+}
+
+}  // namespace moe

@@ -1,0 +1,165 @@
+#include "moe/sample/generator.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "moe/base/error.h"
+#include "moe/base/random.h"
+#include "moe/base/text.h"
+#include "sample/continuation.h"
+
+namespace moe {
+
+namespace {
+
+constexpr std::int64_t kGroup = 64;  // samples advanced together; bounds memory
+
+void check_options(const GenerateOptions& options) {
+  check_sampler_options(options.sampler);
+  if (options.max_new_tokens < 0)
+    throw ConfigError(
+        cat("max_new_tokens: ", options.max_new_tokens, " is negative; give 0 or more"));
+  if (options.num_samples < 1)
+    throw ConfigError(cat("num_samples: ", options.num_samples, " is below 1; give 1 or more"));
+  for (const auto& stop : options.stop)
+    if (stop.empty()) throw ConfigError("stop: a stop text is empty; give at least one character");
+}
+
+/// One sample on its way.
+struct Row {
+  Row(std::span<const std::int32_t> prompt, const GenerateOptions& options, std::int64_t sample)
+      : draws(stream_key(options.seed, "sample", static_cast<std::uint64_t>(sample))),
+        tokens(prompt.begin(), prompt.end()),
+        continuation(options.stop) {}
+
+  Generator draws;
+  std::vector<std::int32_t> tokens;  // prompt and continuation
+  Continuation continuation;
+  bool finished = false;
+};
+
+/// Samples [first, first + size) of a request, advanced in step.
+class Group {
+ public:
+  Group(SparseMoELanguageModel& model, const CharTokenizer& tokenizer,
+        std::span<const std::int32_t> prompt, const GenerateOptions& options, std::int64_t first,
+        std::int64_t size)
+      : model_(model),
+        tokenizer_(tokenizer),
+        options_(options),
+        device_(model->parameters().front().device()),
+        key_(stream_key(options.seed, "generate")),
+        first_(first) {
+    for (std::int64_t i = 0; i < size; ++i) rows_.emplace_back(prompt, options, first + i);
+  }
+
+  /// Draws one more token of each unfinished sample; false when none is left.
+  bool advance() {
+    const auto logits = next_logits().to(at::kCPU, at::kFloat).contiguous();  // (B, V)
+    const auto vocabulary = static_cast<std::size_t>(logits.size(1));
+    const std::span<const float> values(logits.const_data_ptr<float>(), rows_.size() * vocabulary);
+    for (std::size_t i = 0; i < rows_.size(); ++i)
+      draw(rows_[i], values.subspan(i * vocabulary, vocabulary));
+    return !std::ranges::all_of(rows_, &Row::finished);
+  }
+
+  Row& front() { return rows_.front(); }
+
+  void collect(std::vector<Sample>& samples) const {
+    for (const auto& row : rows_)
+      samples.push_back(
+          {row.continuation.tokens(), row.continuation.text(), row.finished ? "stop" : "length"});
+  }
+
+ private:
+  std::int64_t length() const { return static_cast<std::int64_t>(rows_.front().tokens.size()); }
+
+  void draw(Row& row, std::span<const float> logits) {
+    // A finished sample stays in the batch with any token: rows do not see one another.
+    if (row.finished) return row.tokens.push_back(row.tokens.back());
+    const auto token = choose_token(logits, row.tokens, options_.sampler, row.draws.uniform());
+    row.tokens.push_back(token);
+    row.finished = row.continuation.append(token, tokenizer_.symbol(token));
+  }
+
+  /// The last `count` tokens of each sample, (B, count).
+  at::Tensor last_ids(std::int64_t count) const {
+    auto ids = at::empty({static_cast<std::int64_t>(rows_.size()), count}, at::kLong);
+    auto* out = ids.mutable_data_ptr<std::int64_t>();
+    for (const auto& row : rows_) out = std::copy(row.tokens.end() - count, row.tokens.end(), out);
+    return ids.to(device_);
+  }
+
+  at::Tensor next_logits() {
+    const auto total = length(), block = model_->config().block_size;
+    if (!options_.use_cache || total > block) return recomputed_logits(std::min(total, block));
+    const auto fresh = total - cache_.length();  // the prompt at first, then one
+    return model_->extend(last_ids(fresh), cache_, context(fresh));
+  }
+
+  at::Tensor recomputed_logits(std::int64_t window) {
+    cache_.layers.clear();  // positions are learned: a window that moves leaves it worthless
+    return model_->forward(last_ids(window), /*targets=*/{}, context(window)).logits.select(1, -1);
+  }
+
+  /// Draws of the last `count` tokens, keyed by sample and absolute position, so that cached and
+  /// recomputed paths agree.
+  ForwardContext context(std::int64_t count) const {
+    return make_context(static_cast<std::int64_t>(rows_.size()), count, /*training=*/false, key_,
+                        device_, first_, length() - count);
+  }
+
+  SparseMoELanguageModel& model_;
+  const CharTokenizer& tokenizer_;
+  const GenerateOptions& options_;
+  at::Device device_;
+  std::uint64_t key_;
+  std::int64_t first_;
+  std::vector<Row> rows_;
+  KeyValueCache cache_;
+};
+
+/// Hands final text to the stream; false when the reader wants no more.
+bool emit(const Stream& stream, Continuation& continuation, bool ended) {
+  const auto text = continuation.take(ended);
+  return text.empty() || stream(text);
+}
+
+void run_group(Group& group, const GenerateOptions& options, const Stream& stream,
+               const std::function<int()>& stop_request) {
+  const bool streams = stream && options.num_samples == 1;
+  for (std::int64_t i = 0; i < options.max_new_tokens; ++i) {
+    if (const int signal = stop_request ? stop_request() : 0; signal != 0)
+      throw Interrupted(signal);
+    const bool going = group.advance();
+    if (streams && !emit(stream, group.front().continuation, /*ended=*/!going)) {
+      group.front().finished = true;
+      return;
+    }
+    if (!going) return;
+  }
+  if (streams) emit(stream, group.front().continuation, /*ended=*/true);
+}
+
+}  // namespace
+
+std::vector<Sample> generate(SparseMoELanguageModel& model, const CharTokenizer& tokenizer,
+                             std::span<const std::int32_t> prompt, const GenerateOptions& options,
+                             const Stream& stream, const std::function<int()>& stop_request) {
+  check_options(options);
+  if (prompt.empty()) throw std::logic_error("generate: the prompt has no tokens");
+  const at::NoGradGuard no_grad;
+  std::vector<Sample> samples;
+  for (std::int64_t first = 0; first < options.num_samples; first += kGroup) {
+    const auto size = std::min(kGroup, options.num_samples - first);
+    Group group(model, tokenizer, prompt, options, first, size);
+    run_group(group, options, stream, stop_request);
+    group.collect(samples);
+  }
+  return samples;
+}
+
+}  // namespace moe

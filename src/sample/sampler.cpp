@@ -1,0 +1,131 @@
+#include "moe/sample/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <stdexcept>
+#include <vector>
+
+#include "moe/base/error.h"
+#include "moe/base/text.h"
+
+namespace moe {
+
+namespace {
+
+void require(bool in_range, const char* option, double value, const char* range) {
+  // Written so that NaN, for which every comparison is false, is refused as well.
+  if (!in_range)
+    throw ConfigError(cat(option, ": ", value, " is out of range; it must be ", range));
+}
+
+/// The logits in double. Throws NumericsError for the first that is not finite.
+std::vector<double> finite_logits(std::span<const float> logits) {
+  if (logits.empty()) throw std::logic_error("choose_token: no logits");
+  for (std::size_t id = 0; id < logits.size(); ++id)
+    if (!std::isfinite(logits[id]))
+      throw NumericsError(cat("sampling: the logit of symbol ", id, " is ", logits[id],
+                              "; the weights have diverged, use an earlier checkpoint"));
+  return {logits.begin(), logits.end()};
+}
+
+/// Makes each token seen less likely, once however often it was seen.
+void penalise(std::vector<double>& logits, std::span<const std::int32_t> seen, double penalty) {
+  if (penalty == 1) return;
+  constexpr double kLargest = std::numeric_limits<double>::max();
+  std::vector<bool> done(logits.size(), false);
+  for (const auto token : seen) {
+    const auto id = static_cast<std::size_t>(token);
+    if (id >= logits.size() || done[id]) continue;
+    done[id] = true;
+    const double changed = logits[id] > 0 ? logits[id] / penalty : logits[id] * penalty;
+    logits[id] = std::clamp(changed, -kLargest, kLargest);  // an extreme penalty must not make inf
+  }
+}
+
+/// exp((logit - largest) / temperature): the probabilities up to a factor, the largest being 1, so
+/// that no logit or temperature overflows.
+std::vector<double> weights_of(std::vector<double> logits, double temperature) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  for (auto& value : logits) value = std::exp((value - largest) / temperature);
+  return logits;
+}
+
+/// Ids from the most to the least likely; ties in id order.
+std::vector<std::size_t> ranking(const std::vector<double>& weights) {
+  std::vector<std::size_t> ids(weights.size());
+  std::iota(ids.begin(), ids.end(), std::size_t{0});
+  std::stable_sort(ids.begin(), ids.end(),
+                   [&](std::size_t a, std::size_t b) { return weights[a] > weights[b]; });
+  return ids;
+}
+
+/// How many of the first `kept` ids of the ranking make up `mass` of those.
+std::size_t nucleus_size(const std::vector<double>& weights, const std::vector<std::size_t>& ranked,
+                         std::size_t kept, double mass) {
+  double total = 0, sum = 0;
+  for (std::size_t i = 0; i < kept; ++i) total += weights[ranked[i]];
+  std::size_t size = 0;
+  while (size < kept && sum < mass * total) sum += weights[ranked[size++]];
+  return std::max<std::size_t>(1, size);
+}
+
+/// Sets to zero all weights but the top_k largest, and of those all but the nucleus.
+void truncate_ranks(std::vector<double>& weights, const SamplerOptions& options) {
+  const auto all = static_cast<std::int64_t>(weights.size());
+  const bool cuts = options.top_k > 0 && options.top_k < all;
+  if (!cuts && options.top_p >= 1) return;
+  const auto ranked = ranking(weights);
+  auto kept = static_cast<std::size_t>(cuts ? options.top_k : all);
+  if (options.top_p < 1) kept = nucleus_size(weights, ranked, kept, options.top_p);
+  for (std::size_t i = kept; i < ranked.size(); ++i) weights[ranked[i]] = 0;
+}
+
+/// Sets to zero the weights below `fraction` of the largest.
+void truncate_unlikely(std::vector<double>& weights, double fraction) {
+  const double least = fraction * *std::max_element(weights.begin(), weights.end());
+  for (auto& weight : weights)
+    if (weight < least) weight = 0;
+}
+
+/// The id in whose part of the cumulative weights, in id order, u falls.
+std::size_t invert(const std::vector<double>& weights, double u) {
+  const double target = u * std::accumulate(weights.begin(), weights.end(), 0.0);
+  double sum = 0;
+  std::size_t last = 0;  // rounding may leave the target at the very end: then the last one kept
+  for (std::size_t id = 0; id < weights.size(); ++id) {
+    if (weights[id] == 0) continue;
+    sum += weights[id];
+    last = id;
+    if (sum > target) break;
+  }
+  return last;
+}
+
+}  // namespace
+
+void check_sampler_options(const SamplerOptions& o) {
+  require(o.temperature >= 0 && std::isfinite(o.temperature), "temperature", o.temperature,
+          "finite and at least 0 (0 is greedy)");
+  require(o.top_k >= 0, "top_k", static_cast<double>(o.top_k), "at least 0 (0 is all)");
+  require(o.top_p > 0 && o.top_p <= 1, "top_p", o.top_p, "in (0, 1]");
+  require(o.min_p >= 0 && o.min_p <= 1, "min_p", o.min_p, "in [0, 1]");
+  require(o.repetition_penalty > 0 && std::isfinite(o.repetition_penalty), "repetition_penalty",
+          o.repetition_penalty, "finite and above 0 (1 is none)");
+}
+
+std::int32_t choose_token(std::span<const float> logits, std::span<const std::int32_t> seen,
+                          const SamplerOptions& options, double u) {
+  auto values = finite_logits(logits);
+  penalise(values, seen, options.repetition_penalty);
+  if (options.temperature == 0)
+    return static_cast<std::int32_t>(std::max_element(values.begin(), values.end()) -
+                                     values.begin());
+  auto weights = weights_of(std::move(values), options.temperature);
+  truncate_ranks(weights, options);
+  truncate_unlikely(weights, options.min_p);
+  return static_cast<std::int32_t>(invert(weights, u));
+}
+
+}  // namespace moe

@@ -1,0 +1,101 @@
+#include "moe/tracking/run_folder.h"
+
+#include <cmath>
+#include <cstdio>
+
+#include "moe/base/text.h"
+
+namespace moe {
+
+namespace {
+
+constexpr std::string_view kLockName = ".lock";
+
+bool is_occupied(const fs::path& path) {
+  for (const auto& entry : fs::directory_iterator(path))
+    if (entry.path().filename() != kLockName) return true;
+  return false;
+}
+
+void sweep_temporaries(const fs::path& folder, FileLayer& files) {
+  std::vector<fs::path> left_over;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored))
+    if (entry.path().filename().string().starts_with(kTemporaryPrefix))
+      left_over.push_back(entry.path());
+  for (const auto& path : left_over) files.remove(path);
+}
+
+/// Bytes of the whole lines at the front whose step is at most `step`.
+std::uint64_t bytes_up_to(std::string_view text, std::int64_t step) {
+  std::size_t kept = 0;
+  while (true) {
+    const auto end = text.find('\n', kept);
+    if (end == std::string_view::npos) return kept;  // a torn last line goes
+    const auto line = Json::parse(text.substr(kept, end - kept), nullptr, /*allow_exceptions=*/false);
+    if (!line.is_object() || !line.contains("step") || !line["step"].is_number_integer() ||
+        line["step"].get<std::int64_t>() > step)
+      return kept;
+    kept = end + 1;
+  }
+}
+
+}  // namespace
+
+RunFolder::RunFolder(fs::path path, FileLayer& files, FileLock lock)
+    : path_(std::move(path)), files_(&files), lock_(std::move(lock)) {}
+
+RunFolder RunFolder::create(const fs::path& path, FileLayer& files) {
+  std::error_code ignored;
+  if (fs::exists(path, ignored) && !fs::is_directory(path, ignored))
+    throw ResourceError(cat(path.string(), ": is a file; name a folder with --out"));
+  files.make_folder(path);
+  FileLock lock(path / kLockName);
+  if (is_occupied(path))
+    throw ResourceError(cat(path.string(), ": holds files already; name another folder with --out, "
+                                           "or go on with the run in it with --resume"));
+  return {path, files, std::move(lock)};
+}
+
+RunFolder RunFolder::open(const fs::path& path, FileLayer& files) {
+  if (!fs::is_directory(path))
+    throw ResourceError(cat(path.string(), ": is not a run folder; name one with --out"));
+  FileLock lock(path / kLockName);
+  sweep_temporaries(path, files);
+  sweep_temporaries(path / "checkpoints", files);
+  return {path, files, std::move(lock)};
+}
+
+void RunFolder::write_json(std::string_view name, const Json& json) {
+  files_->replace(path_ / name, json_text(json, 2) + "\n");
+}
+
+void RunFolder::append_line(std::string_view name, const Json& line) {
+  try {
+    files_->append(path_ / name, json_text(line) + "\n");
+  } catch (const ResourceError& error) {
+    if (!warned_) std::fprintf(stderr, "warning: %s (training goes on)\n", error.what());
+    warned_ = true;
+  }
+}
+
+void RunFolder::write(const MetricRow& row) {
+  Json line = {{"step", row.step}};
+  for (const auto& [name, value] : row.values)
+    if (std::isfinite(value)) line[name] = value;
+  append_line("metrics.jsonl", line);
+}
+
+void RunFolder::write_sample(const Json& sample) { append_line("samples.jsonl", sample); }
+
+void RunFolder::cut_back_to(std::int64_t step) {
+  for (const auto* name : {"metrics.jsonl", "samples.jsonl"}) {
+    const auto file = path_ / name;
+    if (!fs::exists(file)) continue;
+    const auto text = read_file(file, ErrorKind::resource);
+    const auto kept = bytes_up_to(text, step);
+    if (kept < text.size()) files_->truncate(file, kept);
+  }
+}
+
+}  // namespace moe

@@ -1,0 +1,339 @@
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "moe/base/random.h"
+#include "moe/base/sha256.h"
+#include "moe/base/system.h"
+#include "moe/base/text.h"
+#include "moe/base/version.h"
+#include "moe/checkpoint/checkpoint.h"
+#include "moe/config/load.h"
+#include "moe/data/corpus.h"
+#include "moe/eval/evaluator.h"
+#include "moe/model/build.h"
+#include "moe/sample/generator.h"
+#include "moe/tracking/run_folder.h"
+#include "moe/train/trainer.h"
+#include "train/material.h"
+#include "train/state.h"
+
+namespace moe {
+
+namespace {
+
+constexpr std::int64_t kSampleLength = 200;  // characters in the log and samples.jsonl
+
+/// One run from its first update to its end: what is done, in order, and who is told.
+class Loop {
+ public:
+  Loop(const TrainRequest& request, Material material, RunFolder& folder,
+       const InterruptFlag& interrupt, Log& log, FileLayer& files)
+      : request_(request),
+        material_(std::move(material)),
+        folder_(folder),
+        interrupt_(interrupt),
+        log_(log),
+        files_(files),
+        state_(request.config, material_.tokenizer.vocab_size(), material_.corpus.train,
+               choose_device(request.config.device)) {}
+
+  void load_weights_from(const std::string& checkpoint);
+  /// Goes on from a checkpoint.
+  void resume_from(const CheckpointRef& ref);
+  bool finished() const { return state_.at.step >= request_.config.train.max_iters || patience_is_out(); }
+  TrainSummary run();
+  void write_run_json(const std::string& status);
+
+ private:
+  void evaluate();
+  void maybe_evaluate();
+  void save();
+  void save_or_warn();
+  void report(const StepResult& result);
+  void sample();
+  void update();
+  bool patience_is_out() const;
+  bool due(std::int64_t interval) const { return state_.at.step % interval == 0; }
+  double seconds() const { return seconds_before_ + monotonic_seconds() - begin_; }
+  std::string progress_line(const StepResult& result, double tokens_per_second) const;
+
+  const TrainRequest& request_;
+  Material material_;
+  RunFolder& folder_;
+  const InterruptFlag& interrupt_;
+  Log& log_;
+  FileLayer& files_;
+  TrainState state_;
+  std::string start_ = utc_now();
+  double begin_ = monotonic_seconds(), seconds_before_ = 0;
+  double reported_at_ = monotonic_seconds();  // of the last row
+  std::int64_t reported_tokens_ = 0;
+  std::int64_t saved_step_ = -1;
+};
+
+void Loop::load_weights_from(const std::string& checkpoint) {
+  const auto ref = resolve_checkpoint(checkpoint);
+  const auto info = read_checkpoint_info(ref);
+  if (info.tokenizer.symbols() != material_.tokenizer.symbols())
+    throw CheckpointError(cat(checkpoint, ": its vocabulary of ", info.tokenizer.vocab_size(),
+                              " symbols is not that of the text (",
+                              material_.tokenizer.vocab_size(), "); train on a text with the same symbols"));
+  moe::load_weights(ref, state_.flat);
+}
+
+void Loop::resume_from(const CheckpointRef& ref) {
+  const auto info = read_checkpoint_info(ref);
+  if (info.state.value("data_sha256", "") != material_.sha256)
+    throw DataError(cat(request_.config.data.path,
+                        ": is not the text that this run was trained on (sha256 differs); name "
+                        "that text with --data, or train into another folder"));
+  moe::load_weights(ref, state_.flat);
+  load_optimizer(ref, state_.flat, state_.optimizer);
+  seconds_before_ = restore_state(info.state, ref.folder.string(), state_);
+  if (info.state.value("threads", 0) != at::get_num_threads() ||
+      info.state.value("device", "") != state_.device.str())
+    log_.warn(cat("the run was on ", info.state.value("device", "?"), " with ",
+                  info.state.value("threads", 0), " threads, now ", state_.device.str(), " with ",
+                  at::get_num_threads(), ": it goes on, but not bit for bit"));
+  saved_step_ = state_.at.step;
+  folder_.cut_back_to(state_.at.step);
+  log_.info(cat("resuming at step ", state_.at.step));
+}
+
+bool Loop::patience_is_out() const {
+  const auto& patience = request_.config.train.early_stopping_patience;
+  return patience && state_.at.evaluations_without_best >= *patience;
+}
+
+void Loop::write_run_json(const std::string& status) {
+  const auto& at = state_.at;
+  folder_.write_json(
+      "run.json",
+      {{"status", status},
+       {"version", std::string(version())},
+       {"commit", std::string(commit())},
+       {"compiler", std::string(compiler())},
+       {"device", state_.device.str()},
+       {"threads", at::get_num_threads()},
+       {"host", host_name()},
+       {"data", {{"path", request_.config.data.path}, {"sha256", material_.sha256}}},
+       {"start", start_},
+       {"end", status == "running" ? Json(nullptr) : Json(utc_now())},
+       {"seconds", seconds()},
+       {"step", at.step},
+       {"best_step", at.best_step < 0 ? Json(nullptr) : Json(at.best_step)},
+       {"best_val_loss", std::isfinite(at.best_val_loss) ? Json(at.best_val_loss) : Json(nullptr)}});
+}
+
+void Loop::evaluate() {
+  const auto& config = request_.config;
+  const auto& corpus = material_.corpus;
+  const auto seed = static_cast<std::uint64_t>(config.seed);
+  const auto key = stream_key(seed, "eval", static_cast<std::uint64_t>(state_.at.step));
+  double train = 0, val = 0;
+  if (config.eval.mode == EvalMode::full) {
+    const auto block = config.model.block_size;
+    const auto windows = (static_cast<std::int64_t>(corpus.val.size()) - 2) / block + 1;
+    train = evaluate_full(state_.model, corpus.train, key, windows).loss;
+    val = evaluate_full(state_.model, corpus.val, key).loss;
+  } else {
+    const auto iters = config.eval.eval_iters, batch = config.train.batch_size;
+    train = evaluate_random(state_.model, corpus.train, stream_key(key, "train"), iters, batch).loss;
+    val = evaluate_random(state_.model, corpus.val, stream_key(key, "val"), iters, batch).loss;
+  }
+  auto& at = state_.at;
+  at.last_val_loss = val;
+  if (val < at.best_val_loss) {
+    at.best_val_loss = val;
+    at.best_step = at.step;
+    at.evaluations_without_best = 0;
+  } else {
+    ++at.evaluations_without_best;
+  }
+  folder_.write({at.step,
+                 {{"time_s", seconds()},
+                  {"tokens", static_cast<double>(at.tokens)},
+                  {"train/loss", train},
+                  {"val/loss", val}}});
+  log_.info(cat("step ", at.step, ": train loss ", fixed(train, 4), ", val loss ", fixed(val, 4),
+                at.best_step == at.step ? " (best)" : ""));
+  reported_at_ = monotonic_seconds();  // evaluation does not count as training time
+}
+
+void Loop::save() {
+  if (saved_step_ == state_.at.step) return;
+  const auto& at = state_.at;
+  save_checkpoint(folder_.path(), at.step, state_.flat, state_.optimizer,
+                  state_to_json(state_, material_.sha256, seconds()), request_.config,
+                  material_.tokenizer, at.best_step == at.step, files_);
+  saved_step_ = at.step;
+  prune_checkpoints(folder_.path(), request_.config.train.keep_checkpoints, at.best_step, files_);
+}
+
+void Loop::save_or_warn() {
+  try {
+    save();
+  } catch (const ResourceError& error) {
+    log_.warn(cat(error.what(), " (training goes on; the next checkpoint is tried again)"));
+  }
+}
+
+std::string Loop::progress_line(const StepResult& result, double tokens_per_second) const {
+  const auto& at = state_.at;
+  const auto left = static_cast<double>(request_.config.train.max_iters - at.step) *
+                    static_cast<double>(result.tokens) / std::max(1.0, tokens_per_second);
+  auto line = cat("step ", at.step, "/", request_.config.train.max_iters, "  loss ",
+                  fixed(result.loss, 4));
+  if (std::isfinite(at.last_val_loss)) line += cat("  val ", fixed(at.last_val_loss, 4));
+  return line + cat("  ", grouped(std::llround(tokens_per_second)), " tokens/s  ETA ",
+                    human_seconds(left));
+}
+
+void Loop::report(const StepResult& result) {
+  reported_tokens_ += result.tokens;
+  const auto& at = state_.at;
+  if (at.step != 1 && !due(request_.config.train.log_interval)) return;
+  const auto now = monotonic_seconds();
+  const auto rate = static_cast<double>(reported_tokens_) / std::max(1e-9, now - reported_at_);
+  reported_at_ = now;
+  reported_tokens_ = 0;
+  MetricRow row{at.step,
+                {{"time_s", seconds()},
+                 {"tokens", static_cast<double>(at.tokens)},
+                 {"train/step_loss", result.loss},
+                 {"lr", result.learning_rate},
+                 {"tokens_per_second", rate},
+                 {"grad_norm", result.grad_norm}}};
+  if (request_.config.model.moe.capacity_factor)
+    row.values.emplace_back("moe/dropped_fraction", result.dropped_fraction);
+  folder_.write(row);
+  const auto line = progress_line(result, rate);
+  if (log_.has_live_line())
+    log_.live(line);
+  else
+    log_.info(line);
+}
+
+void Loop::sample() {
+  GenerateOptions options;
+  options.max_new_tokens = kSampleLength;
+  options.seed = stream_key(static_cast<std::uint64_t>(request_.config.seed), "sample",
+                            static_cast<std::uint64_t>(state_.at.step));
+  const std::vector<std::int32_t> prompt{material_.tokenizer.start_id()};
+  const auto text = generate(state_.model, material_.tokenizer, prompt, options).front().text;
+  log_.info(cat("sample at step ", state_.at.step, ":\n", text));
+  folder_.write_sample({{"step", state_.at.step}, {"text", text}});
+  reported_at_ = monotonic_seconds();
+}
+
+void Loop::update() {
+  try {
+    report(train_step(state_));
+  } catch (const NonFinite& problem) {
+    folder_.write_json("nonfinite.json", problem.record);
+    throw NumericsError(cat(folder_.path().string(), ": loss or gradient is not finite at step ",
+                            state_.at.step + 1,
+                            "; lower optim.learning_rate or set optim.grad_clip, then --resume (see "
+                            "nonfinite.json there)"));
+  }
+}
+
+void Loop::maybe_evaluate() {
+  const auto& train = request_.config.train;
+  const bool at_end = state_.at.step == train.max_iters;
+  if (due(train.eval_interval) || at_end) evaluate();
+  if (train.sample_interval && due(*train.sample_interval)) sample();
+}
+
+TrainSummary Loop::run() {
+  const auto& train = request_.config.train;
+  const auto end = std::min(train.max_iters, request_.stop_after.value_or(train.max_iters));
+  write_run_json("running");
+  if (state_.at.step == 0) evaluate();
+  while (state_.at.step < end && !patience_is_out() && interrupt_.signal() == 0) {
+    update();
+    maybe_evaluate();
+    const bool is_best = state_.at.best_step == state_.at.step;
+    if (is_best || due(train.checkpoint_interval.value_or(train.eval_interval))) save_or_warn();
+  }
+  log_.live("");
+  save();
+  const auto signal = finished() ? 0 : interrupt_.signal();
+  write_run_json(finished() ? "finished" : signal != 0 ? "interrupted" : "stopped");
+  return {folder_.path(), state_.at.step, state_.at.best_step, state_.at.best_val_loss, seconds(),
+          signal};
+}
+
+/// Refuses what may not change between a run and its continuation.
+void check_resumable(const RunFolder& folder, const RunConfig& wanted) {
+  const auto file = folder.path() / "config.json";
+  if (!fs::exists(file)) return;
+  const auto saved = config_from_json(read_json(file.string(), ErrorKind::config), file.string());
+  const auto differences = resume_differences(saved, wanted);
+  if (!differences.empty())
+    throw ConfigError(cat(folder.path().string(), ": --resume can not change ",
+                          join(differences, "; "), "; take these back, or train into another folder"));
+}
+
+RunFolder open_folder(const TrainRequest& request, FileLayer& files) {
+  if (request.resume && fs::exists(request.out)) return RunFolder::open(request.out, files);
+  return RunFolder::create(request.out, files);
+}
+
+void check_memory(const RunConfig& config, std::int64_t vocab_size) {
+  const auto needed = estimate_memory(config, vocab_size), available = available_memory();
+  if (available >= 0 && needed > available)
+    throw ResourceError(cat("training needs about ", human_bytes(static_cast<double>(needed)), ", ",
+                            human_bytes(static_cast<double>(available)),
+                            " are available; lower train.batch_size, model.block_size, "
+                            "model.n_embed, model.n_layer or model.moe.num_experts"));
+}
+
+}  // namespace
+
+std::int64_t estimate_memory(const RunConfig& config, std::int64_t vocab_size) {
+  const auto& m = config.model;
+  const auto c = static_cast<double>(m.n_embed);
+  const auto tokens =
+      static_cast<double>(config.train.batch_size) * static_cast<double>(m.block_size);
+  // Kept for backward, per token and layer: norms, q/k/v, attention weights, expert rows.
+  const auto attention = 10 * c + 4 * static_cast<double>(m.n_head * m.block_size);
+  const auto experts = static_cast<double>(m.moe.top_k) * (4 + 6) * c;
+  const auto activations = tokens * (static_cast<double>(m.n_layer) * (attention + experts) +
+                                     4 * static_cast<double>(vocab_size));
+  const auto parameters = static_cast<double>(count_parameters(m, vocab_size));
+  const auto bytes = sizeof(float) * (4 * parameters + activations);
+  constexpr double kLargest = 9e18;  // an int64
+  return static_cast<std::int64_t>(std::min(bytes, kLargest));
+}
+
+TrainSummary train(const TrainRequest& request, const InterruptFlag& interrupt, Log& log,
+                   FileLayer& files) {
+  auto material = read_material(request.config, log);
+  check_memory(request.config, material.tokenizer.vocab_size());
+  auto folder = open_folder(request, files);
+  if (request.resume) check_resumable(folder, request.config);
+  std::vector<std::string> notices;
+  const auto from =
+      request.resume ? newest_sound_checkpoint(folder.path(), notices) : std::nullopt;
+  for (const auto& notice : notices) log.warn(notice);
+  log.also_to(folder.path() / "log.txt");
+  const auto tokenizer = material.tokenizer;
+  Loop loop(request, std::move(material), folder, interrupt, log, files);
+  if (!request.init_from.empty() && !from) loop.load_weights_from(request.init_from);
+  if (from) loop.resume_from(*from);
+  if (!from && request.resume) folder.cut_back_to(-1);
+  folder.write_json("config.json", config_to_json(request.config));
+  folder.write_json("tokenizer.json", tokenizer.to_json());
+  try {
+    return loop.run();
+  } catch (...) {
+    loop.write_run_json("failed");
+    throw;
+  }
+}
+
+}  // namespace moe

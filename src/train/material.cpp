@@ -1,0 +1,39 @@
+#include "train/material.h"
+
+#include "moe/base/text.h"
+
+namespace moe {
+
+namespace {
+
+Text read_noticed(const std::string& path, Log& log) {
+  auto text = read_text(path);
+  for (const auto& notice : text.notices) log.warn(cat(path, ": ", notice));
+  return text;
+}
+
+}  // namespace
+
+Material read_material(const RunConfig& config, Log& log) {
+  const auto& data = config.data;
+  if (data.path.empty())
+    throw DataError(
+        "data.path: no text is named; give --data FILE, or run data/fetch.sh and give --data "
+        "data/tinyshakespeare.txt");
+  const auto text = read_noticed(data.path, log);
+  auto tokenizer = CharTokenizer::from_text(text.utf8);
+  const auto tokens = tokenizer.encode(text.utf8, data.path);
+  if (data.val_path.empty())
+    return {tokenizer, split_by_position(tokens, data.train_fraction, config.model.block_size),
+            text.sha256};
+  const auto val = read_noticed(data.val_path, log);
+  Corpus corpus{tokens, tokenizer.encode(val.utf8, data.val_path)};
+  for (const auto* split : {&corpus.train, &corpus.val})
+    if (static_cast<std::int64_t>(split->size()) < config.model.block_size + 1)
+      throw DataError(cat(split == &corpus.train ? data.path : data.val_path, ": ", split->size(),
+                          " symbols are too few; at least model.block_size + 1 = ",
+                          config.model.block_size + 1, " are needed"));
+  return {tokenizer, std::move(corpus), text.sha256 + val.sha256};
+}
+
+}  // namespace moe

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+
+#include "moe/base/json.h"
+#include "moe/config/config.h"
+#include "moe/data/windows.h"
+#include "moe/model/flat.h"
+#include "moe/model/language_model.h"
+#include "moe/optim/optim.h"
+
+namespace moe {
+
+/// What the loop remembers from update to update, besides weights, moments and the data cursor.
+struct Progression {
+  std::int64_t step = 0;    // finished updates
+  std::int64_t tokens = 0;  // learned from so far
+  std::int64_t best_step = -1;
+  double best_val_loss = std::numeric_limits<double>::infinity();
+  double last_val_loss = std::numeric_limits<double>::infinity();
+  std::int64_t evaluations_without_best = 0;
+};
+
+/// Everything that an update reads and writes.
+struct TrainState {
+  TrainState(const RunConfig& run_config, std::int64_t vocab_size, const Tokens& train_tokens,
+             at::Device on);
+
+  RunConfig config;
+  at::Device device;
+  SparseMoELanguageModel model;
+  FlatParameters flat;
+  AdamW optimizer;
+  WindowSampler sampler;
+  Progression at;
+};
+
+/// state.json: all but weights and moments. What may differ between equal runs is under "times".
+Json state_to_json(const TrainState& state, const std::string& data_sha256, double seconds);
+/// The reverse; throws CheckpointError for what does not fit. Returns the seconds trained so far.
+double restore_state(const Json& json, const std::string& where, TrainState& state);
+
+/// What one update measured.
+struct StepResult {
+  double loss = 0;        // cross-entropy of the batch before the update [nats/token]
+  double grad_norm = 0;   // before clipping
+  double learning_rate = 0;
+  std::int64_t tokens = 0;
+  double dropped_fraction = 0;  // of (token, choice) slots, where a capacity is set
+};
+
+/// One update: gradients averaged over grad_accumulation batches, clipping, AdamW. Throws
+/// NonFinite before anything is changed when the loss or the gradient is not finite.
+StepResult train_step(TrainState& state);
+
+/// A loss or gradient that is not finite, with what a person needs to look into it.
+struct NonFinite {
+  Json record;
+};
+
+}  // namespace moe

@@ -1,0 +1,80 @@
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "moe/base/random.h"
+#include "train/batch_tensors.h"
+#include "train/state.h"
+
+namespace moe {
+
+namespace {
+
+Json finite_or_text(double value) {
+  return std::isfinite(value) ? Json(value) : Json(std::isnan(value) ? "NaN" : "Infinity");
+}
+
+/// What to look at when a loss or gradient is not finite.
+Json nonfinite_record(const TrainState& state, double loss, const Json& offsets) {
+  Json norms = Json::object();
+  for (const auto& tensor : state.flat.layout()) {
+    const auto gradient = FlatParameters::view(state.flat.gradients(), tensor);
+    norms[tensor.name] = finite_or_text(gradient.to(at::kDouble).norm().item<double>());
+  }
+  return {{"step", state.at.step + 1},
+          {"loss", finite_or_text(loss)},
+          {"batch_offsets", offsets},
+          {"gradient_norms", norms}};
+}
+
+}  // namespace
+
+BatchTensors to_tensors(const Batch& batch, at::Device device) {
+  const auto tensor = [&](const std::vector<std::int64_t>& values) {
+    // from_blob does not own: the clone or the copy to the device does.
+    auto* data = const_cast<std::int64_t*>(values.data());
+    return at::from_blob(data, {batch.batch_size, batch.block_size}, at::kLong).clone().to(device);
+  };
+  return {tensor(batch.inputs), tensor(batch.targets)};
+}
+
+StepResult train_step(TrainState& state) {
+  const auto& config = state.config;
+  const auto update = state.at.step + 1;
+  const auto key = stream_key(static_cast<std::uint64_t>(config.seed), "train",
+                              static_cast<std::uint64_t>(update));
+  StepResult result;
+  Json offsets = Json::array();
+  double loss_sum = 0;
+  std::int64_t dropped = 0;
+  state.flat.gradients().zero_();
+  for (std::int64_t micro = 0; micro < config.train.grad_accumulation; ++micro) {
+    const auto batch = state.sampler.next(config.train.batch_size);
+    const auto tensors = to_tensors(batch, state.device);
+    const auto context = make_context(batch.batch_size, batch.block_size, /*training=*/true, key,
+                                      state.device, micro * batch.batch_size);
+    const auto out = state.model->forward(tensors.inputs, tensors.targets, context);
+    loss_sum += out.loss.item<double>();
+    dropped += out.dropped;
+    offsets.push_back(batch.offsets);
+    (out.loss / static_cast<double>(config.train.grad_accumulation)).backward();
+    result.tokens += batch.batch_size * batch.block_size;
+  }
+  result.loss = loss_sum / static_cast<double>(config.train.grad_accumulation);
+  if (!std::isfinite(result.loss)) throw NonFinite{nonfinite_record(state, result.loss, offsets)};
+  // The norm is also the guard: one pass over the gradients finds any value that is not finite.
+  result.grad_norm = l2_norm(state.flat.gradients());
+  if (!std::isfinite(result.grad_norm))
+    throw NonFinite{nonfinite_record(state, result.loss, offsets)};
+  if (config.optim.grad_clip)
+    clip_gradients(state.flat.gradients(), result.grad_norm, *config.optim.grad_clip);
+  result.learning_rate = learning_rate_at(config.optim, config.train.max_iters, update);
+  state.optimizer.step(state.flat.values(), state.flat.gradients(), result.learning_rate);
+  const auto slots = result.tokens * config.model.moe.top_k * config.model.n_layer;
+  result.dropped_fraction = static_cast<double>(dropped) / static_cast<double>(slots);
+  state.at.step = update;
+  state.at.tokens += result.tokens;
+  return result;
+}
+
+}  // namespace moe
