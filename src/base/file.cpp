@@ -5,12 +5,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
+#include <chrono>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
+#include <system_error>
+#include <thread>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "moe/base/system.h"
 #include "moe/base/text.h"
@@ -73,51 +79,67 @@ std::string read_file(const fs::path& path, ErrorKind kind, std::uint64_t max_by
   const auto refuse = [&](const std::string& what) {
     throw Error(kind, cat(path.string(), ": ", what));
   };
+  const auto refuse_size = [&] {
+    refuse(cat("is larger than ", human_bytes(static_cast<double>(max_bytes)),
+               "; name a smaller file"));
+  };
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() < 0) refuse(cat("can not be read: ", std::strerror(errno), "; check the path"));
   struct stat status = {};
-  if (::fstat(file.get(), &status) != 0 || S_ISDIR(status.st_mode))
-    refuse("is a folder, not a file; name a file in it");
+  if (::fstat(file.get(), &status) != 0)
+    refuse(cat("can not be read: ", std::strerror(errno), "; check the disk"));
+  if (S_ISDIR(status.st_mode)) refuse("is a folder, not a file; name a file in it");
+  const auto size = static_cast<std::uint64_t>(std::max<off_t>(0, status.st_size));
+  if (size > max_bytes) refuse_size();
   std::string out;
-  std::array<char, 1 << 16> buffer{};
-  if (S_ISREG(status.st_mode)) out.reserve(std::min<std::uint64_t>(static_cast<std::uint64_t>(status.st_size), max_bytes));
-  while (true) {
+  out.reserve(size);
+  std::vector<char> buffer(std::size_t{1} << 16U);
+  while (true) {  // to the end, whatever the size said: pipes and /proc files say 0
     const auto count = ::read(file.get(), buffer.data(), buffer.size());
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) refuse(cat("can not be read: ", std::strerror(errno), "; check the disk"));
     if (count == 0) return out;
     out.append(buffer.data(), static_cast<std::size_t>(count));
-    if (out.size() > max_bytes)
-      refuse(cat("is larger than ", human_bytes(static_cast<double>(max_bytes)), "; name a smaller file"));
+    if (out.size() > max_bytes) refuse_size();
   }
 }
 
 FaultPlan FaultPlan::parse(std::string_view text) {
+  const auto refuse = [&](std::string_view what) {
+    throw ConfigError(cat("fault plan \"", printable(text), "\": ", what));
+  };
   FaultPlan plan;
   const auto at = text.find('@');
+  if (at == std::string_view::npos) refuse("no \"@\"; give ACTION@OPERATION, e.g. crash@7");
   const auto name = text.substr(0, at);
-  if (at == std::string_view::npos)
-    throw ConfigError(cat("fault plan \"", printable(text), "\": give ACTION@OPERATION"));
-  plan.sticky = text.ends_with('+');
-  plan.operation = std::atoll(std::string(text.substr(at + 1)).c_str());
-  plan.error_number = name == "EIO" ? EIO : ENOSPC;
-  if (name == "crash")
+  auto number = text.substr(at + 1);
+  plan.sticky = number.ends_with('+');
+  if (plan.sticky) number.remove_suffix(1);
+  const auto [end, error] =
+      std::from_chars(number.data(), number.data() + number.size(), plan.operation);
+  if (error != std::errc() || end != number.data() + number.size() || plan.operation < 1)
+    refuse("the operation is not a number from 1; give e.g. crash@7");
+  if (name == "crash") {
     plan.action = Action::crash;
-  else if (name == "short")
-    plan.action = Action::short_write;
-  else if (name == "EIO" || name == "ENOSPC")
+  } else if (name == "EIO" || name == "ENOSPC") {
     plan.action = Action::fail;
-  else
-    throw ConfigError(cat("fault plan \"", printable(text), "\": the action is crash, short, EIO or ENOSPC"));
+    plan.error_number = name == "EIO" ? EIO : ENOSPC;
+  } else if (name == "short") {
+    plan.action = Action::short_write;
+    plan.error_number = ENOSPC;
+  } else {
+    refuse("unknown action; give crash, short, EIO or ENOSPC");
+  }
   return plan;
 }
 
-void FileLayer::step(const char* what, const fs::path& path) {
+bool FileLayer::step(const char* what, const fs::path& path, bool writes_bytes) {
   ++operations_;
   const bool due = plan_.sticky ? operations_ >= plan_.operation : operations_ == plan_.operation;
-  if (!due || plan_.action == FaultPlan::Action::none) return;
+  if (!due || plan_.action == FaultPlan::Action::none) return false;
   if (plan_.action == FaultPlan::Action::crash) std::raise(SIGKILL);
-  if (plan_.action == FaultPlan::Action::fail) fail(what, path, plan_.error_number);
+  if (plan_.action == FaultPlan::Action::short_write && writes_bytes) return true;
+  fail(what, path, plan_.error_number);
 }
 
 void FileLayer::make_folder(const fs::path& folder) {
@@ -128,17 +150,18 @@ void FileLayer::make_folder(const fs::path& folder) {
 }
 
 void FileLayer::write_file(const fs::path& path, std::span<const std::string_view> pieces) {
-  step("writing", path);
-  const bool cut_short = plan_.action == FaultPlan::Action::short_write && operations_ == plan_.operation;
+  const bool cut_short = step("writing", path, true);
   const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (file.get() < 0) fail("creating", path, errno);
-  for (std::size_t i = 0; i < pieces.size(); ++i) {
-    if (cut_short && i == pieces.size() / 2) {
-      write_all(file.get(), pieces[i].substr(0, pieces[i].size() / 2), path);
-      fail("writing", path, ENOSPC);
-    }
-    write_all(file.get(), pieces[i], path);
+  std::size_t budget = 0;
+  for (const auto piece : pieces) budget += piece.size();
+  if (cut_short) budget /= 2;
+  for (const auto piece : pieces) {
+    const auto now = piece.substr(0, budget);
+    write_all(file.get(), now, path);
+    budget -= now.size();
   }
+  if (cut_short) fail("writing", path, ENOSPC);
   step("fsync", path);
   sync(file.get(), path);
 }
@@ -163,10 +186,19 @@ void FileLayer::remove(const fs::path& path) {
 }
 
 void FileLayer::append(const fs::path& path, std::string_view text) {
-  step("appending", path);
+  const bool cut_short = step("appending", path, true);
   const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
   if (file.get() < 0) fail("opening", path, errno);
-  write_all(file.get(), text, path);
+  struct stat before = {};
+  if (::fstat(file.get(), &before) != 0) fail("opening", path, errno);
+  try {
+    write_all(file.get(), cut_short ? text.substr(0, text.size() / 2) : text, path);
+    if (cut_short) fail("appending", path, ENOSPC);
+  } catch (const Error&) {
+    // Best effort: the first failure is what the caller hears of.
+    if (S_ISREG(before.st_mode)) std::ignore = ::ftruncate(file.get(), before.st_size);
+    throw;
+  }
 }
 
 void FileLayer::truncate(const fs::path& path, std::uint64_t size) {
@@ -191,25 +223,57 @@ void FileLayer::replace(const fs::path& path, std::string_view text) {
   sync_folder(folder);
 }
 
+namespace {
+
+/// What the holder of a lock wrote about itself; "" when it has not come to it.
+std::string holder_of(int descriptor) {
+  // Between taking the lock and writing the note lie microseconds: two runs started at once meet
+  // there.
+  constexpr int kTries = 40;
+  constexpr std::chrono::milliseconds kPause{5};
+  for (int i = 0; i < kTries; ++i) {
+    std::array<char, 300> note{};
+    const auto count = ::pread(descriptor, note.data(), note.size(), 0);
+    if (count > 0) return printable({note.data(), static_cast<std::size_t>(count)}, note.size());
+    std::this_thread::sleep_for(kPause);
+  }
+  return "";
+}
+
+/// Takes the lock on the open file; throws when another has it.
+void take(int descriptor, const fs::path& path) {
+  if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) return;
+  if (errno != EWOULDBLOCK) fail("locking", path, errno);
+  const auto holder = holder_of(descriptor);
+  const auto folder = path.has_parent_path() ? path.parent_path() : path;
+  throw ResourceError(cat(folder.string(), ": in use by ",
+                          holder.empty() ? "another process" : holder,
+                          "; wait for it, stop it, or name another folder"));
+}
+
+}  // namespace
+
 FileLock::FileLock(const fs::path& path)
     : descriptor_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
   if (descriptor_ < 0) fail("opening the lock", path, errno);
-  if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
-    std::array<char, 300> holder{};
-    const auto count = ::pread(descriptor_, holder.data(), holder.size() - 1, 0);
-    ::close(std::exchange(descriptor_, -1));
-    throw ResourceError(cat(path.parent_path().string(), ": in use by ",
-                            count > 0 ? printable(holder.data(), 200) : "another process",
-                            "; wait for it, stop it, or name another folder"));
+  try {
+    take(descriptor_, path);
+  } catch (...) {
+    ::close(descriptor_);  // the destructor does not run
+    throw;
   }
-  const auto holder = cat("pid ", ::getpid(), " on ", host_name(), " since ", utc_now());
-  if (::ftruncate(descriptor_, 0) == 0) write_all(descriptor_, holder, path);
+  // The note is for people: on a full disk the lock holds without it.
+  const auto note = cat("pid ", ::getpid(), " on ", host_name(), " since ", utc_now());
+  if (::ftruncate(descriptor_, 0) == 0)
+    std::ignore = ::pwrite(descriptor_, note.data(), note.size(), 0);
 }
 
 FileLock::FileLock(FileLock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
 
 FileLock::~FileLock() {
-  if (descriptor_ >= 0) ::close(descriptor_);
+  if (descriptor_ < 0) return;
+  std::ignore = ::ftruncate(descriptor_, 0);  // so that the next holder is not taken for this one
+  ::close(descriptor_);
 }
 
 }  // namespace moe

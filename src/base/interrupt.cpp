@@ -2,36 +2,40 @@
 
 #include <unistd.h>
 
-#include <csignal>
+#include <atomic>
+#include <stdexcept>
 
 namespace moe {
 
 namespace {
 
 // A handler can reach nothing else: the one piece of global state, owned by InterruptFlag.
-volatile std::sig_atomic_t received = 0;
+std::atomic<int> received = 0;
+std::atomic<bool> alive = false;
+static_assert(std::atomic<int>::is_always_lock_free, "only then may a signal handler use it");
 
 extern "C" void on_signal(int signal) {
-  if (received != 0) _exit(128 + signal);
-  received = signal;
+  int none = 0;
+  if (!received.compare_exchange_strong(none, signal)) _exit(128 + signal);
 }
 
 }  // namespace
 
 InterruptFlag::InterruptFlag() {
+  if (alive.exchange(true)) throw std::logic_error("InterruptFlag: one at a time");
   received = 0;
-  struct sigaction action = {};
-  action.sa_handler = on_signal;
-  sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGXFSZ, SIG_IGN);
+  for (std::size_t i = 0; i < kSignals.size(); ++i) {
+    struct sigaction action = {};
+    const bool asks_to_stop = kSignals[i] == SIGINT || kSignals[i] == SIGTERM;
+    action.sa_handler = asks_to_stop ? on_signal : SIG_IGN;
+    sigemptyset(&action.sa_mask);
+    sigaction(kSignals[i], &action, &before_[i]);
+  }
 }
 
 InterruptFlag::~InterruptFlag() {
-  std::signal(SIGINT, SIG_DFL);
-  std::signal(SIGTERM, SIG_DFL);
+  for (std::size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &before_[i], nullptr);
+  alive = false;
 }
 
 int InterruptFlag::signal() const noexcept { return received; }

@@ -2,60 +2,85 @@
 
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/spdlog.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
+#include <mutex>
 #include <string>
+#include <utility>
 
 namespace moe {
 
+namespace {
+
+constexpr std::string_view kYellow = "\033[33m";
+constexpr std::string_view kRed = "\033[31m";
+constexpr std::string_view kPlain = "\033[0m";
+
+bool wants_colour() {
+  const char* refusal = std::getenv("NO_COLOR");  // https://no-color.org: any value but ""
+  return refusal == nullptr || *refusal == 0;
+}
+
+/// As many bytes of `line` as fit in one row: a wrapped line could not be redrawn by "\r".
+std::string_view one_row(std::string_view line) {
+  winsize size = {};
+  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return line;
+  return line.substr(0, size.ws_col - std::size_t{1});
+}
+
+}  // namespace
+
 struct Log::State {
+  std::mutex mutex;
   std::shared_ptr<spdlog::logger> file;
   bool terminal = isatty(STDERR_FILENO) != 0;
-  bool colour = terminal && std::getenv("NO_COLOR") == nullptr;
+  bool colour = terminal && wants_colour();
   std::string live;
 
-  void erase_live() const {
-    if (!live.empty()) std::fputs("\r\033[K", stderr);
+  void print(std::string_view colour_code, std::string_view prefix, std::string_view message) {
+    std::string out = live.empty() ? "" : "\r\033[K";
+    if (colour) out.append(colour_code);
+    out.append(prefix);
+    if (colour && !colour_code.empty()) out.append(kPlain);
+    out.append(message).append("\n").append(live);
+    std::fwrite(out.data(), 1, out.size(), stderr);  // one write: lines of processes do not mix
+    std::fflush(stderr);
   }
-  void draw_live() const { std::fputs(live.c_str(), stderr); }
 
-  void print(const char* colour_code, std::string_view prefix, std::string_view message) const {
-    erase_live();
-    std::string line;
-    if (colour && *colour_code != 0) line += colour_code;
-    line += prefix;
-    if (colour && *colour_code != 0) line += "\033[0m";
-    line.append(message).append("\n");
-    std::fputs(line.c_str(), stderr);
-    draw_live();
+  void message(spdlog::level::level_enum level, std::string_view colour_code,
+               std::string_view prefix, std::string_view text) noexcept {
+    try {
+      const std::lock_guard lock(mutex);
+      print(colour_code, prefix, text);
+      if (file) file->log(level, text);
+    } catch (...) {  // out of memory, a full disk: a log never ends a run
+    }
   }
 };
 
 Log::Log() : state_(std::make_unique<State>()) {}
 Log::~Log() { live(""); }
 
-void Log::info(std::string_view message) {
-  state_->print("", "", message);
-  if (state_->file) state_->file->info("{}", message);
-}
+void Log::info(std::string_view message) { state_->message(spdlog::level::info, "", "", message); }
 
 void Log::warn(std::string_view message) {
-  state_->print("\033[33m", "warning: ", message);
-  if (state_->file) state_->file->warn("{}", message);
+  state_->message(spdlog::level::warn, kYellow, "warning: ", message);
 }
 
 void Log::error(std::string_view message) {
-  state_->print("\033[31m", "error: ", message);
-  if (state_->file) state_->file->error("{}", message);
+  state_->message(spdlog::level::err, kRed, "error: ", message);
 }
 
 void Log::live(std::string_view line) {
   if (!state_->terminal) return;
-  state_->erase_live();
-  state_->live = line;
-  state_->draw_live();
+  const std::lock_guard lock(state_->mutex);
+  if (!state_->live.empty()) std::fputs("\r\033[K", stderr);
+  state_->live = one_row(line);
+  std::fputs(state_->live.c_str(), stderr);
   std::fflush(stderr);
 }
 
@@ -64,12 +89,14 @@ bool Log::has_live_line() const { return state_->terminal; }
 void Log::also_to(const std::filesystem::path& path) {
   try {
     auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string());
-    state_->file = std::make_shared<spdlog::logger>("makemoe", sink);
-    state_->file->set_pattern("%Y-%m-%dT%H:%M:%S%z %l %v");
-    state_->file->flush_on(spdlog::level::info);
-    state_->file->set_error_handler([](const std::string&) {});  // a full disk never ends a run
-  } catch (const spdlog::spdlog_ex&) {
-    warn("log.txt can not be written; messages go to standard error only");
+    auto file = std::make_shared<spdlog::logger>("makemoe", sink);
+    file->set_pattern("%Y-%m-%dT%H:%M:%S%z %l %v");
+    file->flush_on(spdlog::level::info);
+    file->set_error_handler([](const std::string&) {});  // a full disk never ends a run
+    const std::lock_guard lock(state_->mutex);
+    state_->file = std::move(file);
+  } catch (const std::exception&) {
+    warn(path.string() + ": can not be written; messages go to standard error only");
   }
 }
 

@@ -1,5 +1,7 @@
 #include "moe/base/random.h"
 
+#include <stdexcept>
+
 namespace moe {
 
 namespace {
@@ -21,15 +23,16 @@ std::uint64_t stream_key(std::uint64_t seed, std::string_view stream, std::uint6
 
 std::uint64_t Generator::bits() {
   const auto counter = position_++;
-  const auto drawn = philox4x32({static_cast<std::uint32_t>(counter),
-                                 static_cast<std::uint32_t>(counter >> 32U), 0, 0},
-                                key_);
+  const auto drawn = philox4x32(
+      {static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32U), 0, 0},
+      key_);
   return (std::uint64_t{drawn[0]} << 32U) | drawn[1];
 }
 
 double Generator::uniform() { return static_cast<double>(bits() >> 11U) * 0x1p-53; }
 
 std::uint64_t Generator::below(std::uint64_t bound) {
+  if (bound == 0) throw std::logic_error("Generator::below: the bound is 0");
   __extension__ using Wide = unsigned __int128;
   return static_cast<std::uint64_t>((static_cast<Wide>(bits()) * bound) >> 64U);
 }

@@ -9,11 +9,13 @@
 #include <chrono>
 #include <cmath>
 #include <ctime>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <set>
 #include <string>
-#include <utility>
+#include <thread>
+#include <vector>
 
 #include "moe/base/text.h"
 
@@ -21,10 +23,13 @@ namespace moe {
 
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr auto kUnknown = std::numeric_limits<std::int64_t>::max();
 
+/// The first word of the file as a T; `otherwise` where there is none.
 template <class T>
-T first_number(const std::string& path, T otherwise) {
+T first_word(const fs::path& path, T otherwise) {
   std::ifstream file(path);
   T value{};
   return file >> value ? value : otherwise;
@@ -42,25 +47,79 @@ std::int64_t proc_kilobytes(const char* path, const std::string& name) {
   return kUnknown;
 }
 
+/// The value of a "name value" line of a cgroup's memory.stat; 0 where there is none.
+std::int64_t stat_value(const fs::path& file, const std::string& name) {
+  std::ifstream in(file);
+  std::string key;
+  std::int64_t value = 0;
+  while (in >> key >> value)
+    if (key == name) return value;
+  return 0;
+}
+
+/// The folders of this process's cgroup and of its ancestors, for one controller: version 2 and
+/// version 1. A container may show only the root of them.
+std::vector<fs::path> cgroup_folders(const std::string& controller) {
+  const fs::path root = "/sys/fs/cgroup";
+  std::vector<fs::path> out;
+  const auto add_chain = [&](const fs::path& mount, fs::path below) {
+    for (; below.has_relative_path(); below = below.parent_path())
+      out.push_back(mount / below.relative_path());
+    out.push_back(mount);
+  };
+  std::ifstream file("/proc/self/cgroup");
+  for (std::string line; std::getline(file, line);) {  // "4:cpu,cpuacct:/path", "0::/path"
+    const auto first = line.find(':');
+    const auto second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    const auto names = cat(",", line.substr(first + 1, second - first - 1), ",");
+    const auto below = line.substr(second + 1);
+    if (names == ",,") add_chain(root, below);
+    if (names.find(cat(",", controller, ",")) != std::string::npos)
+      add_chain(root / controller, below);
+  }
+  return out;
+}
+
+/// The least that any cgroup above this process leaves. Page cache that can be dropped is free.
 std::int64_t cgroup_memory() {
-  const auto limit = first_number<std::int64_t>("/sys/fs/cgroup/memory.max", kUnknown);
-  const auto used = first_number<std::int64_t>("/sys/fs/cgroup/memory.current", 0);
-  return limit == kUnknown ? kUnknown : limit - used;
+  constexpr std::int64_t kNoLimit = std::int64_t{1} << 60U;  // version 1 writes a huge number
+  auto least = kUnknown;
+  const auto see = [&](std::int64_t limit, std::int64_t used, std::int64_t cache) {
+    if (limit < kNoLimit) least = std::min(least, limit - std::max<std::int64_t>(0, used - cache));
+  };
+  for (const auto& folder : cgroup_folders("memory")) {
+    see(first_word(folder / "memory.max", kUnknown),
+        first_word<std::int64_t>(folder / "memory.current", 0),
+        stat_value(folder / "memory.stat", "inactive_file"));
+    see(first_word(folder / "memory.limit_in_bytes", kUnknown),
+        first_word<std::int64_t>(folder / "memory.usage_in_bytes", 0),
+        stat_value(folder / "memory.stat", "total_inactive_file"));
+  }
+  return least;
 }
 
 std::int64_t address_space() {
   rlimit limit{};
   if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kUnknown;
-  const auto pages = first_number<std::int64_t>("/proc/self/statm", 0);
+  const auto pages = first_word<std::int64_t>("/proc/self/statm", 0);
   return static_cast<std::int64_t>(limit.rlim_cur) - pages * sysconf(_SC_PAGESIZE);
 }
 
-/// The cgroup's CPU quota in whole cores, or a large number.
+/// The cgroups' CPU quota in whole cores, or a large number.
 int quota_cores() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  double quota = 0, period = 0;
-  if (!(file >> quota >> period) || period <= 0) return std::numeric_limits<int>::max();
-  return std::max(1, static_cast<int>(std::floor(quota / period)));
+  double least = std::numeric_limits<int>::max();
+  const auto see = [&](double quota, double period) {
+    if (quota > 0 && period > 0) least = std::min(least, std::floor(quota / period));
+  };
+  for (const auto& folder : cgroup_folders("cpu")) {
+    std::ifstream file(folder / "cpu.max");  // "max 100000" or "150000 100000"
+    double quota = 0, period = 0;
+    if (file >> quota >> period) see(quota, period);
+    see(first_word(folder / "cpu.cfs_quota_us", -1.0),
+        first_word(folder / "cpu.cfs_period_us", -1.0));
+  }
+  return std::max(1, static_cast<int>(least));
 }
 
 std::string utc(const char* format) {
@@ -77,13 +136,16 @@ std::string utc(const char* format) {
 int physical_cores() {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1;
-  std::set<std::pair<int, int>> cores;
+  // It fails beyond CPU_SETSIZE processors only; then the quota alone tells.
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+    return std::max(
+        1, std::min(static_cast<int>(std::thread::hardware_concurrency()) / 2, quota_cores()));
+  std::set<std::string> cores;  // each named by the list of its hyper-threads
   for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
     if (!CPU_ISSET(cpu, &allowed)) continue;
     const auto topology = cat("/sys/devices/system/cpu/cpu", cpu, "/topology/");
-    cores.emplace(first_number(topology + "physical_package_id", 0),
-                  first_number(topology + "core_id", cpu));
+    const auto siblings = first_word(topology + "thread_siblings_list", std::to_string(cpu));
+    cores.insert(first_word(topology + "core_cpus_list", siblings));
   }
   return std::max(1, std::min(static_cast<int>(cores.size()), quota_cores()));
 }

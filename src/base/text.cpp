@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstdint>
 
 namespace moe {
 
@@ -33,19 +34,21 @@ std::string fixed(double value, int decimals) {
 }
 
 std::string grouped(long long value) {
-  auto digits = std::to_string(value);
+  const auto digits = cat(value);
   const std::size_t first = value < 0 ? 1 : 0;
-  for (std::size_t at = digits.size(); at > first + 3;) {
-    at -= 3;
-    digits.insert(at, ",");
+  std::string out;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    if (i > first && (digits.size() - i) % 3 == 0) out += ',';
+    out += digits[i];
   }
-  return digits;
+  return out;
 }
 
 std::string human_bytes(double bytes) {
+  // The bounds are where rounding would print "1000".
   constexpr std::array<const char*, 5> units{" B", " kB", " MB", " GB", " TB"};
   std::size_t unit = 0;
-  while (bytes >= 1000 && unit + 1 < units.size()) {
+  while (bytes >= (unit == 0 ? 999.5 : 999.95) && unit + 1 < units.size()) {
     bytes /= 1000;
     ++unit;
   }
@@ -53,9 +56,11 @@ std::string human_bytes(double bytes) {
 }
 
 std::string human_seconds(double seconds) {
-  if (seconds < 60) return fixed(seconds, 1) + " s";
+  constexpr double kRoundsToMinute = 59.95;  // from here "60.0 s" would be printed
+  constexpr double kLargestWhole = 1e15;     // beyond it, and for NaN, llround is undefined
+  if (seconds < kRoundsToMinute || !(seconds < kLargestWhole)) return fixed(seconds, 1) + " s";
   const auto whole = std::llround(seconds);
-  const auto two = [](long long value) { return (value < 10 ? "0" : "") + std::to_string(value); };
+  const auto two = [](long long value) { return cat(value < 10 ? "0" : "", value); };
   if (whole < 3600) return cat(whole / 60, " min ", two(whole % 60), " s");
   return cat(whole / 3600, " h ", two(whole / 60 % 60), " min");
 }
@@ -103,18 +108,62 @@ std::string join(std::span<const std::string> parts, std::string_view separator)
   return out;
 }
 
-std::string printable(std::string_view text, std::size_t max_length) {
+namespace {
+
+struct Symbol {
+  std::uint32_t code_point = 0;
+  std::size_t length = 0;  // [bytes]; 0 where the text is not UTF-8
+};
+
+/// The code point at the head of `text`; overlong forms, surrogates and cut ones are not UTF-8.
+Symbol first_symbol(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(text[i]) & 0xFFU; };
+  const auto lead = byte(0);
+  if (lead < 0x80) return {lead, 1};
+  const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+  if (lead < 0xC2 || lead > 0xF4 || text.size() < length) return {};
+  auto code_point = lead & (0xFFU >> (length + 1));
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0U) != 0x80U) return {};
+    code_point = (code_point << 6U) | (byte(i) & 0x3FU);
+  }
+  const bool overlong =
+      (length == 3 && code_point < 0x800) || (length == 4 && code_point < 0x10000);
+  const bool surrogate = code_point >= 0xD800 && code_point <= 0xDFFF;
+  if (overlong || surrogate || code_point > 0x10FFFF) return {};
+  return {code_point, length};
+}
+
+/// Whether a terminal shows it as itself: no control, no invisible or direction-changing symbol.
+bool is_visible(std::uint32_t c) {
+  if (c < 0x20 || (c >= 0x7F && c <= 0xA0) || c == '"' || c == '\\' || c == 0xAD) return false;
+  return !(c >= 0x200B && c <= 0x200F) && !(c >= 0x2028 && c <= 0x202E) &&
+         !(c >= 0x2060 && c <= 0x206F) && c != 0xFEFF;
+}
+
+std::string escaped(std::string_view bytes) {
   constexpr std::string_view kHex = "0123456789abcdef";
+  if (bytes == "\n") return "\\n";
   std::string out;
-  for (const char c : text) {
-    if (out.size() >= max_length) return out + "...";
+  for (const char c : bytes) {
     const auto byte = static_cast<unsigned char>(c);
-    if (byte == '\n')
-      out += "\\n";
-    else if (byte < 0x20 || byte >= 0x7f || byte == '"' || byte == '\\')
-      out += {'\\', 'x', kHex[byte >> 4U], kHex[byte & 15U]};
-    else
-      out += c;
+    out += cat("\\x", kHex[byte >> 4U], kHex[byte & 15U]);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string printable(std::string_view text, std::size_t max_length) {
+  std::string out;
+  while (!text.empty()) {
+    const auto symbol = first_symbol(text);
+    const auto bytes = text.substr(0, std::max<std::size_t>(1, symbol.length));
+    const bool plain = symbol.length > 0 && is_visible(symbol.code_point);
+    const auto shown = plain ? std::string(bytes) : escaped(bytes);
+    if (out.size() + shown.size() > max_length) return out + "...";
+    out += shown;
+    text.remove_prefix(bytes.size());
   }
   return out;
 }

@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::int64_t kFormatVersion = 1;
 constexpr const char* kName = "manifest.json";
+constexpr std::uint64_t kMaxBytes = std::uint64_t{64} << 20U;
+constexpr int kMaxDepth = 8;
 
 [[noreturn]] void damaged(const fs::path& file, const std::string& what) {
   throw CheckpointError(cat(file.string(), ": ", what, "; use another checkpoint of the run"));
@@ -24,9 +26,12 @@ Json sealed(Json manifest) {
   return manifest;
 }
 
+std::string rendered(const Json& manifest) { return json_text(manifest, 1) + "\n"; }
+
 Json read_sealed(const fs::path& folder) {
   const auto path = folder / kName;
-  auto manifest = read_json(path.string(), ErrorKind::checkpoint);
+  const auto text = read_file(path, ErrorKind::checkpoint, kMaxBytes);
+  auto manifest = parse_json(text, path.string(), ErrorKind::checkpoint, {kMaxBytes, kMaxDepth});
   if (!manifest.is_object() || !manifest.contains("checksum")) damaged(path, "has no checksum");
   auto body = manifest;
   body.erase("checksum");
@@ -35,7 +40,9 @@ Json read_sealed(const fs::path& folder) {
     throw CheckpointError(cat(path.string(), ": format version ", json_text(found),
                               ", this makemoe reads up to ", kFormatVersion,
                               "; use a newer makemoe"));
-  if (sealed(body) != manifest) damaged(path, "its checksum does not fit");
+  // The text too: a byte that changed no value is a changed byte all the same.
+  if (sealed(body) != manifest || rendered(manifest) != text)
+    damaged(path, "its checksum does not fit");
   return body;
 }
 
@@ -48,7 +55,7 @@ std::string damaged_tensor(const Json& checksums, std::string_view bytes, const 
       if (checksums.value(tensor.name, "") != sha256_hex(data))
         return cat(" (tensor \"", printable(tensor.name, 200), "\")");
     }
-  } catch (const CheckpointError&) {
+  } catch (const Error&) {
     return " (its header)";
   }
   return "";
@@ -68,13 +75,11 @@ std::string make_manifest(std::int64_t step, const std::vector<CheckpointFile>& 
     }
     listed[file.name] = {{"size", size}, {"sha256", whole.hex()}};
   }
-  return json_text(sealed({{"format_version", kFormatVersion},
-                           {"makemoe", std::string(version())},
-                           {"step", step},
-                           {"files", listed},
-                           {"tensors", tensors}}),
-                   1) +
-         "\n";
+  return rendered(sealed({{"format_version", kFormatVersion},
+                          {"makemoe", std::string(version())},
+                          {"step", step},
+                          {"files", listed},
+                          {"tensors", tensors}}));
 }
 
 std::uint64_t verify_manifest(const fs::path& folder) {
@@ -83,14 +88,14 @@ std::uint64_t verify_manifest(const fs::path& folder) {
   for (const auto& item : manifest.at("files").items()) {
     const auto& name = item.key();
     const auto path = folder / name;
-    const auto bytes = read_file(path, ErrorKind::checkpoint);
     const auto expected = item.value().at("size").get<std::uint64_t>();
+    const auto bytes = read_file(path, ErrorKind::checkpoint);
     if (bytes.size() != expected)
       damaged(path, cat("has ", bytes.size(), " bytes where ", expected, " belong"));
     if (sha256_hex(bytes) != item.value().at("sha256").get<std::string>())
-      damaged(path, "its checksum does not fit" +
-                        damaged_tensor(manifest.at("tensors").value(name, Json::object()), bytes,
-                                       path));
+      damaged(path,
+              "its checksum does not fit" +
+                  damaged_tensor(manifest.at("tensors").value(name, Json::object()), bytes, path));
     total += bytes.size();
   }
   return total;

@@ -130,7 +130,7 @@ std::optional<CheckpointRef> newest_sound_checkpoint(const fs::path& run,
     try {
       read_checkpoint_info(ref);
       return ref;
-    } catch (const CheckpointError& error) {
+    } catch (const Error& error) {
       notices.push_back(cat(error.what(), " (falling back to the checkpoint before)"));
     }
   }

@@ -54,9 +54,14 @@ void publish(const fs::path& checkpoints, std::int64_t step,
     layer.make_folder(temporary);
     publish_files(temporary, files, layer);
     verify_manifest(temporary);  // read back before anything that exists is touched
-    if (fs::exists(target)) layer.remove(target);
+    // An older one of this step steps aside whole: a crash never leaves half of it under its name.
+    const auto aside = checkpoints / (std::string(kTemporaryPrefix) + "old-" + name);
+    layer.remove(aside);
+    const bool replaces = fs::exists(target);
+    if (replaces) layer.rename(target, aside);
     layer.rename(temporary, target);
     layer.sync_folder(checkpoints);
+    if (replaces) layer.remove(aside);
   } catch (const Error&) {
     std::error_code ignored;
     fs::remove_all(temporary, ignored);

@@ -75,7 +75,8 @@ Json measure(const RunConfig& config, const BenchArgs& args, const Services& ser
 
   evaluate_random(state.model, data.tokens, 0, 1, config.train.batch_size);
   auto begin = monotonic_seconds();
-  const auto eval = evaluate_random(state.model, data.tokens, 1, kEvalBatches, config.train.batch_size);
+  const auto eval =
+      evaluate_random(state.model, data.tokens, 1, kEvalBatches, config.train.batch_size);
   const auto eval_seconds = monotonic_seconds() - begin;
 
   GenerateOptions options;
@@ -103,8 +104,10 @@ int run_bench(const BenchArgs& args, const Services& services) {
   }
   for (const auto& [key, value] : result.items())
     print(cat(key, std::string(30 - key.size(), ' '),
-              value.is_string() ? value.get<std::string>()
-              : value.is_number_float() ? fixed(value.get<double>(), 1) : json_text(value), "\n"));
+              value.is_string()         ? value.get<std::string>()
+              : value.is_number_float() ? fixed(value.get<double>(), 1)
+                                        : json_text(value),
+              "\n"));
   return 0;
 }
 
@@ -115,7 +118,8 @@ void add_bench(CLI::App& app, Run& run) {
   const auto args = std::make_shared<BenchArgs>();
   command->add_option("--config", args->config, "JSON config; default: the built-in one");
   command->add_option("--set", args->overrides, "KEY=VALUE over the config")
-      ->take_all()->allow_extra_args(false);
+      ->take_all()
+      ->allow_extra_args(false);
   command->add_option("--steps", args->steps, "training steps timed; default 30")
       ->check(CLI::Range(1, 100000));
   command->add_flag("--json", args->json, "print one JSON object");

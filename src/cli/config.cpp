@@ -38,7 +38,8 @@ void add_config(CLI::App& app, Run& run) {
   auto* show = command->add_subcommand("show", "Print the resolved config");
   show->add_option("--config", args->file, "JSON config");
   show->add_option("--set", args->overrides, "KEY=VALUE over the config")
-      ->take_all()->allow_extra_args(false);
+      ->take_all()
+      ->allow_extra_args(false);
   show->callback([args, &run] {
     run = [args](const Services&) {
       print_json(config_to_json(load(*args)));

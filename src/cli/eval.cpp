@@ -40,9 +40,11 @@ Target read_target(const EvalArgs& args, const std::string& split, const Checkpo
     tokens = std::move(split == "train" ? corpus.train : corpus.val);
   }
   if (tokens.size() < 2)
-    throw DataError(cat(file, ": ", tokens.size(), " symbols are too few to evaluate; give at least 2"));
+    throw DataError(
+        cat(file, ": ", tokens.size(), " symbols are too few to evaluate; give at least 2"));
   const auto bytes = static_cast<double>(tokenizer.decode(tokens).size());
-  return {std::move(tokens), bytes / static_cast<double>(tokens.size())};
+  const auto bytes_per_token = bytes / static_cast<double>(tokens.size());
+  return {std::move(tokens), bytes_per_token};
 }
 
 int run_eval(const EvalArgs& args, const Services& services) {
@@ -55,11 +57,12 @@ int run_eval(const EvalArgs& args, const Services& services) {
   const auto stop = [&] { return services.interrupt.signal(); };
   const bool full = config.eval.mode == EvalMode::full;
   const auto result = full ? evaluate_full(loaded.model, target.tokens, key, 0, stop)
-                           : evaluate_random(loaded.model, target.tokens, key, config.eval.eval_iters,
-                                             config.train.batch_size, stop);
+                           : evaluate_random(loaded.model, target.tokens, key,
+                                             config.eval.eval_iters, config.train.batch_size, stop);
   const auto bits = result.loss / std::numbers::ln2 / target.bytes_per_token;
   if (!std::isfinite(result.loss))
-    throw NumericsError(cat(args.checkpoint, ": the loss is not finite; try an earlier checkpoint"));
+    throw NumericsError(
+        cat(args.checkpoint, ": the loss is not finite; try an earlier checkpoint"));
   if (args.json) {
     print_json({{"checkpoint", loaded.info.ref.folder.string()},
                 {"step", loaded.info.ref.step},
@@ -90,7 +93,8 @@ void add_eval(CLI::App& app, Run& run) {
   command->add_option("--split", args->split, "default: val, with --data all")
       ->check(CLI::IsMember({"train", "val", "all"}));
   command->add_option("--set", args->overrides, "KEY=VALUE, e.g. eval.mode=random")
-      ->take_all()->allow_extra_args(false);
+      ->take_all()
+      ->allow_extra_args(false);
   command->add_option("--device", args->device, "auto, cpu, cuda or cuda:N");
   command->add_flag("--json", args->json, "print one JSON object");
   command->footer("Example:\n  makemoe eval runs/quickstart --split val --json");

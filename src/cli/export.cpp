@@ -31,7 +31,8 @@ void add_export(CLI::App& app, Run& run) {
   command->add_option("--format", args->format, "makemoe: the published state_dict")
       ->check(CLI::IsMember({"makemoe"}));
   command->add_option("--out", args->out, "FILE.safetensors")->required();
-  command->footer("Example:\n  makemoe export runs/quickstart --format makemoe --out weights.safetensors");
+  command->footer(
+      "Example:\n  makemoe export runs/quickstart --format makemoe --out weights.safetensors");
   command->callback([args, &run] {
     run = [args](const Services& services) { return run_export(*args, services); };
   });

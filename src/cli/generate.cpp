@@ -1,6 +1,6 @@
 #include <CLI/CLI.hpp>
-#include <iterator>
 #include <iostream>
+#include <iterator>
 #include <random>
 
 #include "cli/output.h"
@@ -30,7 +30,8 @@ std::string read_prompt(const GenerateArgs& args) {
 }
 
 /// The prompt's ids; from nothing, generation starts at a newline, else at symbol 0.
-std::vector<std::int32_t> prompt_ids(const std::string& prompt, const CheckpointInfo& info, Log& log) {
+std::vector<std::int32_t> prompt_ids(const std::string& prompt, const CheckpointInfo& info,
+                                     Log& log) {
   if (prompt.empty()) return {info.tokenizer.start_id()};
   auto ids = info.tokenizer.encode(prompt, "--prompt");
   const auto block = info.config.model.block_size;
@@ -101,7 +102,8 @@ void add_generate(CLI::App& app, Run& run) {
   command->add_option("checkpoint", args->checkpoint, "run folder, RUN@best, RUN@last or RUN@STEP")
       ->required();
   auto* prompt = command->add_option("--prompt", args->prompt, "text to go on from");
-  command->add_option("--prompt-file", args->prompt_file, "file with the prompt; - for standard input")
+  command
+      ->add_option("--prompt-file", args->prompt_file, "file with the prompt; - for standard input")
       ->excludes(prompt);
   command->add_option("--max-new-tokens", options.max_new_tokens, "default 500 [tokens]")
       ->check(CLI::Range(std::int64_t{0}, kMostTokens));
@@ -110,11 +112,13 @@ void add_generate(CLI::App& app, Run& run) {
   command->add_option("--temperature", options.sampler.temperature, "0 is greedy; default 1");
   command->add_option("--top-k", options.sampler.top_k, "keep the k likeliest; 0: all");
   command->add_option("--top-p", options.sampler.top_p, "keep the smallest set with this mass");
-  command->add_option("--min-p", options.sampler.min_p, "keep at least this share of the likeliest");
+  command->add_option("--min-p", options.sampler.min_p,
+                      "keep at least this share of the likeliest");
   command->add_option("--repetition-penalty", options.sampler.repetition_penalty,
                       "above 1 makes seen symbols less likely");
   command->add_option("--stop", options.stop, "end before this text; may be repeated")
-      ->take_all()->allow_extra_args(false);
+      ->take_all()
+      ->allow_extra_args(false);
   auto* seed = command->add_option("--seed", options.seed, "default: drawn, and reported");
   command->add_option("--device", args->device, "auto, cpu, cuda or cuda:N");
   command->add_flag("--json", args->json, "print one JSON object");

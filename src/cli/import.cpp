@@ -19,8 +19,10 @@ struct ImportArgs {
 CharTokenizer read_vocabulary(const ImportArgs& args) {
   if (!args.data.empty()) return CharTokenizer::from_text(read_text(args.data).utf8);
   if (args.vocab.empty())
-    throw ConfigError("import: the vocabulary is missing; give --data TEXT or --vocab TOKENIZER.json");
-  return CharTokenizer::from_json(read_json(args.vocab, ErrorKind::data), args.vocab, ErrorKind::data);
+    throw ConfigError(
+        "import: the vocabulary is missing; give --data TEXT or --vocab TOKENIZER.json");
+  return CharTokenizer::from_json(read_json(args.vocab, ErrorKind::data), args.vocab,
+                                  ErrorKind::data);
 }
 
 int run_import(const ImportArgs& args, const Services& services) {

@@ -32,8 +32,8 @@ int run_info(const std::string& checkpoint, bool json) {
             "\nvocab_size         ", vocab_size, "\nparameters         ", grouped(parameters),
             "\nactive_parameters  ", grouped(active), "\nbytes              ",
             human_bytes(static_cast<double>(info.bytes)), "\nbest_val_loss      ",
-            json_text(loss("best_val_loss")), "\nlast_val_loss      ", json_text(loss("last_val_loss")),
-            "\n"));
+            json_text(loss("best_val_loss")), "\nlast_val_loss      ",
+            json_text(loss("last_val_loss")), "\n"));
   return 0;
 }
 

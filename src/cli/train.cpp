@@ -94,7 +94,8 @@ void add_train(CLI::App& app, Run& run) {
   const auto args = std::make_shared<TrainArgs>();
   command->add_option("--config", args->config, "JSON config, e.g. configs/makemoe.json");
   command->add_option("--set", args->overrides, "KEY=VALUE over the config; may be repeated")
-      ->take_all()->allow_extra_args(false);
+      ->take_all()
+      ->allow_extra_args(false);
   command->add_option("--data", args->data, "UTF-8 text to learn from");
   command->add_option("--out", args->out, "run folder: empty or absent, unless --resume");
   command->add_option("--device", args->device, "auto, cpu, cuda or cuda:N");
@@ -106,7 +107,8 @@ void add_train(CLI::App& app, Run& run) {
   command->add_flag("--json", args->json, "print one JSON object at the end");
   command->footer(
       "Examples:\n"
-      "  makemoe train --config configs/quickstart.json --data data/tinyshakespeare.txt --out runs/a\n"
+      "  makemoe train --config configs/quickstart.json --data data/tinyshakespeare.txt --out "
+      "runs/a\n"
       "  makemoe train --resume --out runs/a\n"
       "  makemoe train --data text.txt --set model.moe.num_experts=16 --set train.max_iters=2000");
   command->callback([args, &run] {

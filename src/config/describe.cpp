@@ -7,12 +7,18 @@ namespace {
 
 template <class T>
 std::string type_name() {
-  if constexpr (is_optional<T>::value) return type_name<typename T::value_type>() + " or null";
-  else if constexpr (std::is_same_v<T, std::int64_t>) return "integer";
-  else if constexpr (std::is_same_v<T, double>) return "number";
-  else if constexpr (std::is_same_v<T, bool>) return "boolean";
-  else if constexpr (std::is_same_v<T, std::array<double, 2>>) return "two numbers";
-  else return "text";
+  if constexpr (is_optional<T>::value)
+    return type_name<typename T::value_type>() + " or null";
+  else if constexpr (std::is_same_v<T, std::int64_t>)
+    return "integer";
+  else if constexpr (std::is_same_v<T, double>)
+    return "number";
+  else if constexpr (std::is_same_v<T, bool>)
+    return "boolean";
+  else if constexpr (std::is_same_v<T, std::array<double, 2>>)
+    return "two numbers";
+  else
+    return "text";
 }
 
 std::string padded(std::string text, std::size_t width) {
@@ -33,7 +39,8 @@ void describe(const S& section, const std::string& path, std::string& out) {
              padded(json_text(config_detail::member_to_json(value)), 14) + std::string(row.help);
       if (row.bounds.min) out += cat(" (", config_detail::bounds_text(row.bounds), ")");
       if constexpr (std::is_enum_v<T>)
-        for (const auto name : EnumNames<T>::names) out += cat(&name == EnumNames<T>::names.data() ? " (" : " | ", name);
+        for (const auto name : EnumNames<T>::names)
+          out += cat(&name == EnumNames<T>::names.data() ? " (" : " | ", name);
       if constexpr (std::is_enum_v<T>) out += ")";
       out += "\n";
     }
@@ -84,7 +91,8 @@ Json config_schema() {
   auto schema = schema_of(RunConfig{}, {});
   schema["properties"]["extends"] = {{"type", "string"}, {"description", "a config to start from"}};
   schema["properties"]["$schema"] = {{"type", "string"}};
-  Json out = {{"$schema", "https://json-schema.org/draft/2020-12/schema"}, {"title", "makemoe config"}};
+  Json out = {{"$schema", "https://json-schema.org/draft/2020-12/schema"},
+              {"title", "makemoe config"}};
   out.update(schema);
   return out;
 }

@@ -91,7 +91,8 @@ void apply_overrides(RunConfig& config, std::span<const std::string> overrides) 
     }
     const auto key = text.substr(0, equals);
     if (std::count(key.begin(), key.end(), '.') > 3) {
-      problems.push_back(cat("--set ", printable(key), ": unknown key; see makemoe config defaults"));
+      problems.push_back(
+          cat("--set ", printable(key), ": unknown key; see makemoe config defaults"));
       continue;
     }
     config_detail::read_section(nested(key, override_value(text.substr(equals + 1))), "", config,
@@ -147,10 +148,15 @@ namespace {
 
 /// Keys that a resumed run may change.
 bool may_change(std::string_view key) {
-  constexpr std::array<std::string_view, 9> free_keys{
-      "train.max_iters",        "train.eval_interval",   "train.checkpoint_interval",
-      "train.keep_checkpoints", "train.log_interval",    "train.sample_interval",
-      "device",                 "threads",               "data.path"};
+  constexpr std::array<std::string_view, 9> free_keys{"train.max_iters",
+                                                      "train.eval_interval",
+                                                      "train.checkpoint_interval",
+                                                      "train.keep_checkpoints",
+                                                      "train.log_interval",
+                                                      "train.sample_interval",
+                                                      "device",
+                                                      "threads",
+                                                      "data.path"};
   return std::find(free_keys.begin(), free_keys.end(), key) != free_keys.end();
 }
 
@@ -161,7 +167,8 @@ void collect_differences(const Json& saved, const Json& wanted, const std::strin
     if (value.is_object())
       collect_differences(saved.at(key), value, here, out);
     else if (saved.at(key) != value && !may_change(here))
-      out.push_back(cat(here, ": ", json_text(saved.at(key)), " in the run, ", json_text(value), " now"));
+      out.push_back(
+          cat(here, ": ", json_text(saved.at(key)), " in the run, ", json_text(value), " now"));
   }
 }
 

@@ -26,7 +26,7 @@ bool read_value(const Json& json, bool& out, std::string& wanted);
 bool read_value(const Json& json, std::string& out, std::string& wanted);
 
 template <class Enum>
-  requires std::is_enum_v<Enum>
+requires std::is_enum_v<Enum>
 bool read_value(const Json& json, Enum& out, std::string& wanted) {
   constexpr auto& names = EnumNames<Enum>::names;
   for (std::size_t i = 0; i < names.size(); ++i) {
@@ -67,7 +67,8 @@ void read_member(const Json& json, const Bounds& bounds, const std::string& path
     if (problems.size() == before) out = value;
   } else if constexpr (std::is_same_v<T, std::array<double, 2>>) {
     if (!json.is_array() || json.size() != 2) {
-      problems.push_back(cat(path, ": ", printable(json_text(json)), " is no pair; give two numbers"));
+      problems.push_back(
+          cat(path, ": ", printable(json_text(json)), " is no pair; give two numbers"));
       return;
     }
     for (std::size_t i = 0; i < 2; ++i)
@@ -76,7 +77,8 @@ void read_member(const Json& json, const Bounds& bounds, const std::string& path
     std::string wanted;
     T value{};
     if (!read_value(json, value, wanted)) {
-      problems.push_back(cat(path, ": ", printable(json_text(json)), " does not fit; give ", wanted));
+      problems.push_back(
+          cat(path, ": ", printable(json_text(json)), " does not fit; give ", wanted));
       return;
     }
     const auto before = problems.size();
@@ -100,7 +102,9 @@ void read_section(const Json& json, const std::string& path, S& out, Problems& p
     return;
   }
   const auto keys = keys_of<S>();
-  for (const auto& [key, value] : json.items()) {
+  for (const auto& item : json.items()) {
+    const auto& key = item.key();
+    const auto& value = item.value();
     bool known = false;
     for_each_field<S>([&](const auto& row) {
       if (row.key != key) return;
@@ -109,9 +113,9 @@ void read_section(const Json& json, const std::string& path, S& out, Problems& p
     });
     if (known) continue;
     const auto near = nearest(key, keys);
-    problems.push_back(cat(joined_path(path, printable(key)), ": unknown key; ",
-                           near.empty() ? cat("known are ", join(keys, ", "))
-                                        : cat("did you mean \"", near, "\"?")));
+    problems.push_back(cat(
+        joined_path(path, printable(key)), ": unknown key; ",
+        near.empty() ? cat("known are ", join(keys, ", ")) : cat("did you mean \"", near, "\"?")));
   }
 }
 

@@ -33,7 +33,8 @@ Text read_text(const std::filesystem::path& path) {
   text.utf8 = read_file(path, ErrorKind::data);
   text.sha256 = sha256_hex(text.utf8);
   if (const auto bad = find_invalid_utf8(text.utf8))
-    throw DataError(cat(path.string(), ": byte ", *bad, " is not valid UTF-8; convert the text to UTF-8"));
+    throw DataError(
+        cat(path.string(), ": byte ", *bad, " is not valid UTF-8; convert the text to UTF-8"));
   if (text.utf8.starts_with("\xEF\xBB\xBF")) {
     text.utf8.erase(0, 3);
     text.notices.emplace_back("the byte-order mark was left out");
@@ -55,7 +56,8 @@ Corpus split_by_position(const Tokens& tokens, double train_fraction, std::int64
                         std::llround(std::ceil(static_cast<double>(least) / share)) + 1,
                         " symbols or lower model.block_size"));
   }
-  return {Tokens(tokens.begin(), tokens.begin() + train), Tokens(tokens.begin() + train, tokens.end())};
+  return {Tokens(tokens.begin(), tokens.begin() + train),
+          Tokens(tokens.begin() + train, tokens.end())};
 }
 
 }  // namespace moe

@@ -28,7 +28,9 @@ std::string named(char32_t symbol) {
   for (const auto symbol : unknown)
     if (names.size() < kNamedSymbols) names.push_back(named(symbol));
   throw DataError(cat(where, ": ", join(names, ", "),
-                      unknown.size() > kNamedSymbols ? " and others are" : unknown.size() > 1 ? " are" : " is",
+                      unknown.size() > kNamedSymbols ? " and others are"
+                      : unknown.size() > 1           ? " are"
+                                                     : " is",
                       " not in the vocabulary; leave out what the model has never seen"));
 }
 
@@ -55,8 +57,8 @@ CharTokenizer CharTokenizer::from_json(const Json& json, std::string_view where,
   };
   CharTokenizer tokenizer;
   const auto model = json.is_object() ? json.find("model") : json.end();
-  if (!json.is_object() || model == json.end() || !model->is_object() || !model->contains("vocab") ||
-      !model->at("vocab").is_object() || model->at("vocab").empty())
+  if (!json.is_object() || model == json.end() || !model->is_object() ||
+      !model->contains("vocab") || !model->at("vocab").is_object() || model->at("vocab").empty())
     refuse("no model.vocab object");
   if (model->contains("merges") && !model->at("merges").empty())
     refuse("has merges, which a character tokenizer has not");
@@ -65,7 +67,8 @@ CharTokenizer CharTokenizer::from_json(const Json& json, std::string_view where,
       refuse(cat("\"", printable(text), "\" is not one symbol"));
     const auto expected = static_cast<std::int64_t>(tokenizer.symbols_.size());
     if (!id.is_number_integer() || id.get<std::int64_t>() != expected)
-      refuse(cat("\"", printable(text), "\" has id ", printable(json_text(id)), " where ", expected, " belongs"));
+      refuse(cat("\"", printable(text), "\" has id ", printable(json_text(id)), " where ", expected,
+                 " belongs"));
     const auto symbol = decode_utf8(text).front();
     if (!tokenizer.symbols_.empty() && symbol <= tokenizer.symbols_.back())
       refuse(cat("\"", printable(text), "\" is out of order"));
@@ -92,7 +95,8 @@ Json CharTokenizer::to_json() const {
           {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", Json::array()}}}};
 }
 
-std::vector<std::int32_t> CharTokenizer::encode(std::string_view utf8, std::string_view where) const {
+std::vector<std::int32_t> CharTokenizer::encode(std::string_view utf8,
+                                                std::string_view where) const {
   const auto symbols = checked_symbols(utf8, where);
   std::vector<std::int32_t> ids;
   ids.reserve(symbols.size());

@@ -11,7 +11,8 @@ namespace moe::kernels {
 
 namespace {
 
-constexpr std::int64_t kGrain = 256;  // rows a task at least: below that threads cost more than draws
+constexpr std::int64_t kGrain =
+    256;  // rows a task at least: below that threads cost more than draws
 constexpr std::int64_t kMask32 = 0xFFFFFFFFLL;
 
 std::int64_t blocks_of(std::int64_t width) { return (width + 3) / 4; }
@@ -41,7 +42,7 @@ void for_each_block(const RowIds& rows, std::int64_t width, DrawKey key, const U
 /// 32 x 32 -> (high, low) words of the product, on int64 tensors that hold 32-bit values. The
 /// product is split so that it never leaves the range of a signed 64-bit integer.
 std::pair<at::Tensor, at::Tensor> multiply_words(const at::Tensor& a, std::int64_t b) {
-  const auto low = (a & 0xFFFF) * b;                   // < 2^48
+  const auto low = (a & 0xFFFF) * b;  // < 2^48
   const auto middle = at::bitwise_right_shift(a, 16) * b + at::bitwise_right_shift(low, 16);
   return {at::bitwise_right_shift(middle, 16),
           at::bitwise_left_shift(middle & 0xFFFF, 16) | (low & 0xFFFF)};
@@ -142,7 +143,8 @@ at::Tensor dropout_mask(const RowIds& rows, std::int64_t width, double p, DrawKe
 
 at::Tensor normal_draws(const RowIds& rows, std::int64_t width, DrawKey key,
                         const at::Tensor& like) {
-  if (!rows.sequence.is_cpu()) return normals_from_words(padded_words(rows, width, key), width, like);
+  if (!rows.sequence.is_cpu())
+    return normals_from_words(padded_words(rows, width, key), width, like);
   auto out = at::empty({rows.sequence.numel(), width}, like.options().requires_grad(false));
   if (like.scalar_type() == at::kDouble)
     fill_normals(out.mutable_data_ptr<double>(), rows, width, key);

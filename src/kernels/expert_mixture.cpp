@@ -20,8 +20,7 @@ std::vector<Segment> busy_segments(const std::vector<std::int64_t>& begins) {
   std::vector<Segment> segments;
   for (std::size_t e = 0; e + 1 < begins.size(); ++e)
     if (begins[e + 1] > begins[e])
-      segments.push_back(
-          {static_cast<std::int64_t>(e), begins[e], begins[e + 1] - begins[e]});
+      segments.push_back({static_cast<std::int64_t>(e), begins[e], begins[e + 1] - begins[e]});
   return segments;
 }
 
@@ -42,8 +41,8 @@ at::Tensor combine(const at::Tensor& rows, const at::Tensor& slots, std::int64_t
 struct ExpertMixture : torch::autograd::Function<ExpertMixture> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& gates,
                             const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
-                            const at::Tensor& b2, const at::Tensor& mask, const at::Tensor& slots,
-                            const std::vector<std::int64_t>& begins) {
+                            const at::Tensor& b2, const std::optional<at::Tensor>& mask,
+                            const at::Tensor& slots, const std::vector<std::int64_t>& begins) {
     const auto n = x.size(0), c = x.size(1), k = gates.size(1), f = w1.size(1);
     const auto inputs = x.index_select(0, slots.div(k, "floor"));  // (S, C)
     const auto hidden = at::empty({slots.numel(), f}, x.options());
@@ -57,8 +56,8 @@ struct ExpertMixture : torch::autograd::Function<ExpertMixture> {
       y.add_(b2[segment.expert]);
     }
     at::Tensor slot_mask;
-    if (mask.defined()) {
-      slot_mask = mask.view({n * k, c}).index_select(0, slots);
+    if (mask) {
+      slot_mask = mask->view({n * k, c}).index_select(0, slots);
       answers.mul_(slot_mask);
     }
     const auto slot_gates = gates.reshape({-1}).index_select(0, slots).unsqueeze(1);  // (S, 1)
@@ -107,8 +106,15 @@ struct ExpertMixture : torch::autograd::Function<ExpertMixture> {
       at::sum_out(db1, dh, 0);
       at::mm_out(dx, dh, w1[expert]);
     }
-    return {combine(d_inputs, slots, n, k), d_gates.view({n, k}), d_w1, d_b1, d_w2, d_b2,
-            at::Tensor(), at::Tensor(), at::Tensor()};
+    return {combine(d_inputs, slots, n, k),
+            d_gates.view({n, k}),
+            d_w1,
+            d_b1,
+            d_w2,
+            d_b2,
+            at::Tensor(),
+            at::Tensor(),
+            at::Tensor()};
   }
 };
 
@@ -116,7 +122,9 @@ struct ExpertMixture : torch::autograd::Function<ExpertMixture> {
 
 at::Tensor expert_mixture(const at::Tensor& x, const at::Tensor& gates, const at::Tensor& mask,
                           const RoutingPlan& plan, const ExpertWeights& w) {
-  return ExpertMixture::apply(x, gates, w.w1, w.b1, w.w2, w.b2, mask, plan.slots, plan.begins);
+  // An undefined tensor may not be an argument of an autograd function; an empty optional may.
+  const auto given = mask.defined() ? std::optional(mask) : std::nullopt;
+  return ExpertMixture::apply(x, gates, w.w1, w.b1, w.w2, w.b2, given, plan.slots, plan.begins);
 }
 
 at::Tensor expert_mixture_reference(const at::Tensor& x, const at::Tensor& gates,

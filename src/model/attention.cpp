@@ -39,8 +39,8 @@ at::Tensor HeadImpl::slice(std::int64_t which) const {
 at::Tensor HeadImpl::forward(const at::Tensor& x, const at::Tensor& mask) {
   const auto query = x.matmul(slice(0).t()), key = x.matmul(slice(1).t());  // (B, T, D)
   const auto scores = query.matmul(key.transpose(-2, -1)) * scale_;         // (B, T, T)
-  auto weights = scores.masked_fill(future_mask(x.size(1), x.size(1), x.device()), kMinusInfinity)
-                     .softmax(-1);
+  auto weights =
+      scores.masked_fill(future_mask(x.size(1), x.size(1), x.device()), kMinusInfinity).softmax(-1);
   if (mask.defined()) weights = weights * mask;
   return weights.matmul(x.matmul(slice(2).t()));
 }
@@ -51,8 +51,7 @@ MultiHeadAttentionImpl::MultiHeadAttentionImpl(const ModelConfig& config, std::i
       scale_(attention_scale(config)),
       qkv_(register_parameter("qkv", at::empty({3, config.n_embed, config.n_embed}))),
       proj_(register_module("proj", torch::nn::Linear(config.n_embed, config.n_embed))) {
-  for (std::int64_t head = 0; head < config.n_head; ++head)
-    heads_.emplace_back(qkv_, config, head);
+  for (std::int64_t head = 0; head < config.n_head; ++head) heads_.emplace_back(qkv_, config, head);
 }
 
 at::Tensor MultiHeadAttentionImpl::forward(const at::Tensor& x, const ForwardContext& context,

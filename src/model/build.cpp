@@ -42,8 +42,8 @@ void fill_uniform(at::Tensor out, std::uint64_t key, double bound) {
     for (auto block = begin; block < end; ++block) {
       const auto drawn = philox4x32({static_cast<std::uint32_t>(block), 0, 0, 0}, key);
       for (std::int64_t i = 0; i < 4 && block * 4 + i < n; ++i)
-        data[block * 4 + i] = static_cast<float>(
-            bound * (2 * open_uniform(drawn[static_cast<std::size_t>(i)]) - 1));
+        data[block * 4 + i] =
+            static_cast<float>(bound * (2 * open_uniform(drawn[static_cast<std::size_t>(i)]) - 1));
     }
   });
 }
@@ -94,8 +94,8 @@ std::int64_t count_with(const ModelConfig& config, std::int64_t vocab_size, std:
   const auto c = config.n_embed, e = config.moe.num_experts;
   std::int64_t square = 0, block = 0, total = 0;
   add_product(square, c, c);
-  add_product(block, 4, square);       // q, k, v, projection
-  add_product(block, 5, c);            // projection bias, two norms
+  add_product(block, 4, square);  // q, k, v, projection
+  add_product(block, 5, c);       // projection bias, two norms
   const std::int64_t routers = config.moe.router == RouterKind::topk ? 1 : 2;
   add_product(block, routers * e, c + 1);
   std::int64_t expert = 0;
@@ -138,9 +138,11 @@ at::Device choose_device(const std::string& name) {
   if (name == "auto") return at::hasCUDA() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
   if (name != "cuda" && !(name.starts_with("cuda:") && name.size() > 5 && name.size() < 9 &&
                           name.find_first_not_of("0123456789", 5) == std::string::npos))
-    throw ConfigError(cat("device: \"", printable(name), "\" is not a device; give auto, cpu, cuda or cuda:N"));
+    throw ConfigError(
+        cat("device: \"", printable(name), "\" is not a device; give auto, cpu, cuda or cuda:N"));
   const auto index = name == "cuda" ? 0 : std::stoi(name.substr(5));
-  const auto devices = at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
+  const auto devices =
+      at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
   if (index >= devices)
     throw ResourceError(cat("device: ", name, " is not there (", devices,
                             " CUDA devices seen); use --device cpu, or check the driver, "

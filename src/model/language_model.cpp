@@ -7,13 +7,13 @@ namespace moe {
 BlockImpl::BlockImpl(const ModelConfig& config, std::int64_t layer)
     : sa_(register_module("sa", MultiHeadAttention(config, layer))),
       smoe_(register_module("smoe", SparseMoE(config, layer))),
-      ln1_(register_module(
-          "ln1", torch::nn::LayerNorm(torch::nn::LayerNormOptions({config.n_embed})))),
-      ln2_(register_module(
-          "ln2", torch::nn::LayerNorm(torch::nn::LayerNormOptions({config.n_embed})))) {}
+      ln1_(register_module("ln1",
+                           torch::nn::LayerNorm(torch::nn::LayerNormOptions({config.n_embed})))),
+      ln2_(register_module("ln2",
+                           torch::nn::LayerNorm(torch::nn::LayerNormOptions({config.n_embed})))) {}
 
-at::Tensor BlockImpl::forward(const at::Tensor& x, const ForwardContext& context,
-                              LayerCache* cache, MoeOutput& moe_output) {
+at::Tensor BlockImpl::forward(const at::Tensor& x, const ForwardContext& context, LayerCache* cache,
+                              MoeOutput& moe_output) {
   const auto attended = x + sa_->forward(ln1_(x), context, cache);
   moe_output = smoe_->forward(ln2_(attended), context);
   return attended + moe_output.y;
@@ -28,8 +28,8 @@ SparseMoELanguageModelImpl::SparseMoELanguageModelImpl(const ModelConfig& config
       position_embedding_table_(register_module(
           "position_embedding_table", torch::nn::Embedding(config.block_size, config.n_embed))),
       blocks_(register_module("blocks", torch::nn::ModuleList())),
-      ln_f_(register_module(
-          "ln_f", torch::nn::LayerNorm(torch::nn::LayerNormOptions({config.n_embed})))),
+      ln_f_(register_module("ln_f",
+                            torch::nn::LayerNorm(torch::nn::LayerNormOptions({config.n_embed})))),
       lm_head_(register_module("lm_head", torch::nn::Linear(config.n_embed, vocab_size))) {
   for (std::int64_t layer = 0; layer < config.n_layer; ++layer)
     blocks_->push_back(Block(config, layer));
@@ -61,8 +61,8 @@ LmOutput SparseMoELanguageModelImpl::forward(const at::Tensor& ids, const at::Te
 at::Tensor SparseMoELanguageModelImpl::extend(const at::Tensor& ids, KeyValueCache& cache,
                                               const ForwardContext& context) {
   cache.layers.resize(static_cast<std::size_t>(config_.n_layer));
-  TORCH_CHECK(cache.length() + ids.size(1) <= config_.block_size, "the cache is full: ",
-              cache.length(), " + ", ids.size(1), " > ", config_.block_size);
+  TORCH_CHECK(cache.length() + ids.size(1) <= config_.block_size,
+              "the cache is full: ", cache.length(), " + ", ids.size(1), " > ", config_.block_size);
   auto x = embed(ids, cache.length());
   std::size_t layer = 0;
   for (const auto& module : *blocks_) {

@@ -47,8 +47,8 @@ Routing route_by_logits(const at::Tensor& logits, const MoeConfig& config) {
 
 TopkRouterImpl::TopkRouterImpl(const ModelConfig& config)
     : config_(config.moe),
-      linear_(register_module("linear",
-                              torch::nn::Linear(config.n_embed, config.moe.num_experts))) {}
+      linear_(
+          register_module("linear", torch::nn::Linear(config.n_embed, config.moe.num_experts))) {}
 
 Routing TopkRouterImpl::forward(const at::Tensor& x) {
   return route_by_logits(linear_(x), config_);
@@ -56,8 +56,8 @@ Routing TopkRouterImpl::forward(const at::Tensor& x) {
 
 NoisyTopkRouterImpl::NoisyTopkRouterImpl(const ModelConfig& config)
     : config_(config.moe),
-      topkroute_linear_(register_module(
-          "topkroute_linear", torch::nn::Linear(config.n_embed, config.moe.num_experts))),
+      topkroute_linear_(register_module("topkroute_linear",
+                                        torch::nn::Linear(config.n_embed, config.moe.num_experts))),
       noise_linear_(register_module("noise_linear",
                                     torch::nn::Linear(config.n_embed, config.moe.num_experts))) {}
 
@@ -94,9 +94,8 @@ MoeOutput SparseMoEImpl::forward(const at::Tensor& x, const ForwardContext& cont
   const auto tokens = x.reshape({-1, c});
   const auto n = tokens.size(0);
   const auto routing = route(tokens, context);
-  const auto plan =
-      kernels::make_routing_plan(routing.experts, config_.moe.num_experts,
-                                 expert_capacity(config_.moe, n, context.training));
+  const auto plan = kernels::make_routing_plan(routing.experts, config_.moe.num_experts,
+                                               expert_capacity(config_.moe, n, context.training));
   at::Tensor mask;  // (N, K, C)
   if (context.training && config_.dropout > 0)
     mask = kernels::dropout_mask(context.rows, k * c, config_.dropout,
@@ -121,7 +120,7 @@ at::Tensor SparseMoEImpl::composed_experts(const at::Tensor& x, const Routing& r
                                            const kernels::RoutingPlan& plan,
                                            const at::Tensor& mask) {
   const auto k = routing.gates.size(1);
-  const auto gates = routing.gates.reshape({-1, 1});                   // (N*K, 1)
+  const auto gates = routing.gates.reshape({-1, 1});                      // (N*K, 1)
   const auto masks = mask.defined() ? mask.flatten(0, 1) : at::Tensor();  // (N*K, C)
   auto y = at::zeros_like(x);
   for (std::size_t e = 0; e < experts_.size(); ++e) {

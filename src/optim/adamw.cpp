@@ -1,10 +1,11 @@
+#include "moe/kernels/adamw.h"
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include <cmath>
 #include <vector>
 
-#include "moe/kernels/adamw.h"
 #include "moe/optim/optim.h"
 
 namespace moe {

@@ -32,7 +32,8 @@ std::uint64_t bytes_up_to(std::string_view text, std::int64_t step) {
   while (true) {
     const auto end = text.find('\n', kept);
     if (end == std::string_view::npos) return kept;  // a torn last line goes
-    const auto line = Json::parse(text.substr(kept, end - kept), nullptr, /*allow_exceptions=*/false);
+    const auto line =
+        Json::parse(text.substr(kept, end - kept), nullptr, /*allow_exceptions=*/false);
     if (!line.is_object() || !line.contains("step") || !line["step"].is_number_integer() ||
         line["step"].get<std::int64_t>() > step)
       return kept;
@@ -52,8 +53,9 @@ RunFolder RunFolder::create(const fs::path& path, FileLayer& files) {
   files.make_folder(path);
   FileLock lock(path / kLockName);
   if (is_occupied(path))
-    throw ResourceError(cat(path.string(), ": holds files already; name another folder with --out, "
-                                           "or go on with the run in it with --resume"));
+    throw ResourceError(cat(path.string(),
+                            ": holds files already; name another folder with --out, "
+                            "or go on with the run in it with --resume"));
   return {path, files, std::move(lock)};
 }
 

@@ -43,7 +43,9 @@ class Loop {
   void load_weights_from(const std::string& checkpoint);
   /// Goes on from a checkpoint.
   void resume_from(const CheckpointRef& ref);
-  bool finished() const { return state_.at.step >= request_.config.train.max_iters || patience_is_out(); }
+  bool finished() const {
+    return state_.at.step >= request_.config.train.max_iters || patience_is_out();
+  }
   TrainSummary run();
   void write_run_json(const std::string& status);
 
@@ -80,7 +82,8 @@ void Loop::load_weights_from(const std::string& checkpoint) {
   if (info.tokenizer.symbols() != material_.tokenizer.symbols())
     throw CheckpointError(cat(checkpoint, ": its vocabulary of ", info.tokenizer.vocab_size(),
                               " symbols is not that of the text (",
-                              material_.tokenizer.vocab_size(), "); train on a text with the same symbols"));
+                              material_.tokenizer.vocab_size(),
+                              "); train on a text with the same symbols"));
   moe::load_weights(ref, state_.flat);
 }
 
@@ -110,22 +113,22 @@ bool Loop::patience_is_out() const {
 
 void Loop::write_run_json(const std::string& status) {
   const auto& at = state_.at;
-  folder_.write_json(
-      "run.json",
-      {{"status", status},
-       {"version", std::string(version())},
-       {"commit", std::string(commit())},
-       {"compiler", std::string(compiler())},
-       {"device", state_.device.str()},
-       {"threads", at::get_num_threads()},
-       {"host", host_name()},
-       {"data", {{"path", request_.config.data.path}, {"sha256", material_.sha256}}},
-       {"start", start_},
-       {"end", status == "running" ? Json(nullptr) : Json(utc_now())},
-       {"seconds", seconds()},
-       {"step", at.step},
-       {"best_step", at.best_step < 0 ? Json(nullptr) : Json(at.best_step)},
-       {"best_val_loss", std::isfinite(at.best_val_loss) ? Json(at.best_val_loss) : Json(nullptr)}});
+  folder_.write_json("run.json",
+                     {{"status", status},
+                      {"version", std::string(version())},
+                      {"commit", std::string(commit())},
+                      {"compiler", std::string(compiler())},
+                      {"device", state_.device.str()},
+                      {"threads", at::get_num_threads()},
+                      {"host", host_name()},
+                      {"data", {{"path", request_.config.data.path}, {"sha256", material_.sha256}}},
+                      {"start", start_},
+                      {"end", status == "running" ? Json(nullptr) : Json(utc_now())},
+                      {"seconds", seconds()},
+                      {"step", at.step},
+                      {"best_step", at.best_step < 0 ? Json(nullptr) : Json(at.best_step)},
+                      {"best_val_loss",
+                       std::isfinite(at.best_val_loss) ? Json(at.best_val_loss) : Json(nullptr)}});
 }
 
 void Loop::evaluate() {
@@ -141,7 +144,8 @@ void Loop::evaluate() {
     val = evaluate_full(state_.model, corpus.val, key).loss;
   } else {
     const auto iters = config.eval.eval_iters, batch = config.train.batch_size;
-    train = evaluate_random(state_.model, corpus.train, stream_key(key, "train"), iters, batch).loss;
+    train =
+        evaluate_random(state_.model, corpus.train, stream_key(key, "train"), iters, batch).loss;
     val = evaluate_random(state_.model, corpus.val, stream_key(key, "val"), iters, batch).loss;
   }
   auto& at = state_.at;
@@ -185,8 +189,8 @@ std::string Loop::progress_line(const StepResult& result, double tokens_per_seco
   const auto& at = state_.at;
   const auto left = static_cast<double>(request_.config.train.max_iters - at.step) *
                     static_cast<double>(result.tokens) / std::max(1.0, tokens_per_second);
-  auto line = cat("step ", at.step, "/", request_.config.train.max_iters, "  loss ",
-                  fixed(result.loss, 4));
+  auto line =
+      cat("step ", at.step, "/", request_.config.train.max_iters, "  loss ", fixed(result.loss, 4));
   if (std::isfinite(at.last_val_loss)) line += cat("  val ", fixed(at.last_val_loss, 4));
   return line + cat("  ", grouped(std::llround(tokens_per_second)), " tokens/s  ETA ",
                     human_seconds(left));
@@ -234,10 +238,10 @@ void Loop::update() {
     report(train_step(state_));
   } catch (const NonFinite& problem) {
     folder_.write_json("nonfinite.json", problem.record);
-    throw NumericsError(cat(folder_.path().string(), ": loss or gradient is not finite at step ",
-                            state_.at.step + 1,
-                            "; lower optim.learning_rate or set optim.grad_clip, then --resume (see "
-                            "nonfinite.json there)"));
+    throw NumericsError(cat(
+        folder_.path().string(), ": loss or gradient is not finite at step ", state_.at.step + 1,
+        "; lower optim.learning_rate or set optim.grad_clip, then --resume (see "
+        "nonfinite.json there)"));
   }
 }
 
@@ -263,8 +267,8 @@ TrainSummary Loop::run() {
   save();
   const auto signal = finished() ? 0 : interrupt_.signal();
   write_run_json(finished() ? "finished" : signal != 0 ? "interrupted" : "stopped");
-  return {folder_.path(), state_.at.step, state_.at.best_step, state_.at.best_val_loss, seconds(),
-          signal};
+  return {folder_.path(),          state_.at.step, state_.at.best_step,
+          state_.at.best_val_loss, seconds(),      signal};
 }
 
 /// Refuses what may not change between a run and its continuation.
@@ -275,7 +279,8 @@ void check_resumable(const RunFolder& folder, const RunConfig& wanted) {
   const auto differences = resume_differences(saved, wanted);
   if (!differences.empty())
     throw ConfigError(cat(folder.path().string(), ": --resume can not change ",
-                          join(differences, "; "), "; take these back, or train into another folder"));
+                          join(differences, "; "),
+                          "; take these back, or train into another folder"));
 }
 
 RunFolder open_folder(const TrainRequest& request, FileLayer& files) {
@@ -317,8 +322,7 @@ TrainSummary train(const TrainRequest& request, const InterruptFlag& interrupt, 
   auto folder = open_folder(request, files);
   if (request.resume) check_resumable(folder, request.config);
   std::vector<std::string> notices;
-  const auto from =
-      request.resume ? newest_sound_checkpoint(folder.path(), notices) : std::nullopt;
+  const auto from = request.resume ? newest_sound_checkpoint(folder.path(), notices) : std::nullopt;
   for (const auto& notice : notices) log.warn(notice);
   log.also_to(folder.path() / "log.txt");
   const auto tokenizer = material.tokenizer;

@@ -25,9 +25,12 @@ SparseMoELanguageModel build_model(const RunConfig& config, std::int64_t vocab_s
 
 WindowOrder window_order(DataOrder order) {
   switch (order) {
-    case DataOrder::random: return WindowOrder::random;
-    case DataOrder::epoch: return WindowOrder::epoch;
-    case DataOrder::sequential: return WindowOrder::sequential;
+    case DataOrder::random:
+      return WindowOrder::random;
+    case DataOrder::epoch:
+      return WindowOrder::epoch;
+    case DataOrder::sequential:
+      return WindowOrder::sequential;
   }
   throw std::logic_error("no such data.order");
 }

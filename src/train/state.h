@@ -44,8 +44,8 @@ double restore_state(const Json& json, const std::string& where, TrainState& sta
 
 /// What one update measured.
 struct StepResult {
-  double loss = 0;        // cross-entropy of the batch before the update [nats/token]
-  double grad_norm = 0;   // before clipping
+  double loss = 0;       // cross-entropy of the batch before the update [nats/token]
+  double grad_norm = 0;  // before clipping
   double learning_rate = 0;
   std::int64_t tokens = 0;
   double dropped_fraction = 0;  // of (token, choice) slots, where a capacity is set

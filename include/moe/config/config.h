@@ -69,8 +69,8 @@ struct DataConfig {
     return std::tuple{
         Field{"path", &C::path, "UTF-8 text to learn from; --data names it too"},
         Field{"val_path", &C::val_path, "text to validate on; empty: the end of data.path"},
-        Field{"train_fraction", &C::train_fraction,
-              "train is the first floor(fraction * n) tokens", inside(0, 1)},
+        Field{"train_fraction", &C::train_fraction, "train is the first floor(fraction * n) tokens",
+              inside(0, 1)},
         Field{"tokenizer", &C::tokenizer, "\"char\": one symbol a Unicode code point"},
         Field{"order", &C::order, "windows: drawn with replacement, once an epoch, or in order"}};
   }

@@ -39,7 +39,9 @@ struct EnumNames;
 
 /// A struct of the config tree: it has rows.
 template <class T>
-concept Section = requires { T::fields(); };
+concept Section = requires {
+  T::fields();
+};
 
 template <class T>
 struct is_optional : std::false_type {};

@@ -38,9 +38,9 @@ class WindowSampler {
   std::int64_t block_size_;
   WindowOrder order_;
   std::uint64_t key_;
-  std::int64_t drawn_ = 0;       // windows handed out since the run began
-  std::int64_t epoch_ = -1;      // order "epoch": which one is being handed out
-  std::int64_t in_epoch_ = 0;    // windows of it handed out
+  std::int64_t drawn_ = 0;     // windows handed out since the run began
+  std::int64_t epoch_ = -1;    // order "epoch": which one is being handed out
+  std::int64_t in_epoch_ = 0;  // windows of it handed out
   std::vector<std::int64_t> shuffled_;
 };
 

@@ -7,7 +7,8 @@
 
 namespace moe::kernels {
 
-// Shapes: N tokens, C n_embed, E num_experts, K top_k, F expert width, S = N*K slots (token, choice).
+// Shapes: N tokens, C n_embed, E num_experts, K top_k, F expert width, S = N*K slots (token,
+// choice).
 
 /// Every expert's MLP, stacked: w1 (E, F, C), b1 (E, F), w2 (E, C, F), b2 (E, C).
 struct ExpertWeights {

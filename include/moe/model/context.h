@@ -10,19 +10,24 @@ namespace moe {
 
 /// How one forward draws, and in which mode. A forward reads nothing else that is random.
 struct ForwardContext {
-  bool training = false;   // dropout and capacity are on
-  std::uint64_t key = 0;   // names stream and update; see moe::stream_key
-  kernels::RowIds rows;    // of the N = B*T tokens, row-major (B, T)
-  at::Tensor noise;        // (L, N, E) router noise to use instead of drawing; undefined: draw
+  bool training = false;  // dropout and capacity are on
+  std::uint64_t key = 0;  // names stream and update; see moe::stream_key
+  kernels::RowIds rows;   // of the N = B*T tokens, row-major (B, T)
+  at::Tensor noise;       // (L, N, E) router noise to use instead of drawing; undefined: draw
 };
 
 /// Rows of B windows of T: sequence first_sequence + b, position first_position + t.
-ForwardContext make_context(std::int64_t batch, std::int64_t time, bool training,
-                            std::uint64_t key, at::Device device, std::int64_t first_sequence = 0,
+ForwardContext make_context(std::int64_t batch, std::int64_t time, bool training, std::uint64_t key,
+                            at::Device device, std::int64_t first_sequence = 0,
                             std::int64_t first_position = 0);
 
 /// Which draw a site is for; each layer has its own of each.
-enum class DrawKind : std::uint32_t { router_noise, attention_dropout, projection_dropout, expert_dropout };
+enum class DrawKind : std::uint32_t {
+  router_noise,
+  attention_dropout,
+  projection_dropout,
+  expert_dropout
+};
 
 inline kernels::DrawKey draw_key(const ForwardContext& context, std::int64_t layer, DrawKind kind) {
   return {context.key, static_cast<std::uint32_t>(layer) * 4U + static_cast<std::uint32_t>(kind)};

@@ -64,9 +64,9 @@ TORCH_MODULE(Expert);
 
 /// What one mixture layer yields.
 struct MoeOutput {
-  at::Tensor y;               // (B, T, C)
-  at::Tensor load;            // (E) int64 on the CPU, tokens each expert served
-  std::int64_t dropped = 0;   // slots beyond the capacity
+  at::Tensor y;              // (B, T, C)
+  at::Tensor load;           // (E) int64 on the CPU, tokens each expert served
+  std::int64_t dropped = 0;  // slots beyond the capacity
 };
 
 /// Routes every token to its K experts and sums what they answer, weighted by the gates.

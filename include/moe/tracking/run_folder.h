@@ -15,7 +15,8 @@ namespace moe {
 /// What was measured at one step; names and units stand in docs/metrics.md.
 struct MetricRow {
   std::int64_t step = 0;
-  std::vector<std::pair<std::string, double>> values;  // non-finite values are left out when written
+  std::vector<std::pair<std::string, double>>
+      values;  // non-finite values are left out when written
 };
 
 /// Where numbers go. The trainer knows this interface, never a file or a terminal.

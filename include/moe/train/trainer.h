@@ -13,11 +13,11 @@
 namespace moe {
 
 struct TrainRequest {
-  RunConfig config;                  // resolved; data.path names the text
-  std::filesystem::path out;         // RUN
+  RunConfig config;           // resolved; data.path names the text
+  std::filesystem::path out;  // RUN
   bool resume = false;
   std::optional<std::int64_t> stop_after;
-  std::string init_from;             // CHECKPOINT, or empty
+  std::string init_from;  // CHECKPOINT, or empty
 };
 
 struct TrainSummary {

@@ -20,7 +20,8 @@ using namespace moe::cli;
 constexpr int kBug = 1, kUsage = 2;
 
 std::string version_text() {
-  return cat("makemoe ", version(), " (", commit(), "), libtorch ", TORCH_VERSION, ", ", compiler());
+  return cat("makemoe ", version(), " (", commit(), "), libtorch ", TORCH_VERSION, ", ",
+             compiler());
 }
 
 /// Out of memory is the user's to mend, however libtorch words it.
@@ -73,14 +74,16 @@ FaultPlan fault_plan() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Trains, evaluates and samples sparse mixture-of-experts language models", "makemoe"};
+  CLI::App app{"Trains, evaluates and samples sparse mixture-of-experts language models",
+               "makemoe"};
   app.set_version_flag("--version", version_text());
   app.require_subcommand(1);
-  app.footer("Start here:\n  makemoe train --config configs/quickstart.json --data TEXT.txt --out runs/a\n"
-             "  makemoe generate runs/a\nmakemoe COMMAND --help tells more.");
+  app.footer(
+      "Start here:\n  makemoe train --config configs/quickstart.json --data TEXT.txt --out runs/a\n"
+      "  makemoe generate runs/a\nmakemoe COMMAND --help tells more.");
   Run run;
-  for (const auto add : {add_train, add_eval, add_generate, add_info, add_import, add_export,
-                         add_config, add_bench})
+  for (const auto add :
+       {add_train, add_eval, add_generate, add_info, add_import, add_export, add_config, add_bench})
     add(app, run);
   if (argc == 1) {
     std::fputs(app.help().c_str(), stderr);

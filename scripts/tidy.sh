@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# clang-tidy over the torch-free rooms; any warning is an error (.clang-tidy).
+set -euo pipefail
+exec </dev/null
+# shellcheck source=scripts/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+cd "$MAKEMOE_ROOT"
+
+tool=clang-tidy-14
+if ! command -v "$tool" >/dev/null; then
+  setup_apt clang-tidy
+  tool=clang-tidy
+fi
+if [[ ! -f build-asan/compile_commands.json ]]; then
+  setup_system
+  setup_cmake
+  cmake --preset asan
+fi
+mapfile -d '' files < <(find src/base src/config src/tracking src/data -name '*.cpp' -print0 |
+  sort -z)
+if ((${#files[@]} > 0)); then
+  printf '%s\0' "${files[@]}" |
+    xargs -0 -n 1 -P "$(nproc)" "$tool" -p build-asan --quiet
+fi
+echo "clang-tidy: ${#files[@]} files"

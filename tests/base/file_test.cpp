@@ -1,0 +1,290 @@
+#include "moe/base/file.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "moe/base/text.h"
+#include "tests/base/scratch.h"
+
+namespace moe {
+namespace {
+
+using test::message_of;
+using test::Scratch;
+
+std::string content(const fs::path& path) { return read_file(path, ErrorKind::data); }
+
+bool has(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+/// The wait status of a child that runs `action` and exits with what it returns.
+int status_of_child(const std::function<int()>& action) {
+  const auto child = fork();
+  if (child == 0) {
+    int code = 99;
+    try {
+      code = action();
+    } catch (...) {  // the child must not come back into the test's own code
+    }
+    _exit(code);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return status;
+}
+
+/// Every kind of change once, on files that are there already where the change needs one.
+void change_everything(FileLayer& files, const fs::path& folder) {
+  const std::array<std::string_view, 2> pieces{"first ", "second"};
+  files.make_folder(folder / "sub");
+  files.write_file(folder / "sub" / "a", pieces);
+  files.append(folder / "sub" / "log", "line\n");
+  files.truncate(folder / "sub" / "log", 2);
+  files.rename(folder / "sub" / "a", folder / "sub" / "b");
+  files.sync_folder(folder / "sub");
+  files.replace(folder / "whole", "new");
+  files.remove(folder / "sub");
+}
+constexpr int kChanges = 12;  // write_file counts two, replace four
+
+TEST(ReadFile, GivesTheBytesAndNamesWhatIsWrong) {
+  const Scratch scratch;
+  FileLayer().replace(scratch / "a", std::string_view("x\0y\n", 4));
+  EXPECT_EQ(content(scratch / "a"), std::string("x\0y\n", 4));
+  EXPECT_GT(content("/proc/self/status").size(), 0U) << "says that its size is 0";
+  const auto refusal = [](const fs::path& path, std::uint64_t most) {
+    return message_of<Error>([&] { read_file(path, ErrorKind::data, most); });
+  };
+  EXPECT_TRUE(has(refusal(scratch / "none", 9), "none: can not be read: No such file"));
+  EXPECT_TRUE(has(refusal(scratch.path(), 9), "is a folder"));
+  EXPECT_TRUE(has(refusal(scratch / "a", 3), "larger than 3 B"));
+  EXPECT_EQ(refusal(scratch / "a", 4), "");
+  EXPECT_TRUE(has(refusal("/dev/zero", 1000), "larger than 1.0 kB"));
+}
+
+TEST(FaultPlan, ReadsEachForm) {
+  EXPECT_EQ(FaultPlan::parse("crash@7").action, FaultPlan::Action::crash);
+  EXPECT_EQ(FaultPlan::parse("crash@7").operation, 7);
+  EXPECT_EQ(FaultPlan::parse("ENOSPC@3").error_number, ENOSPC);
+  EXPECT_FALSE(FaultPlan::parse("ENOSPC@3").sticky);
+  EXPECT_EQ(FaultPlan::parse("EIO@3+").error_number, EIO);
+  EXPECT_TRUE(FaultPlan::parse("EIO@3+").sticky);
+  EXPECT_EQ(FaultPlan::parse("short@1").action, FaultPlan::Action::short_write);
+}
+
+TEST(FaultPlan, RefusesEveryOtherText) {
+  for (const auto* text : {"", "crash", "crash@", "crash@0", "crash@-1", "crash@x", "crash@3x",
+                           "crash@3++", "boom@3", "@3", "EIO@99999999999999999999"})
+    EXPECT_THROW(FaultPlan::parse(text), ConfigError) << text;
+}
+
+TEST(FileLayer, MakesEachChangeAndCountsIt) {
+  const Scratch scratch;
+  FileLayer files;
+  const std::array<std::string_view, 3> pieces{"a", "", "bc"};
+  files.make_folder(scratch / "x/y");
+  files.make_folder(scratch / "x/y");
+  EXPECT_EQ(files.operations(), 2);
+  files.write_file(scratch / "x/f", pieces);
+  EXPECT_EQ(files.operations(), 4);
+  files.append(scratch / "x/f", "def");
+  files.truncate(scratch / "x/f", 5);
+  EXPECT_EQ(content(scratch / "x/f"), "abcde");
+  files.rename(scratch / "x/f", scratch / "x/g");
+  EXPECT_EQ(content(scratch / "x/g"), "abcde");
+  files.remove(scratch / "x");
+  files.remove(scratch / "x");
+  EXPECT_FALSE(fs::exists(scratch / "x"));
+  EXPECT_EQ(files.operations(), 9);
+}
+
+TEST(FileLayer, AFaultAtEachOperationIsAnErrorThatNamesThePath) {
+  FileLayer counted;
+  change_everything(counted, Scratch().path());
+  ASSERT_EQ(counted.operations(), kChanges);
+  for (int operation = 1; operation <= kChanges; ++operation) {
+    for (const auto* fault : {"ENOSPC@", "EIO@", "short@"}) {
+      const Scratch scratch;
+      FileLayer files(FaultPlan::parse(cat(fault, operation)));
+      const auto message =
+          message_of<ResourceError>([&] { change_everything(files, scratch.path()); });
+      EXPECT_TRUE(has(message, scratch.path().string())) << fault << operation << ": " << message;
+      EXPECT_TRUE(has(message, "; ")) << message;
+      EXPECT_EQ(files.operations(), operation);
+    }
+  }
+}
+
+TEST(FileLayer, ACrashAtEachOperationIsAKillAndOneBeyondTheLastSurvives) {
+  for (int operation = 1; operation <= kChanges + 1; ++operation) {
+    const Scratch scratch;
+    const int status = status_of_child([&] {
+      FileLayer files(FaultPlan::parse(cat("crash@", operation)));
+      change_everything(files, scratch.path());
+      return 0;
+    });
+    if (operation <= kChanges) {
+      EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << operation;
+    } else {
+      EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+  }
+}
+
+TEST(FileLayer, AStickyFaultFailsEachLaterOperationTooAndAPlainOneOnlyOnce) {
+  const Scratch scratch;
+  FileLayer sticky(FaultPlan::parse("ENOSPC@2+"));
+  FileLayer once(FaultPlan::parse("ENOSPC@2"));
+  for (auto* files : {&sticky, &once}) {
+    files->append(scratch / "f", "1");
+    EXPECT_THROW(files->append(scratch / "f", "2"), ResourceError);
+  }
+  EXPECT_THROW(sticky.append(scratch / "f", "3"), ResourceError);
+  EXPECT_NO_THROW(once.append(scratch / "f", "3"));
+}
+
+TEST(FileLayer, AShortWriteLeavesHalfOfTheBytesOfAllPieces) {
+  const Scratch scratch;
+  const std::array<std::string_view, 3> pieces{"abc", "defg", "hij"};
+  FileLayer files(FaultPlan::parse("short@1"));
+  const auto message = message_of<ResourceError>([&] { files.write_file(scratch / "f", pieces); });
+  EXPECT_TRUE(has(message, "No space left on device; free some space")) << message;
+  EXPECT_EQ(content(scratch / "f"), "abcde");
+}
+
+TEST(FileLayer, AnAppendThatFailsHalfwayLeavesTheFileAsItWas) {
+  const Scratch scratch;
+  FileLayer files(FaultPlan::parse("short@2"));
+  files.append(scratch / "f", "one\n");
+  EXPECT_THROW(files.append(scratch / "f", "two\n"), ResourceError);
+  files.append(scratch / "f", "three\n");
+  EXPECT_EQ(content(scratch / "f"), "one\nthree\n");
+}
+
+TEST(FileLayer, ReplaceShowsTheOldFileOrTheNewOneWhateverFails) {
+  for (const auto* fault : {"ENOSPC@", "short@", "crash@"}) {
+    for (int operation = 1; operation <= 4; ++operation) {
+      const Scratch scratch;
+      FileLayer().replace(scratch / "f", "old");
+      const int status = status_of_child([&] {
+        FileLayer files(FaultPlan::parse(cat(fault, operation)));
+        files.replace(scratch / "f", "newer");
+        return 0;
+      });
+      EXPECT_NE(status, 0) << fault << operation;
+      EXPECT_EQ(content(scratch / "f"), operation <= 3 ? "old" : "newer") << fault << operation;
+      if (fault != std::string_view("crash@")) {
+        EXPECT_FALSE(fs::exists(scratch / ".tmp-f")) << fault << operation;
+      }
+    }
+  }
+}
+
+TEST(FileLayer, ASizeLimitOfTheSystemIsAnErrorAndTheOldFileStands) {
+  const Scratch scratch;
+  FileLayer().replace(scratch / "f", "old");
+  const int status = status_of_child([&] {
+    std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{1000, 1000};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    FileLayer files;
+    const auto message =
+        message_of<ResourceError>([&] { files.replace(scratch / "f", std::string(5000, 'x')); });
+    return has(message, "File too large") ? 0 : 1;
+  });
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(content(scratch / "f"), "old");
+  EXPECT_FALSE(fs::exists(scratch / ".tmp-f"));
+}
+
+TEST(FileLayer, AFileWhereAFolderShouldBeIsAnError) {
+  const Scratch scratch;
+  FileLayer files;
+  files.append(scratch / "f", "x");
+  EXPECT_THROW(files.make_folder(scratch / "f"), ResourceError);
+  EXPECT_THROW(files.make_folder(scratch / "f/g"), ResourceError);
+  EXPECT_THROW(files.append(scratch / "f/g", "x"), ResourceError);
+  EXPECT_THROW(files.rename(scratch / "none", scratch / "g"), ResourceError);
+}
+
+/// 0 when the lock could be taken, 1 when it is held by `holder`, 2 otherwise.
+int try_lock(const fs::path& path, pid_t holder) {
+  const auto message = message_of<ResourceError>([&] { const FileLock lock(path); });
+  if (message.empty()) return 0;
+  return has(message, cat("in use by pid ", holder, " on ")) && has(message, " since 20") ? 1 : 2;
+}
+
+TEST(FileLock, ExcludesAnotherProcessNamesTheHolderAndEndsWithItsObject) {
+  const Scratch scratch;
+  const auto path = scratch / "lock";
+  const auto child = [&, me = getpid()] {
+    return WEXITSTATUS(status_of_child([&] { return try_lock(path, me); }));
+  };
+  {
+    FileLock lock(path);
+    EXPECT_EQ(child(), 1);
+    const FileLock moved(std::move(lock));
+    EXPECT_EQ(child(), 1);
+    EXPECT_EQ(try_lock(path, getpid()), 1) << "the same process is excluded too";
+  }
+  EXPECT_EQ(child(), 0);
+}
+
+TEST(FileLock, DiesWithAKilledProcess) {
+  const Scratch scratch;
+  const int status = status_of_child([&] {
+    const FileLock lock(scratch / "lock");
+    return std::raise(SIGKILL);
+  });
+  EXPECT_TRUE(WIFSIGNALED(status));
+  EXPECT_NO_THROW(FileLock(scratch / "lock"));
+}
+
+TEST(FileLock, OfTwoProcessesStartedAtOnceOneGetsItAndTheOtherNamesIt) {
+  for (int round = 0; round < 20; ++round) {
+    const Scratch scratch;
+    std::array<int, 2> done{};
+    ASSERT_EQ(pipe(done.data()), 0);  // its end closes when both have tried
+    std::vector<pid_t> children;
+    for (int i = 0; i < 2; ++i) {
+      children.push_back(fork());
+      if (children.back() != 0) continue;
+      close(done[0]);
+      int code = 0;
+      try {
+        const FileLock lock(scratch / "lock");
+        close(done[1]);
+        usleep(300'000);  // longer than the other one looks for the note
+      } catch (const ResourceError& error) {
+        code = has(error.what(), "in use by pid ") ? 6 : 99;
+      }
+      _exit(code);
+    }
+    close(done[1]);
+    close(done[0]);
+    int sum = 0;
+    for (const auto child : children) {
+      int status = 0;
+      waitpid(child, &status, 0);
+      sum += WEXITSTATUS(status);
+    }
+    ASSERT_EQ(sum, 6) << round;
+  }
+}
+
+TEST(FileLock, AFolderThatIsNotThereIsAnError) {
+  EXPECT_THROW(FileLock(Scratch() / "none/lock"), ResourceError);
+}
+
+}  // namespace
+}  // namespace moe

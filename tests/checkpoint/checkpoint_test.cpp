@@ -1,0 +1,265 @@
+#include "moe/checkpoint/checkpoint.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <fstream>
+#include <functional>
+#include <limits>
+
+#include "moe/checkpoint/manifest.h"
+
+namespace moe {
+namespace {
+
+using ::testing::HasSubstr;
+
+RunConfig tiny_config() {
+  RunConfig config;
+  config.model.n_embed = 8;
+  config.model.n_head = 2;
+  config.model.n_layer = 1;
+  config.model.block_size = 4;
+  config.model.moe.num_experts = 2;
+  return config;
+}
+
+/// A run folder of its own and a tiny model to put into it.
+class Checkpoint : public ::testing::Test {
+ protected:
+  Checkpoint()
+      : run(fs::temp_directory_path() / ("moe-ckpt-" + std::to_string(::getpid()))),
+        flat(SparseMoELanguageModel(config.model, tokenizer.vocab_size())),
+        optimizer(config.optim, flat.values()) {
+    fs::remove_all(run);
+    fs::create_directories(run);
+    fill(1);
+  }
+  ~Checkpoint() override { fs::remove_all(run); }
+
+  void fill(double scale) {
+    const auto count = at::arange(flat.values().numel(), at::kFloat);
+    flat.values().copy_(count * scale);
+    optimizer.exp_avg.copy_(count * (scale * 0.5));
+    optimizer.exp_avg_sq.copy_(count * (scale * 0.25));
+    optimizer.steps = static_cast<std::int64_t>(scale);
+  }
+
+  void save(std::int64_t step, bool is_best = false, FaultPlan plan = {}) {
+    FileLayer files(plan);
+    save_checkpoint(run, step, flat, optimizer, Json{{"step", step}}, config, tokenizer, is_best,
+                    files);
+  }
+
+  fs::path folder(const char* name) const { return run / "checkpoints" / name; }
+
+  std::string error_of(const std::function<void()>& action) {
+    try {
+      action();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::checkpoint);
+      return error.what();
+    }
+    ADD_FAILURE() << "nothing was thrown";
+    return "";
+  }
+
+  /// Whatever stands under a checkpoint's name is whole, and step 1 is among it.
+  void expect_sound(const std::string& when) {
+    for (const auto& entry : fs::directory_iterator(run / "checkpoints")) {
+      if (!entry.path().filename().string().starts_with("step-")) continue;
+      EXPECT_NO_THROW(verify_manifest(entry.path())) << when << " " << entry.path();
+    }
+    EXPECT_NO_THROW(read_checkpoint_info(resolve_checkpoint(run.string() + "@1"))) << when;
+    std::vector<std::string> notices;
+    EXPECT_TRUE(newest_sound_checkpoint(run, notices)) << when;
+    EXPECT_TRUE(notices.empty()) << when;
+  }
+
+  RunConfig config = tiny_config();
+  CharTokenizer tokenizer = CharTokenizer::from_text("abc\n");
+  fs::path run;
+  FlatParameters flat;
+  AdamW optimizer;
+};
+
+TEST_F(Checkpoint, LoadsBitEqualToWhatWasSaved) {
+  save(7);
+  const auto values = flat.values().clone(), average = optimizer.exp_avg.clone();
+  const auto square = optimizer.exp_avg_sq.clone();
+  fill(3);
+  const auto ref = resolve_checkpoint(run.string());
+  const auto info = read_checkpoint_info(ref);
+  load_weights(ref, flat);
+  load_optimizer(ref, flat, optimizer);
+  EXPECT_TRUE(flat.values().equal(values));
+  EXPECT_TRUE(optimizer.exp_avg.equal(average));
+  EXPECT_TRUE(optimizer.exp_avg_sq.equal(square));
+  EXPECT_EQ(optimizer.steps, 1);
+  EXPECT_EQ(info.ref.step, 7);
+  EXPECT_EQ(info.tokenizer.symbols(), tokenizer.symbols());
+  EXPECT_EQ(info.config.model.n_embed, 8);
+}
+
+TEST_F(Checkpoint, FailureAtAnyOperationLeavesThePreviousOneAndNothingHalf) {
+  save(1);
+  bool failed = true;
+  for (std::int64_t operation = 1; failed && operation < 100; ++operation) {
+    for (const auto action : {FaultPlan::Action::fail, FaultPlan::Action::short_write}) {
+      failed = false;
+      try {
+        save(2, true, {action, operation, ENOSPC, false});
+      } catch (const ResourceError&) {
+        failed = true;
+      }
+      expect_sound("operation " + std::to_string(operation));
+      for (const auto& entry : fs::directory_iterator(run / "checkpoints"))
+        EXPECT_FALSE(entry.path().filename().string().starts_with(".tmp-step")) << entry.path();
+      if (action == FaultPlan::Action::fail && !failed) return;
+    }
+    failed = true;
+  }
+}
+
+TEST_F(Checkpoint, CrashAtAnyOperationLeavesThePreviousOneAndNothingHalf) {
+  save(1);
+  for (std::int64_t operation = 1; operation < 100; ++operation) {
+    const auto child = ::fork();
+    if (child == 0) {
+      save(2, true, {FaultPlan::Action::crash, operation, 0, false});
+      ::_exit(0);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    expect_sound("operation " + std::to_string(operation));
+    if (WIFEXITED(status)) return;
+  }
+  FAIL() << "no save ended";
+}
+
+TEST_F(Checkpoint, AFlippedByteInAnyFileNamesTheFile) {
+  save(1);
+  for (const auto* name : {"model.safetensors", "optimizer.safetensors", "state.json",
+                           "config.json", "tokenizer.json", "manifest.json"}) {
+    const auto path = folder("step-00000001") / name;
+    const auto whole = read_file(path, ErrorKind::checkpoint);
+    for (std::size_t at = 0; at < whole.size(); at += 1 + whole.size() / 40) {
+      auto bytes = whole;
+      bytes[at] = static_cast<char>(bytes[at] ^ 0x04);
+      std::ofstream(path, std::ios::binary) << bytes;
+      EXPECT_THAT(error_of([&] { verify_manifest(path.parent_path()); }), HasSubstr(name)) << at;
+    }
+    std::ofstream(path, std::ios::binary) << whole;
+  }
+  EXPECT_NO_THROW(verify_manifest(folder("step-00000001")));
+}
+
+TEST_F(Checkpoint, AFlippedWeightNamesItsTensor) {
+  save(1);
+  const auto path = folder("step-00000001") / "model.safetensors";
+  auto bytes = read_file(path, ErrorKind::checkpoint);
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);  // the last name in the file's order
+  std::ofstream(path, std::ios::binary) << bytes;
+  EXPECT_THAT(error_of([&] { verify_manifest(path.parent_path()); }),
+              HasSubstr("\"token_embedding_table.weight\""));
+}
+
+TEST_F(Checkpoint, ATruncatedFileIsNamedAndResumeFallsBack) {
+  save(1);
+  save(2);
+  const auto path = folder("step-00000002") / "optimizer.safetensors";
+  const auto whole = read_file(path, ErrorKind::checkpoint);
+  for (const auto size : {std::size_t{0}, std::size_t{7}, whole.size() / 2, whole.size() - 1}) {
+    fs::resize_file(path, size);
+    EXPECT_THAT(error_of([&] { read_checkpoint_info(resolve_checkpoint(run.string())); }),
+                HasSubstr("optimizer.safetensors"));
+    std::vector<std::string> notices;
+    EXPECT_EQ(newest_sound_checkpoint(run, notices)->step, 1);
+    EXPECT_EQ(notices.size(), 1U);
+    std::ofstream(path, std::ios::binary) << whole;
+  }
+}
+
+TEST_F(Checkpoint, ANewerFormatIsRefusedWithBothVersions) {
+  std::ofstream(run / "manifest.json") << R"({"format_version": 99, "checksum": ""})";
+  EXPECT_THAT(error_of([&] { verify_manifest(run); }),
+              ::testing::AllOf(HasSubstr("99"), HasSubstr("up to 1")));
+}
+
+TEST_F(Checkpoint, ResolvesEveryFormOfItsName) {
+  save(1, true);
+  save(2);
+  EXPECT_EQ(resolve_checkpoint(run.string()).step, 1);
+  EXPECT_EQ(resolve_checkpoint(run.string() + "@best").step, 1);
+  EXPECT_EQ(resolve_checkpoint(run.string() + "@last").step, 2);
+  EXPECT_EQ(resolve_checkpoint(run.string() + "@2").step, 2);
+  EXPECT_EQ(resolve_checkpoint(folder("step-00000001").string()).step, 1);
+  EXPECT_THAT(error_of([&] { resolve_checkpoint(run.string() + "@3"); }), HasSubstr("1"));
+  error_of([&] { resolve_checkpoint(run.string() + "@soon"); });
+  error_of([&] { resolve_checkpoint((run / "absent").string()); });
+  fs::remove(folder("best"));
+  EXPECT_EQ(resolve_checkpoint(run.string()).step, 2);
+  error_of([&] { resolve_checkpoint(run.string() + "@best"); });
+}
+
+TEST_F(Checkpoint, AHintThatLeavesTheFolderIsIgnored) {
+  save(1);
+  std::ofstream(folder("best")) << "../../elsewhere\n";
+  EXPECT_EQ(resolve_checkpoint(run.string()).step, 1);
+}
+
+TEST_F(Checkpoint, PruningKeepsTheBestAndTheTwoNewest) {
+  for (const std::int64_t step : {1, 2, 3, 4, 5}) save(step);
+  FileLayer files;
+  prune_checkpoints(run, 1, 2, files);
+  std::vector<std::string> left;
+  for (const auto& entry : fs::directory_iterator(run / "checkpoints"))
+    if (entry.is_directory()) left.push_back(entry.path().filename().string());
+  EXPECT_THAT(left,
+              ::testing::UnorderedElementsAre("step-00000002", "step-00000004", "step-00000005"));
+}
+
+TEST_F(Checkpoint, ExportedWeightsImportAgainWithTheirMasks) {
+  const auto path = run / "w.safetensors";
+  FileLayer files;
+  export_weights(flat, config.model, path, files);
+  EXPECT_THAT(read_file(path, ErrorKind::checkpoint), HasSubstr("blocks.0.sa.heads.1.tril"));
+  const auto values = flat.values().clone();
+  fill(2);
+  import_weights(path, flat);
+  EXPECT_TRUE(flat.values().equal(values));
+}
+
+TEST_F(Checkpoint, AllDifferencesAreListedAndNothingChanges) {
+  auto other = config.model;
+  other.moe.num_experts = 3;
+  FlatParameters larger(SparseMoELanguageModel(other, tokenizer.vocab_size()));
+  larger.values().zero_();
+  const auto path = run / "w.safetensors";
+  FileLayer files;
+  export_weights(larger, other, path, files);
+  const auto values = flat.values().clone();
+  const auto text = error_of([&] { import_weights(path, flat); });
+  EXPECT_THAT(text, HasSubstr("blocks.0.smoe.experts.2.net.0.weight"));
+  EXPECT_THAT(text, HasSubstr("blocks.0.smoe.router.noise_linear.bias\": shape (3)"));
+  EXPECT_TRUE(flat.values().equal(values));
+}
+
+TEST_F(Checkpoint, NaNNamesItsTensorAndNothingChanges) {
+  const auto head = flat.layout().back();
+  flat.values()[head.offset] = std::numeric_limits<float>::quiet_NaN();
+  save(1);
+  fill(2);
+  const auto values = flat.values().clone();
+  EXPECT_THAT(error_of([&] { load_weights(resolve_checkpoint(run.string()), flat); }),
+              HasSubstr(head.name));
+  EXPECT_TRUE(flat.values().equal(values));
+}
+
+}  // namespace
+}  // namespace moe

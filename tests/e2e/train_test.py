@@ -1,0 +1,243 @@
+"""The real binary, from training to text: results repeat, stops lose nothing, errors say what to do."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+BINARY = os.environ["MAKEMOE_BIN"]
+SOURCE = pathlib.Path(os.environ["MAKEMOE_SOURCE_DIR"])
+TEXT = SOURCE / "data" / "the-lantern-keepers.txt"
+TINY = SOURCE / "configs" / "tiny.json"
+STEPS = 40
+
+
+def makemoe(*arguments, env=None):
+    return subprocess.run(
+        [BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=120,
+        stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})},
+    )
+
+
+class Folder(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def train(self, name, *arguments, env=None):
+        run = self.folder / name
+        result = makemoe("train", "--config", TINY, "--data", TEXT, "--out", run, *arguments, env=env)
+        return run, result
+
+    def trained(self, name="run", *arguments):
+        run, result = self.train(name, *arguments)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return run
+
+    def assert_same_end(self, a, b):
+        """Weights and moments byte for byte; state.json apart from times."""
+        last_a, last_b = (r / "checkpoints" / f"step-{STEPS:08d}" for r in (a, b))
+        for name in ("model.safetensors", "optimizer.safetensors"):
+            self.assertEqual((last_a / name).read_bytes(), (last_b / name).read_bytes(), name)
+        states = [json.loads((r / "state.json").read_text()) for r in (last_a, last_b)]
+        for state in states:
+            state.pop("times")
+        self.assertEqual(*states)
+        metrics = [[json.loads(line) for line in (r / "metrics.jsonl").read_text().splitlines()] for r in (a, b)]
+        for rows in metrics:
+            for row in rows:
+                row.pop("time_s", None), row.pop("tokens_per_second", None)
+        self.assertEqual(*metrics)
+
+
+class Resume(Folder):
+    def test_the_same_seed_gives_the_same_bytes(self):
+        self.assert_same_end(self.trained("a"), self.trained("b"))
+
+    def test_a_run_stopped_at_any_step_resumes_bit_for_bit(self):
+        whole = self.trained("whole")
+        for step in (1, 7, 10, 23, 39):
+            run = self.trained(f"stopped-{step}", "--stop-after", step)
+            result = makemoe("train", "--resume", "--out", run)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assert_same_end(whole, run)
+
+    def test_a_run_that_crashes_at_any_disk_operation_resumes_bit_for_bit(self):
+        whole = self.trained("whole")
+        for operation in range(1, 80, 9):
+            run, result = self.train(f"crash-{operation}", env={"MAKEMOE_TEST_FAULT": f"crash@{operation}"})
+            self.assertEqual(result.returncode, -signal.SIGKILL)
+            result = makemoe("train", "--config", TINY, "--data", TEXT, "--resume", "--out", run)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assert_same_end(whole, run)
+            self.assertEqual([p for p in run.rglob(".tmp-*")], [])
+
+    def test_sigterm_saves_exits_143_and_resumes_bit_for_bit(self):
+        arguments = ["--set", "train.max_iters=4000", "--set", "train.eval_interval=4000"]
+        run = self.folder / "terminated"
+        process = subprocess.Popen(
+            [BINARY, "train", "--config", TINY, "--data", TEXT, "--out", run, *arguments],
+            stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        while not (run / "metrics.jsonl").exists() or (run / "metrics.jsonl").read_text().count("\n") < 3:
+            self.assertIsNone(process.poll())
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(60), 143)
+        step = json.loads((run / "run.json").read_text())["step"]
+        self.assertTrue(0 < step < 4000)
+        self.assertEqual(makemoe("train", "--resume", "--out", run, "--stop-after", step + 5).returncode, 0)
+        whole = self.trained("whole", *arguments, "--stop-after", step + 5)
+        name = f"checkpoints/step-{step + 5:08d}/model.safetensors"
+        self.assertEqual((run / name).read_bytes(), (whole / name).read_bytes())
+
+    def test_a_damaged_newest_checkpoint_falls_back_and_says_so(self):
+        whole, run = self.trained("whole"), self.trained("run", "--stop-after", "30")
+        weights = run / "checkpoints" / "step-00000030" / "model.safetensors"
+        content = bytearray(weights.read_bytes())
+        content[-5] ^= 1
+        weights.write_bytes(content)
+        self.assertEqual(makemoe("eval", f"{run}@30").returncode, 4)
+        result = makemoe("train", "--resume", "--out", run)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("model.safetensors", result.stderr)
+        self.assert_same_end(whole, run)
+
+    def test_a_finished_run_ends_at_once_and_a_raised_max_iters_extends_it(self):
+        run = self.trained()
+        before = (run / "metrics.jsonl").read_text()
+        self.assertEqual(makemoe("train", "--resume", "--out", run).returncode, 0)
+        self.assertEqual((run / "metrics.jsonl").read_text(), before)
+        result = makemoe("train", "--resume", "--out", run, "--set", "train.max_iters=45", "--json")
+        self.assertEqual(json.loads(result.stdout)["step"], 45)
+
+    def test_resume_refuses_another_model_and_another_text(self):
+        run = self.trained("run", "--stop-after", "5")
+        result = makemoe("train", "--resume", "--out", run, "--set", "model.n_layer=3")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("model.n_layer", result.stderr)
+        other = self.folder / "other.txt"
+        other.write_text(TEXT.read_text()[::-1])
+        self.assertEqual(makemoe("train", "--resume", "--out", run, "--data", other).returncode, 3)
+
+
+class Commands(Folder):
+    def test_eval_info_and_generate_print_one_json_object(self):
+        run = self.trained()
+        evaluated = json.loads(makemoe("eval", run, "--json").stdout)
+        self.assertEqual(evaluated["step"], STEPS)
+        for row in evaluated["expert_load"]:
+            self.assertAlmostEqual(sum(row), 1, places=9)
+        best = json.loads((run / "run.json").read_text())["best_val_loss"]
+        self.assertEqual(evaluated["loss"], best)
+        self.assertGreater(evaluated["bits_per_byte"], 0)
+        self.assertEqual(json.loads(makemoe("info", run, "--json").stdout)["step"], STEPS)
+        arguments = ("generate", run, "--seed", 3, "--max-new-tokens", 50, "--num-samples", 2, "--json")
+        first, second = (json.loads(makemoe(*arguments).stdout) for _ in range(2))
+        self.assertEqual(first["samples"], second["samples"])
+        self.assertEqual([len(s["token_ids"]) for s in first["samples"]], [50, 50])
+
+    def test_exported_weights_come_back_as_a_run_with_the_same_loss(self):
+        run, weights, back = self.trained(), self.folder / "w.safetensors", self.folder / "back"
+        self.assertEqual(makemoe("export", run, "--format", "makemoe", "--out", weights).returncode, 0)
+        result = makemoe("import", weights, "--config", TINY, "--data", TEXT, "--out", back)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        losses = [json.loads(makemoe("eval", r, "--json").stdout)["loss"] for r in (run, back)]
+        self.assertEqual(*losses)
+
+    def test_a_folder_in_use_or_occupied_is_left_alone(self):
+        run = self.trained()
+        _, result = self.train("run")
+        self.assertEqual(result.returncode, 6)
+        self.assertIn("--resume", result.stderr)
+
+
+class BadInput(Folder):
+    def refuse(self, code, *arguments, says=""):
+        result = makemoe(*arguments)
+        self.assertEqual(result.returncode, code, f"{arguments}: {result.stderr}")
+        self.assertIn(says, result.stderr)
+        for raw in ("Exception raised from", "frame #", "terminate called"):
+            self.assertNotIn(raw, result.stderr)
+
+    def test_each_bad_config_value_is_refused_with_its_key(self):
+        cases = {
+            "model.n_layers=3": "did you mean", "model.n_embed=2.7": "whole number", "seed=true": "whole number",
+            "model.n_head=7": "does not divide", "model.moe.top_k=9": "num_experts", "model.moe.top_k=1": "gradient",
+            "model.dropout=1": "out of range", "optim.learning_rate=0": "out of range", "optim.betas=[0.9]": "pair",
+            "optim.learning_rate=1e400": "number", "model.init=zeros": "kaiming_normal", "train.max_iters=0": "out of range",
+            "train.batch_size=-1": "out of range", "data.train_fraction=1": "out of range", "threads=-2": "out of range",
+            "model.moe.router=x": "noisy_topk", "model.moe=3": "object", "nonsense": "KEY=VALUE", "=3": "KEY=VALUE",
+            "data.tokenizer=bpe": "char", "eval.mode=half": "full", "a.b.c.d.e.f=1": "unknown key", "train.keep_checkpoints=1": "range",
+            "optim.schedule.warmup_iters=99999": "max_iters", "model.moe.capacity_factor=0": "out of range",
+            "deterministic=1": "true or false", "optim.eps=null": "number", "model.block_size=0": "out of range",
+        }
+        for text, says in cases.items():
+            with self.subTest(text):
+                self.refuse(2, "config", "show", "--set", text, says=says)
+
+    def test_each_bad_config_file_is_refused(self):
+        cases = ["", "{", "[]", "3", "null", '{"seed": 1, "seed": 2}', '{"seed": NaN}', '{"seed": 1} x', "// hi\n{}",
+                 "\ufeff{}", '{"extends": "absent.json"}', '{"extends": 3}', '{"extends": "self.json"}', "[" * 20000,
+                 '{"model": {"n_layer": "8"}}', '{"seed": 1e999}', '{"model": null}', '{"optim": {"betas": [0.9, 1.0]}}']
+        for number, text in enumerate(cases):
+            with self.subTest(text[:40]):
+                path = self.folder / ("self.json" if "self" in text else f"{number}.json")
+                path.write_text(text)
+                self.refuse(2, "config", "check", path, says=str(path) if "absent" not in text else "absent")
+
+    def test_each_bad_text_is_refused_and_leaves_no_folder_behind(self):
+        for content, says in ((b"", "empty"), (b"abc", "too"), (b"ab\xff" * 999, "byte 2"), (b"\xed\xa0\x80" * 99, "byte 0")):
+            path, out = self.folder / "text", self.folder / "out"
+            path.write_bytes(content)
+            self.refuse(3, "train", "--config", TINY, "--data", path, "--out", out, says="" if says == "too" else says)
+            self.assertFalse(out.exists())
+        self.refuse(3, "train", "--config", TINY, "--data", self.folder / "absent", says="absent")
+        self.refuse(3, "train", "--config", TINY, says="data/fetch.sh")
+
+    def test_usage_mistakes_exit_with_2(self):
+        run = self.trained("run", "--stop-after", "1")
+        for arguments in ([], ["trian"], ["train", "--nope"], ["generate"], ["train", "--resume"],
+                          ["generate", run, "--temperature", "-1"], ["generate", run, "--temperature", "nan"],
+                          ["generate", run, "--top-p", "0"], ["generate", run, "--top-p", "1.5"],
+                          ["generate", run, "--top-k", "-3"], ["generate", run, "--min-p", "2"],
+                          ["generate", run, "--repetition-penalty", "0"], ["generate", run, "--num-samples", "0"],
+                          ["eval", run, "--split", "test"], ["eval", run, "--set", "eval.mode=x"],
+                          ["generate", run, "--device", "tpu"]):
+            with self.subTest(arguments):
+                self.refuse(2, *arguments)
+        self.refuse(3, "generate", run, "--prompt", "snow ☃", says="U+2603")
+        self.refuse(6, "generate", run, "--device", "cuda:99", says="--device cpu")
+
+    def test_each_damaged_checkpoint_is_refused(self):
+        run = self.trained("run", "--stop-after", "3")
+        folder = run / "checkpoints" / "step-00000003"
+        for name in ("model.safetensors", "optimizer.safetensors", "state.json", "config.json", "tokenizer.json", "manifest.json"):
+            whole = (folder / name).read_bytes()
+            flipped = bytearray(whole)
+            flipped[len(whole) // 2] ^= 4
+            for damaged in (b"", whole[: len(whole) // 2], whole[:-1], whole + b"x", bytes(flipped)):
+                with self.subTest(name, size=len(damaged)):
+                    (folder / name).write_bytes(damaged)
+                    self.refuse(4, "info", folder, says=name)
+            (folder / name).unlink()
+            self.refuse(4, "info", run, says="")
+            (folder / name).write_bytes(whole)
+        self.assertEqual(makemoe("info", folder).returncode, 0)
+        for name in (self.folder / "absent", f"{run}@99", f"{run}@x", f"{run}@best/..", self.folder):
+            self.refuse(4, "info", name)
+
+    def test_a_reader_that_goes_away_ends_the_text_quietly(self):
+        run = self.trained("run", "--stop-after", "1")
+        result = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; '{BINARY}' generate '{run}' --max-new-tokens 3000 | head -c 1"],
+            capture_output=True, text=True, timeout=120)
+        self.assertEqual(result.returncode, 0, result.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
