@@ -18,11 +18,13 @@ namespace {
 
 /// Walks over the text and counts the bytes read: the parser tells the place of syntax errors only.
 struct CountingIterator {
+  // NOLINTBEGIN(readability-identifier-naming): the names that std::iterator_traits asks for
   using iterator_category = std::input_iterator_tag;
   using value_type = char;
   using difference_type = std::ptrdiff_t;
   using pointer = const char*;
   using reference = const char&;
+  // NOLINTEND(readability-identifier-naming)
 
   const char* at;
   std::size_t* count;
@@ -117,6 +119,7 @@ class Checker : public nlohmann::json_sax<Json> {
 
 /// Builds the tree of a checked text. Json::parse would look for each new key among all earlier
 /// ones of its object, which takes minutes for the million keys that fit into the byte limit.
+// NOLINTNEXTLINE(bugprone-exception-escape): a failed allocation is main's to report
 class Builder : public nlohmann::json_sax<Json> {
  public:
   bool null() override { return add(nullptr); }
