@@ -38,7 +38,7 @@ function(moe_python_test name script)
   add_test(NAME ${name} COMMAND ${MAKEMOE_PYTHON} ${PROJECT_SOURCE_DIR}/${script})
   set(binary "")
   if(TARGET makemoe)
-    set(binary "MAKEMOE_BIN=$<TARGET_FILE:makemoe>")
+    set(binary "MAKEMOE_BIN=$<TARGET_FILE:makemoe>;OMP_WAIT_POLICY=passive")
   endif()
   set_tests_properties(
     ${name}

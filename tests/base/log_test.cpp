@@ -5,11 +5,13 @@
 #include <pty.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include "moe/base/file.h"
 #include "tests/base/scratch.h"
@@ -27,11 +29,19 @@ std::string on_terminal(const std::function<void()>& action) {
   action();
   dup2(before, STDERR_FILENO);
   close(before);
+  // A pty hands over in pieces: read until an end mark that the log never writes.
+  constexpr std::string_view kEnd = "<end>";
+  std::string written;
+  if (write(ends[1], kEnd.data(), kEnd.size()) < 0) return "no end mark";
   std::array<char, 4096> buffer{};
-  const auto count = read(ends[0], buffer.data(), buffer.size());
+  while (!written.ends_with(kEnd)) {
+    const auto count = read(ends[0], buffer.data(), buffer.size());
+    if (count <= 0) break;
+    written.append(buffer.data(), static_cast<std::size_t>(count));
+  }
   close(ends[0]);
   close(ends[1]);
-  return {buffer.data(), count > 0 ? static_cast<std::size_t>(count) : 0};
+  return written.substr(0, written.size() - std::min(written.size(), kEnd.size()));
 }
 
 TEST(Log, IsPlainTextWithPrefixesWhereThereIsNoTerminal) {
