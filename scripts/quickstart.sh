@@ -11,8 +11,8 @@ say() { printf '\n[quickstart] %s\n' "$*"; }
 setup_all
 
 say "building (build/makemoe)"
-cmake --preset release
-cmake --build --preset release
+cmake --preset release --log-level=ERROR
+cmake --build --preset release --target makemoe
 
 text=data/tinyshakespeare.txt
 if ! data/fetch.sh; then

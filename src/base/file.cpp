@@ -77,7 +77,7 @@ void sync(int descriptor, const fs::path& path) {
 
 std::string read_file(const fs::path& path, ErrorKind kind, std::uint64_t max_bytes) {
   const auto refuse = [&](const std::string& what) {
-    throw Error(kind, cat(path.string(), ": ", what));
+    throw_error(kind, cat(path.string(), ": ", what));
   };
   const auto refuse_size = [&] {
     refuse(cat("is larger than ", human_bytes(static_cast<double>(max_bytes)),
@@ -209,11 +209,11 @@ void FileLayer::truncate(const fs::path& path, std::uint64_t size) {
   sync(file.get(), path);
 }
 
-void FileLayer::replace(const fs::path& path, std::string_view text) {
+void FileLayer::replace(const fs::path& path, std::span<const std::string_view> pieces) {
   const auto folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
   const auto temporary = folder / (std::string(kTemporaryPrefix) + path.filename().string());
   try {
-    write_file(temporary, std::span(&text, 1));
+    write_file(temporary, pieces);
     rename(temporary, path);
   } catch (const Error&) {
     std::error_code ignored;

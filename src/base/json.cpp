@@ -178,7 +178,7 @@ std::string place_of(std::string_view text, std::size_t position) {
 }
 
 [[noreturn]] void refuse(std::string_view where, const std::string& what, ErrorKind kind) {
-  throw Error(kind, cat(where, ": ", what));
+  throw_error(kind, cat(where, ": ", what));
 }
 
 bool has_nonfinite(const Json& value) {
@@ -212,6 +212,24 @@ Json parse_json(std::string_view text, std::string_view where, ErrorKind kind,
 
 Json read_json(const std::string& path, ErrorKind kind, const JsonLimits& limits) {
   return parse_json(read_file(path, kind, limits.max_bytes), path, kind, limits);
+}
+
+std::string shown(const Json& value) { return printable(json_text(value), 60, Quotes::kept); }
+
+std::int64_t json_integer(const Json& object, const std::string& key, std::int64_t least,
+                          std::string_view where, std::string_view remedy, ErrorKind kind) {
+  const auto refuse_key = [&](std::string_view what) {
+    refuse(where, cat("\"", key, "\" ", what, "; ", remedy), kind);
+  };
+  if (!object.is_object() || !object.contains(key)) refuse_key("is missing");
+  const auto& value = object.at(key);
+  const bool fits = value.is_number_unsigned()
+                        ? value.get<std::uint64_t>() <= std::uint64_t{INT64_MAX}
+                        : value.is_number_integer();
+  if (!fits) refuse_key(cat("is ", shown(value), ", no whole number"));
+  const auto number = value.get<std::int64_t>();
+  if (number < least) refuse_key(cat("is ", number, ", at least ", least, " is expected"));
+  return number;
 }
 
 std::string json_text(const Json& value, int indent) {

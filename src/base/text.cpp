@@ -154,12 +154,13 @@ std::string escaped(std::string_view bytes) {
 
 }  // namespace
 
-std::string printable(std::string_view text, std::size_t max_length) {
+std::string printable(std::string_view text, std::size_t max_length, Quotes quotes) {
   std::string out;
   while (!text.empty()) {
     const auto symbol = first_symbol(text);
     const auto bytes = text.substr(0, std::max<std::size_t>(1, symbol.length));
-    const bool plain = symbol.length > 0 && is_visible(symbol.code_point);
+    const bool kept_quote = quotes == Quotes::kept && symbol.code_point == U'"';
+    const bool plain = symbol.length > 0 && (kept_quote || is_visible(symbol.code_point));
     const auto shown = plain ? std::string(bytes) : escaped(bytes);
     if (out.size() + shown.size() > max_length) return out + "...";
     out += shown;

@@ -1,5 +1,7 @@
 #include "moe/checkpoint/manifest.h"
 
+#include <array>
+
 #include "moe/base/file.h"
 #include "moe/base/json.h"
 #include "moe/base/sha256.h"
@@ -16,8 +18,12 @@ constexpr const char* kName = "manifest.json";
 constexpr std::uint64_t kMaxBytes = std::uint64_t{64} << 20U;
 constexpr int kMaxDepth = 8;
 
+constexpr const char* kRemedy = "use another checkpoint of the run";
+constexpr std::array kCheckpointFiles{"model.safetensors", "optimizer.safetensors", "state.json",
+                                      "config.json", "tokenizer.json"};
+
 [[noreturn]] void damaged(const fs::path& file, const std::string& what) {
-  throw CheckpointError(cat(file.string(), ": ", what, "; use another checkpoint of the run"));
+  throw CheckpointError(cat(file.string(), ": ", what, "; ", kRemedy));
 }
 
 /// The manifest with its own checksum last.
@@ -35,9 +41,10 @@ Json read_sealed(const fs::path& folder) {
   if (!manifest.is_object() || !manifest.contains("checksum")) damaged(path, "has no checksum");
   auto body = manifest;
   body.erase("checksum");
-  const auto found = body.value("format_version", Json(nullptr));
-  if (found.is_number_integer() && found.get<std::int64_t>() > kFormatVersion)
-    throw CheckpointError(cat(path.string(), ": format version ", json_text(found),
+  const auto found =
+      json_integer(body, "format_version", 1, path.string(), kRemedy, ErrorKind::checkpoint);
+  if (found > kFormatVersion)
+    throw CheckpointError(cat(path.string(), ": format version ", found,
                               ", this makemoe reads up to ", kFormatVersion,
                               "; use a newer makemoe"));
   // The text too: a byte that changed no value is a changed byte all the same.
@@ -46,19 +53,66 @@ Json read_sealed(const fs::path& folder) {
   return body;
 }
 
-/// " (tensor NAME)" for the first tensor whose checksum does not fit, where the header still reads.
-std::string damaged_tensor(const Json& checksums, std::string_view bytes, const fs::path& path) {
+/// One file as the manifest has it.
+struct Listed {
+  fs::path path;
+  std::uint64_t size;
+  std::string sha256;
+  Json tensors;  // name -> sha256
+};
+
+bool is_plain_name(const std::string& name) {
+  return !name.empty() && name != "." && name != ".." &&
+         name.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
+}
+
+/// The files that a manifest lists; refuses one that lists others than a checkpoint has.
+std::vector<Listed> listed_files(const Json& manifest, const fs::path& folder) {
+  const auto refuse = [&](const std::string& what) { damaged(folder / kName, what); };
+  const auto section = [&](const char* key) {
+    if (!manifest.contains(key) || !manifest.at(key).is_object())
+      refuse(cat("has no object \"", key, "\""));
+    return manifest.at(key);
+  };
+  const auto files = section("files"), tensors = section("tensors");
+  for (const auto* name : kCheckpointFiles)
+    if (!files.contains(name)) refuse(cat("does not list ", name));
+  std::vector<Listed> out;
+  for (const auto& [name, entry] : files.items()) {
+    if (!is_plain_name(name)) refuse(cat("lists \"", printable(name), "\", no file name"));
+    const auto sha256 = entry.is_object() ? entry.value("sha256", Json()) : Json();
+    if (!sha256.is_string()) refuse(cat("has no sha256 of ", printable(name)));
+    const auto size = json_integer(entry, "size", 0, cat((folder / kName).string(), ": ", name),
+                                   kRemedy, ErrorKind::checkpoint);
+    out.push_back({folder / name, static_cast<std::uint64_t>(size), sha256.get<std::string>(),
+                   tensors.value(name, Json::object())});
+  }
+  return out;
+}
+
+/// " (tensor NAME, NAME)" for the tensors whose checksums do not fit, where the header still reads.
+std::string damaged_tensors(const Listed& file, std::string_view bytes) {
+  std::vector<std::string> names;
   try {
-    const auto header = parse_safetensors(bytes, path.string());
+    const auto header = parse_safetensors(bytes, file.path.string());
     for (const auto& tensor : header.tensors) {
       const auto data = bytes.substr(header.data_begin + tensor.begin, tensor.end - tensor.begin);
-      if (checksums.value(tensor.name, "") != sha256_hex(data))
-        return cat(" (tensor \"", printable(tensor.name, 200), "\")");
+      const auto listed =
+          file.tensors.is_object() ? file.tensors.value(tensor.name, Json()) : Json();
+      if (listed != sha256_hex(data)) names.push_back(cat("\"", printable(tensor.name, 200), "\""));
     }
   } catch (const Error&) {
     return " (its header)";
   }
-  return "";
+  return names.empty() ? " (its header)" : cat(" (tensor ", join(names, ", "), ")");
+}
+
+void verify_bytes(const Listed& file) {
+  const auto bytes = read_file(file.path, ErrorKind::checkpoint, file.size);
+  if (bytes.size() == file.size && sha256_hex(bytes) == file.sha256) return;
+  const bool has_tensors = file.path.extension() == ".safetensors";
+  damaged(file.path,
+          "its checksum does not fit" + (has_tensors ? damaged_tensors(file, bytes) : ""));
 }
 
 }  // namespace
@@ -82,23 +136,22 @@ std::string make_manifest(std::int64_t step, const std::vector<CheckpointFile>& 
                           {"tensors", tensors}}));
 }
 
-std::uint64_t verify_manifest(const fs::path& folder) {
+Manifest verify_manifest(const fs::path& folder) {
   const auto manifest = read_sealed(folder);
-  std::uint64_t total = 0;
-  for (const auto& item : manifest.at("files").items()) {
-    const auto& name = item.key();
-    const auto path = folder / name;
-    const auto expected = item.value().at("size").get<std::uint64_t>();
-    const auto bytes = read_file(path, ErrorKind::checkpoint);
-    if (bytes.size() != expected)
-      damaged(path, cat("has ", bytes.size(), " bytes where ", expected, " belong"));
-    if (sha256_hex(bytes) != item.value().at("sha256").get<std::string>())
-      damaged(path,
-              "its checksum does not fit" +
-                  damaged_tensor(manifest.at("tensors").value(name, Json::object()), bytes, path));
-    total += bytes.size();
+  Manifest out;
+  out.step =
+      json_integer(manifest, "step", 0, (folder / kName).string(), kRemedy, ErrorKind::checkpoint);
+  const auto files = listed_files(manifest, folder);
+  for (const auto& file : files) {
+    std::error_code error;
+    const auto size = fs::file_size(file.path, error);
+    if (error) damaged(file.path, cat("can not be read: ", error.message()));
+    if (size != file.size)
+      damaged(file.path, cat("has ", size, " bytes where ", file.size, " belong"));
+    out.bytes += size;
   }
-  return total;
+  for (const auto& file : files) verify_bytes(file);
+  return out;
 }
 
 }  // namespace moe

@@ -11,6 +11,7 @@ namespace moe {
 namespace {
 
 constexpr std::string_view kStepPrefix = "step-";
+constexpr const char* kRemedy = "use another checkpoint of the run";
 
 std::optional<std::int64_t> whole_number(std::string_view text) {
   std::int64_t value = 0;
@@ -58,20 +59,21 @@ std::optional<CheckpointRef> hinted(const fs::path& run, const std::string& name
   return std::nullopt;
 }
 
+/// `which` is "" (the best, else the last), "@best", "@last" or "@STEP".
 CheckpointRef resolve_in_run(const fs::path& run, const std::string& which) {
   const auto checkpoints = list_checkpoints(run);
   const auto refuse = [&](const std::string& what) {
     throw CheckpointError(cat(run.string(), ": ", what, "; ", steps_text(checkpoints)));
   };
   if (checkpoints.empty()) refuse("no checkpoint to load");
-  if (which == "last") return checkpoints.front();
-  if (which == "best" || which.empty()) {
+  if (which == "@last") return checkpoints.front();
+  if (which == "@best" || which.empty()) {
     if (auto best = hinted(run, "best", checkpoints)) return *best;
-    if (which == "best") refuse("there is no best checkpoint");
+    if (which == "@best") refuse("there is no best checkpoint");
     return checkpoints.front();
   }
-  const auto step = whole_number(which);
-  if (!step) refuse(cat("@", printable(which), " is none of @best, @last, @STEP"));
+  const auto step = whole_number(std::string_view(which).substr(1));
+  if (!step) refuse(cat(printable(which), " is none of @best, @last, @STEP"));
   for (const auto& ref : checkpoints)
     if (ref.step == *step) return ref;
   refuse(cat("there is no checkpoint of step ", *step));
@@ -92,9 +94,9 @@ CheckpointRef resolve_checkpoint(const std::string& name) {
   const auto at = name.rfind('@');
   if (!fs::is_directory(path, ignored) && at != std::string::npos &&
       fs::is_directory(name.substr(0, at), ignored))
-    return resolve_in_run(name.substr(0, at), name.substr(at + 1));
+    return resolve_in_run(name.substr(0, at), name.substr(at));
   if (!fs::is_directory(path, ignored))
-    throw CheckpointError(cat(printable(name, 300),
+    throw CheckpointError(cat("\"", printable(name, 300), "\"",
                               ": there is no such run or checkpoint; name a run folder, "
                               "RUN@best, RUN@last, RUN@STEP or a checkpoint folder"));
   return resolve_in_run(path, "");
@@ -103,7 +105,8 @@ CheckpointRef resolve_checkpoint(const std::string& name) {
 CheckpointInfo read_checkpoint_info(const CheckpointRef& ref) {
   CheckpointInfo info;
   info.ref = ref;
-  info.bytes = verify_manifest(ref.folder);
+  const auto manifest = verify_manifest(ref.folder);
+  info.bytes = manifest.bytes;
   const auto read = [&](const char* name) {
     return read_json((ref.folder / name).string(), ErrorKind::checkpoint);
   };
@@ -116,10 +119,11 @@ CheckpointInfo read_checkpoint_info(const CheckpointRef& ref) {
   info.tokenizer = CharTokenizer::from_json(
       read("tokenizer.json"), (ref.folder / "tokenizer.json").string(), ErrorKind::checkpoint);
   info.state = read("state.json");
-  if (!info.state.is_object() || !info.state.contains("step") ||
-      !info.state["step"].is_number_integer())
-    throw CheckpointError(cat(ref.folder.string(), "/state.json: no step; use another checkpoint"));
-  info.ref.step = info.state["step"].get<std::int64_t>();
+  const auto state = (ref.folder / "state.json").string();
+  info.ref.step = json_integer(info.state, "step", 0, state, kRemedy, ErrorKind::checkpoint);
+  if (info.ref.step != manifest.step)
+    throw CheckpointError(cat(state, ": is of step ", info.ref.step, ", its manifest of step ",
+                              manifest.step, "; ", kRemedy));
   return info;
 }
 
@@ -135,8 +139,9 @@ std::optional<CheckpointRef> newest_sound_checkpoint(const fs::path& run,
     }
   }
   if (!checkpoints.empty())
-    throw CheckpointError(
-        cat(run.string(), ": every checkpoint is damaged; train anew into another folder"));
+    throw CheckpointError(cat(run.string(),
+                              ": every checkpoint is damaged; train anew into another folder\n",
+                              join(notices, "\n")));
   return std::nullopt;
 }
 

@@ -27,12 +27,16 @@ std::vector<NamedTensor> moments(const FlatParameters& parameters, const at::Ten
   return out;
 }
 
+std::vector<std::string_view> bytes_of(const CheckpointFile& file) {
+  std::vector<std::string_view> pieces;
+  for (const auto& piece : file.pieces) pieces.push_back(piece.bytes);
+  return pieces;
+}
+
 void publish_files(const fs::path& folder, const std::vector<CheckpointFile>& files,
                    FileLayer& layer) {
   for (const auto& file : files) {
-    std::vector<std::string_view> pieces;
-    for (const auto& piece : file.pieces) pieces.push_back(piece.bytes);
-    layer.write_file(folder / file.name, pieces);
+    layer.write_file(folder / file.name, bytes_of(file));
   }
   layer.sync_folder(folder);
 }
@@ -71,9 +75,10 @@ void publish(const fs::path& checkpoints, std::int64_t step,
 
 }  // namespace
 
-void load_weights(const CheckpointRef& ref, FlatParameters& flat) {
+void load_weights(const CheckpointRef& ref, FlatParameters& flat, WeightValues values) {
   auto target = views(flat, flat.values(), "");
-  read_tensors(ref.folder / "model.safetensors", target);
+  read_tensors(ref.folder / "model.safetensors", target,
+               {.allows_nonfinite = values == WeightValues::any});
 }
 
 void load_optimizer(const CheckpointRef& ref, const FlatParameters& flat, AdamW& optimizer) {
@@ -111,9 +116,11 @@ void save_checkpoint(const fs::path& run, std::int64_t step, const FlatParameter
   files.replace(checkpoints / "last", step_name(step) + "\n");
 }
 
-void import_weights(const fs::path& safetensors, FlatParameters& flat) {
+void import_weights(const fs::path& safetensors, FlatParameters& flat, WeightValues values) {
   auto target = views(flat, flat.values(), "");
-  read_tensors(safetensors, target, {.converts = true, .ignores_tril = true});
+  read_tensors(
+      safetensors, target,
+      {.converts = true, .ignores_tril = true, .allows_nonfinite = values == WeightValues::any});
 }
 
 void export_weights(const FlatParameters& flat, const ModelConfig& config,
@@ -125,9 +132,7 @@ void export_weights(const FlatParameters& flat, const ModelConfig& config,
       tensors.push_back({cat("blocks.", layer, ".sa.heads.", head, ".tril"), tril});
   std::string header;
   const auto file = safetensors_file("", std::move(tensors), header);
-  std::string bytes;
-  for (const auto& piece : file.pieces) bytes += piece.bytes;
-  files.replace(safetensors, bytes);
+  files.replace(safetensors, bytes_of(file));
 }
 
 }  // namespace moe

@@ -138,11 +138,11 @@ void read_tensors(const std::filesystem::path& path, std::vector<NamedTensor>& t
         std::string_view(file).substr(header.data_begin + info.begin, info.end - info.begin);
     bool finite = true;
     values[info.name] = staged(*wanted.at(info.name), info.dtype, bytes, finite);
-    if (!finite) bad.push_back(cat("\"", info.name, "\""));
+    if (!finite && !rules.allows_nonfinite) bad.push_back(cat("\"", info.name, "\""));
   }
   if (!bad.empty())
     throw CheckpointError(cat(path.string(), ": NaN or infinity in ", join(bad, ", "),
-                              "; use an earlier checkpoint"));
+                              "; use earlier weights, or let them in with --allow-nonfinite"));
   for (auto& [name, tensor] : tensors) tensor.copy_(values.at(name));
 }
 

@@ -25,10 +25,12 @@ CheckpointFile safetensors_file(const std::string& name, std::vector<NamedTensor
 struct ReadRules {
   bool converts = false;      // F64, F16 and BF16 too, converted
   bool ignores_tril = false;  // published causal-mask buffers
+  bool allows_nonfinite = false;
 };
 
-/// Fills every tensor from the file at `path`. Missing, extra, ill-shaped, ill-typed and
-/// non-finite tensors are listed at once in a CheckpointError, and nothing is changed then.
+/// Fills every tensor from the file at `path`. Missing, extra, ill-shaped and
+/// ill-typed tensors are listed at once in a CheckpointError, as are those with NaN or infinity
+/// unless they are allowed; nothing is changed then.
 void read_tensors(const std::filesystem::path& path, std::vector<NamedTensor>& tensors,
                   const ReadRules& rules = {});
 

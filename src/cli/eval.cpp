@@ -16,7 +16,8 @@ namespace moe::cli {
 namespace {
 
 struct EvalArgs {
-  std::string checkpoint, data, split, device;
+  CheckpointArgs checkpoint;
+  std::string data, split, device;
   std::vector<std::string> overrides;
   bool json = false;
 };
@@ -62,7 +63,7 @@ int run_eval(const EvalArgs& args, const Services& services) {
   const auto bits = result.loss / std::numbers::ln2 / target.bytes_per_token;
   if (!std::isfinite(result.loss))
     throw NumericsError(
-        cat(args.checkpoint, ": the loss is not finite; try an earlier checkpoint"));
+        cat(args.checkpoint.name, ": the loss is not finite; try an earlier checkpoint"));
   if (args.json) {
     print_json({{"checkpoint", loaded.info.ref.folder.string()},
                 {"step", loaded.info.ref.step},
@@ -87,8 +88,7 @@ int run_eval(const EvalArgs& args, const Services& services) {
 void add_eval(CLI::App& app, Run& run) {
   auto* command = app.add_subcommand("eval", "Loss and perplexity of a checkpoint on a text");
   const auto args = std::make_shared<EvalArgs>();
-  command->add_option("checkpoint", args->checkpoint, "run folder, RUN@best, RUN@last or RUN@STEP")
-      ->required();
+  add_checkpoint(*command, args->checkpoint);
   command->add_option("--data", args->data, "UTF-8 text; default: the run's own");
   command->add_option("--split", args->split, "default: val, with --data all")
       ->check(CLI::IsMember({"train", "val", "all"}));

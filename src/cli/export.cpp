@@ -10,7 +10,8 @@ namespace moe::cli {
 namespace {
 
 struct ExportArgs {
-  std::string checkpoint, format = "makemoe", out;
+  CheckpointArgs checkpoint;
+  std::string format = "makemoe", out;
 };
 
 int run_export(const ExportArgs& args, const Services& services) {
@@ -26,8 +27,7 @@ int run_export(const ExportArgs& args, const Services& services) {
 void add_export(CLI::App& app, Run& run) {
   auto* command = app.add_subcommand("export", "Weights for the Python original");
   const auto args = std::make_shared<ExportArgs>();
-  command->add_option("checkpoint", args->checkpoint, "run folder, RUN@best, RUN@last or RUN@STEP")
-      ->required();
+  add_checkpoint(*command, args->checkpoint);
   command->add_option("--format", args->format, "makemoe: the published state_dict")
       ->check(CLI::IsMember({"makemoe"}));
   command->add_option("--out", args->out, "FILE.safetensors")->required();

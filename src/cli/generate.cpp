@@ -18,7 +18,8 @@ constexpr std::int64_t kMostTokens = 100'000'000;
 constexpr std::int64_t kMostSamples = 4096;
 
 struct GenerateArgs {
-  std::string checkpoint, prompt, prompt_file, device;
+  CheckpointArgs checkpoint;
+  std::string prompt, prompt_file, device;
   GenerateOptions options;
   bool has_seed = false, json = false;
 };
@@ -99,8 +100,7 @@ void add_generate(CLI::App& app, Run& run) {
   auto* command = app.add_subcommand("generate", "Write text with a checkpoint");
   const auto args = std::make_shared<GenerateArgs>();
   auto& options = args->options;
-  command->add_option("checkpoint", args->checkpoint, "run folder, RUN@best, RUN@last or RUN@STEP")
-      ->required();
+  add_checkpoint(*command, args->checkpoint);
   auto* prompt = command->add_option("--prompt", args->prompt, "text to go on from");
   command
       ->add_option("--prompt-file", args->prompt_file, "file with the prompt; - for standard input")

@@ -14,6 +14,7 @@ namespace {
 
 struct ImportArgs {
   std::string weights, config, data, vocab, out;
+  WeightValues values = WeightValues::finite;
 };
 
 CharTokenizer read_vocabulary(const ImportArgs& args) {
@@ -34,7 +35,7 @@ int run_import(const ImportArgs& args, const Services& services) {
   // A run at step 0 has a data cursor; any tokens give it one.
   const Tokens placeholder(static_cast<std::size_t>(config.model.block_size) + 1, 0);
   TrainState state(config, tokenizer.vocab_size(), placeholder, at::kCPU);
-  import_weights(args.weights, state.flat);
+  import_weights(args.weights, state.flat, args.values);
   auto folder = RunFolder::create(args.out, services.files);
   folder.write_json("config.json", config_to_json(config));
   folder.write_json("tokenizer.json", tokenizer.to_json());
@@ -55,6 +56,7 @@ void add_import(CLI::App& app, Run& run) {
   auto* data = command->add_option("--data", args->data, "the text, for its vocabulary");
   command->add_option("--vocab", args->vocab, "TOKENIZER.json instead of --data")->excludes(data);
   command->add_option("--out", args->out, "run folder to make")->required();
+  add_allow_nonfinite(*command, args->values);
   command->footer(
       "Example:\n  makemoe import weights.safetensors --config configs/makemoe.json "
       "--data data/tinyshakespeare.txt --out runs/imported");

@@ -3,6 +3,7 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
+#include <CLI/CLI.hpp>
 #include <cstdlib>
 
 #include "moe/base/system.h"
@@ -21,18 +22,47 @@ at::Device prepare_device(const RunConfig& config, Log& log) {
   return device;
 }
 
-LoadedModel load_model(const std::string& checkpoint, const std::string& device,
+void add_checkpoint(CLI::App& command, CheckpointArgs& args) {
+  command
+      .add_option("checkpoint", args.name,
+                  "run folder (its best, else its last), RUN@best, RUN@last, RUN@STEP, or a "
+                  "checkpoint folder")
+      ->required();
+  add_allow_nonfinite(command, args.values);
+}
+
+void add_allow_nonfinite(CLI::App& command, WeightValues& values) {
+  command.add_flag_callback(
+      "--allow-nonfinite", [&values] { values = WeightValues::any; },
+      "let weights in that hold NaN or infinity, to look into them");
+}
+
+namespace {
+
+/// Before anything is allocated: a config that asks for more than the files hold is not theirs.
+void require_weights_for(const CheckpointInfo& info) {
+  const auto wanted = count_parameters(info.config.model, info.tokenizer.vocab_size());
+  if (static_cast<double>(wanted) * sizeof(float) > static_cast<double>(info.bytes))
+    throw CheckpointError(cat((info.ref.folder / "model.safetensors").string(),
+                              ": holds fewer values than the ", grouped(wanted),
+                              " parameters that config.json asks for; use another checkpoint"));
+}
+
+}  // namespace
+
+LoadedModel load_model(const CheckpointArgs& checkpoint, const std::string& device,
                        const std::vector<std::string>& overrides, Log& log) {
-  auto info = read_checkpoint_info(resolve_checkpoint(checkpoint));
+  auto info = read_checkpoint_info(resolve_checkpoint(checkpoint.name));
   apply_overrides(info.config, overrides);
   if (const auto problems = config_problems(info.config); !problems.empty())
     throw ConfigError(join(problems, "\n"));
+  require_weights_for(info);
   info.config.device = device.empty() ? "auto" : device;
   const auto on = prepare_device(info.config, log);
   SparseMoELanguageModel model(info.config.model, info.tokenizer.vocab_size());
   model->to(on);
   FlatParameters flat(model);
-  load_weights(info.ref, flat);
+  load_weights(info.ref, flat, checkpoint.values);
   return {std::move(info), on, model};
 }
 

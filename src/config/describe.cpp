@@ -15,7 +15,7 @@ std::string type_name() {
     return "number";
   else if constexpr (std::is_same_v<T, bool>)
     return "boolean";
-  else if constexpr (std::is_same_v<T, std::array<double, 2>>)
+  else if constexpr (std::is_same_v<T, Betas>)
     return "two numbers";
   else
     return "text";
@@ -35,13 +35,13 @@ void describe(const S& section, const std::string& path, std::string& out) {
     if constexpr (Section<T>) {
       describe(value, key, out);
     } else {
-      out += padded(key, 34) + padded(type_name<T>(), 17) +
-             padded(json_text(config_detail::member_to_json(value)), 14) + std::string(row.help);
+      out += padded(key, 36) + padded(type_name<T>(), 17) +
+             padded(json_text(config_detail::member_to_json(value)), 16) + std::string(row.help);
       if (row.bounds.min) out += cat(" (", config_detail::bounds_text(row.bounds), ")");
-      if constexpr (std::is_enum_v<T>)
-        for (const auto name : EnumNames<T>::names)
-          out += cat(&name == EnumNames<T>::names.data() ? " (" : " | ", name);
-      if constexpr (std::is_enum_v<T>) out += ")";
+      if constexpr (std::is_enum_v<T>) {
+        const auto& names = EnumNames<T>::names;
+        out += cat(" (", join(std::vector<std::string>(names.begin(), names.end()), " | "), ")");
+      }
       out += "\n";
     }
   });
@@ -69,7 +69,7 @@ Json schema_of(const T& value, const Bounds& bounds) {
   } else if constexpr (std::is_enum_v<T>) {
     json["enum"] = Json::array();
     for (const auto name : EnumNames<T>::names) json["enum"].push_back(std::string(name));
-  } else if constexpr (std::is_same_v<T, std::array<double, 2>>) {
+  } else if constexpr (std::is_same_v<T, Betas>) {
     json = {{"type", "array"}, {"minItems", 2}, {"maxItems", 2}, {"items", schema_of(0.0, bounds)}};
   } else {
     json["type"] = std::is_same_v<T, std::string> ? "string" : type_name<T>();

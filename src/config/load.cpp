@@ -13,11 +13,12 @@ namespace {
 
 using config_detail::Problems;
 
-[[noreturn]] void refuse_all(std::string_view where, const Problems& problems) {
-  Problems lines;
-  for (const auto& problem : problems)
-    lines.push_back(where.empty() ? problem : cat(where, ": ", problem));
-  throw ConfigError(join(lines, "\n"));
+void add_prefixed(std::string_view where, const Problems& found, Problems& problems) {
+  for (const auto& problem : found) problems.push_back(cat(where, ": ", problem));
+}
+
+void refuse_any(const Problems& problems) {
+  if (!problems.empty()) throw ConfigError(join(problems, "\n"));
 }
 
 /// Makes the paths of a file's "data" absolute, relative to the file.
@@ -31,26 +32,29 @@ void resolve_paths(Json& json, const fs::path& folder) {
   }
 }
 
-/// Reads `file` over what it extends over `config`; `chain` holds the files on the way here.
-void read_file_into(const fs::path& file, std::set<fs::path>& chain, RunConfig& config) {
+/// Reads `file` over what it extends over `config`; `chain` holds the files on the way here. What
+/// is wrong in them is added to `problems`; a file that does not read at all throws.
+void read_file_into(const fs::path& file, std::set<fs::path>& chain, RunConfig& config,
+                    Problems& problems) {
   std::error_code ignored;
   const auto canonical = fs::weakly_canonical(file, ignored);
   if (!chain.insert(canonical).second)
     throw ConfigError(cat(file.string(), ": extends itself in a circle; break it"));
   auto json = read_json(file.string(), ErrorKind::config);
-  Problems problems;
+  Problems found;
   if (json.is_object()) {
     json.erase("$schema");
     if (const auto base = json.find("extends"); base != json.end()) {
-      if (!base->is_string())
-        refuse_all(file.string(), {"extends: give the path of a file in quotes"});
-      read_file_into(file.parent_path() / base->get<std::string>(), chain, config);
+      if (base->is_string())
+        read_file_into(file.parent_path() / base->get<std::string>(), chain, config, problems);
+      else
+        found.push_back(cat("extends: ", shown(*base), " is no path; write one in quotes"));
       json.erase("extends");
     }
   }
   resolve_paths(json, file.parent_path());
-  config_detail::read_section(json, "", config, problems);
-  if (!problems.empty()) refuse_all(file.string(), problems);
+  config_detail::read_section(json, "", config, found);
+  add_prefixed(file.string(), found, problems);
 }
 
 /// "a.b.c" and a value as {"a": {"b": {"c": value}}}.
@@ -74,15 +78,11 @@ void absolute_data_paths(RunConfig& config) {
     if (!path->empty()) *path = fs::absolute(*path).lexically_normal().string();
 }
 
-void check(const RunConfig& config) {
-  const auto problems = config_problems(config);
-  if (!problems.empty()) refuse_all("", problems);
-}
-
 }  // namespace
 
-void apply_overrides(RunConfig& config, std::span<const std::string> overrides) {
-  Problems problems;
+namespace {
+
+void add_overrides(RunConfig& config, std::span<const std::string> overrides, Problems& problems) {
   for (const auto& text : overrides) {
     const auto equals = text.find('=');
     if (equals == 0 || equals == std::string::npos) {
@@ -99,15 +99,25 @@ void apply_overrides(RunConfig& config, std::span<const std::string> overrides) 
                                 problems);
   }
   absolute_data_paths(config);
-  if (!problems.empty()) refuse_all("", problems);
+}
+
+}  // namespace
+
+void apply_overrides(RunConfig& config, std::span<const std::string> overrides) {
+  Problems problems;
+  add_overrides(config, overrides, problems);
+  refuse_any(problems);
 }
 
 RunConfig load_config(const std::optional<fs::path>& file, std::span<const std::string> overrides) {
   RunConfig config;
   std::set<fs::path> chain;
-  if (file) read_file_into(*file, chain, config);
-  apply_overrides(config, overrides);
-  check(config);
+  Problems problems;
+  if (file) read_file_into(*file, chain, config, problems);
+  add_overrides(config, overrides, problems);
+  // A value that was refused left its default behind: the rules of several keys still make sense.
+  for (auto& problem : config_problems(config)) problems.push_back(std::move(problem));
+  refuse_any(problems);
   return config;
 }
 
@@ -115,10 +125,11 @@ Json config_to_json(const RunConfig& config) { return config_detail::member_to_j
 
 RunConfig config_from_json(const Json& json, std::string_view where) {
   RunConfig config;
-  Problems problems;
-  config_detail::read_section(json, "", config, problems);
-  if (problems.empty()) problems = config_problems(config);
-  if (!problems.empty()) refuse_all(where, problems);
+  Problems found, problems;
+  config_detail::read_section(json, "", config, found);
+  for (auto& problem : config_problems(config)) found.push_back(std::move(problem));
+  add_prefixed(where, found, problems);
+  refuse_any(problems);
   return config;
 }
 
@@ -146,37 +157,29 @@ std::vector<std::string> config_problems(const RunConfig& config) {
 
 namespace {
 
-/// Keys that a resumed run may change.
-bool may_change(std::string_view key) {
-  constexpr std::array<std::string_view, 9> free_keys{"train.max_iters",
-                                                      "train.eval_interval",
-                                                      "train.checkpoint_interval",
-                                                      "train.keep_checkpoints",
-                                                      "train.log_interval",
-                                                      "train.sample_interval",
-                                                      "device",
-                                                      "threads",
-                                                      "data.path"};
-  return std::find(free_keys.begin(), free_keys.end(), key) != free_keys.end();
-}
-
-void collect_differences(const Json& saved, const Json& wanted, const std::string& path,
+template <Section S>
+void collect_differences(const S& saved, const S& wanted, const std::string& path,
                          std::vector<std::string>& out) {
-  for (const auto& [key, value] : wanted.items()) {
-    const auto here = config_detail::joined_path(path, key);
-    if (value.is_object())
-      collect_differences(saved.at(key), value, here, out);
-    else if (saved.at(key) != value && !may_change(here))
-      out.push_back(
-          cat(here, ": ", json_text(saved.at(key)), " in the run, ", json_text(value), " now"));
-  }
+  for_each_field<S>([&](const auto& row) {
+    const auto& before = saved.*(row.member);
+    const auto& after = wanted.*(row.member);
+    const auto here = config_detail::joined_path(path, row.key);
+    if constexpr (Section<std::remove_cvref_t<decltype(before)>>) {
+      collect_differences(before, after, here, out);
+    } else if (before != after && row.on_resume == OnResume::fixed) {
+      const auto shown = [](const auto& value) {
+        return json_text(config_detail::member_to_json(value));
+      };
+      out.push_back(cat(here, ": ", shown(before), " in the run, ", shown(after), " now"));
+    }
+  });
 }
 
 }  // namespace
 
 std::vector<std::string> resume_differences(const RunConfig& saved, const RunConfig& wanted) {
   std::vector<std::string> out;
-  collect_differences(config_to_json(saved), config_to_json(wanted), "", out);
+  collect_differences(saved, wanted, "", out);
   return out;
 }
 

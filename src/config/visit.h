@@ -6,7 +6,7 @@
 
 #include "moe/base/json.h"
 #include "moe/base/text.h"
-#include "moe/config/field.h"
+#include "moe/config/config.h"
 
 namespace moe::config_detail {
 
@@ -65,10 +65,9 @@ void read_member(const Json& json, const Bounds& bounds, const std::string& path
     const auto before = problems.size();
     read_member(json, bounds, path, value, problems);
     if (problems.size() == before) out = value;
-  } else if constexpr (std::is_same_v<T, std::array<double, 2>>) {
+  } else if constexpr (std::is_same_v<T, Betas>) {
     if (!json.is_array() || json.size() != 2) {
-      problems.push_back(
-          cat(path, ": ", printable(json_text(json)), " is no pair; give two numbers"));
+      problems.push_back(cat(path, ": ", shown(json), " is no pair; give two numbers"));
       return;
     }
     for (std::size_t i = 0; i < 2; ++i)
@@ -77,8 +76,7 @@ void read_member(const Json& json, const Bounds& bounds, const std::string& path
     std::string wanted;
     T value{};
     if (!read_value(json, value, wanted)) {
-      problems.push_back(
-          cat(path, ": ", printable(json_text(json)), " does not fit; give ", wanted));
+      problems.push_back(cat(path, ": ", shown(json), " does not fit; give ", wanted));
       return;
     }
     const auto before = problems.size();
@@ -97,8 +95,8 @@ std::vector<std::string> keys_of() {
 template <Section S>
 void read_section(const Json& json, const std::string& path, S& out, Problems& problems) {
   if (!json.is_object()) {
-    problems.push_back(cat(path.empty() ? "the file" : path, ": ", printable(json_text(json)),
-                           " is no object; write {...}"));
+    problems.push_back(
+        cat(path.empty() ? "the file" : path, ": ", shown(json), " is no object; write {...}"));
     return;
   }
   const auto keys = keys_of<S>();

@@ -50,11 +50,13 @@ Corpus split_by_position(const Tokens& tokens, double train_fraction, std::int64
   const auto least = block_size + 1;
   if (train < least || n - train < least) {
     const auto share = std::min(train_fraction, 1 - train_fraction);
+    const auto needed = std::ceil(static_cast<double>(least) / share) + 1;
+    constexpr double kLongest = 1e15;  // beyond it no text is: the fraction is the trouble
     throw DataError(cat("the text has ", n, " symbols, ", train, " to train on and ", n - train,
-                        " to validate on; each part needs model.block_size + 1 = ", least,
-                        ": give at least about ",
-                        std::llround(std::ceil(static_cast<double>(least) / share)) + 1,
-                        " symbols or lower model.block_size"));
+                        " to validate on; each part needs model.block_size + 1 = ", least, ": ",
+                        needed < kLongest ? cat("give at least about ", std::llround(needed),
+                                                " symbols or lower model.block_size")
+                                          : "bring data.train_fraction nearer to 0.9"));
   }
   return {Tokens(tokens.begin(), tokens.begin() + train),
           Tokens(tokens.begin() + train, tokens.end())};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <set>
 
 #include "moe/base/text.h"
@@ -23,14 +24,16 @@ std::string named(char32_t symbol) {
   return symbol < 0x20 || symbol == 0x7F ? "U+" + digits : cat("'", shown, "' (U+", digits, ")");
 }
 
-[[noreturn]] void refuse_symbols(const std::set<char32_t>& unknown, std::string_view where) {
+template <class Symbols>
+std::string listed(const Symbols& symbols) {
   std::vector<std::string> names;
-  for (const auto symbol : unknown)
+  for (const auto symbol : symbols)
     if (names.size() < kNamedSymbols) names.push_back(named(symbol));
-  throw DataError(cat(where, ": ", join(names, ", "),
-                      unknown.size() > kNamedSymbols ? " and others are"
-                      : unknown.size() > 1           ? " are"
-                                                     : " is",
+  return join(names, ", ") + (symbols.size() > kNamedSymbols ? " and others" : "");
+}
+
+[[noreturn]] void refuse_symbols(const std::set<char32_t>& unknown, std::string_view where) {
+  throw DataError(cat(where, ": ", listed(unknown), unknown.size() > 1 ? " are" : " is",
                       " not in the vocabulary; leave out what the model has never seen"));
 }
 
@@ -53,7 +56,7 @@ CharTokenizer CharTokenizer::from_text(std::string_view utf8) {
 
 CharTokenizer CharTokenizer::from_json(const Json& json, std::string_view where, ErrorKind kind) {
   const auto refuse = [&](const std::string& what) {
-    throw Error(kind, cat(where, ": ", what, "; use a tokenizer.json that makemoe wrote"));
+    throw_error(kind, cat(where, ": ", what, "; use a tokenizer.json that makemoe wrote"));
   };
   CharTokenizer tokenizer;
   const auto model = json.is_object() ? json.find("model") : json.end();
@@ -127,6 +130,18 @@ std::string CharTokenizer::decode(std::span<const std::int32_t> ids) const {
 }
 
 std::string CharTokenizer::symbol(std::int32_t id) const { return decode(std::span(&id, 1)); }
+
+std::string vocabulary_differences(const CharTokenizer& ours, const CharTokenizer& theirs) {
+  const auto only = [](const auto& in, const auto& without, std::string_view whose) {
+    std::vector<char32_t> symbols;
+    std::ranges::set_difference(in.symbols(), without.symbols(), std::back_inserter(symbols));
+    return symbols.empty() ? "" : cat(whose, " has ", listed(symbols));
+  };
+  std::vector<std::string> sides{only(ours, theirs, "only it"),
+                                 only(theirs, ours, "only the text")};
+  std::erase(sides, "");
+  return join(sides, "; ");
+}
 
 std::int32_t CharTokenizer::start_id() const {
   const auto newline = std::lower_bound(symbols_.begin(), symbols_.end(), U'\n');

@@ -10,6 +10,9 @@ namespace moe {
 
 namespace {
 
+constexpr std::int64_t kMostDrawn = std::int64_t{1} << 62U;  // counting on from it can not overflow
+constexpr const char* kRemedy = "resume from another checkpoint";
+
 std::int64_t length(const Tokens& tokens) { return static_cast<std::int64_t>(tokens.size()); }
 
 std::int64_t draw_below(Generator& generator, std::int64_t bound) {
@@ -65,22 +68,21 @@ Json WindowSampler::state() const {
   return {{"drawn", drawn_}, {"epoch", epoch_}, {"in_epoch", in_epoch_}};
 }
 
-void WindowSampler::restore(const Json& state) {
-  const auto read = [&](const char* key, std::int64_t least) {
-    const auto found = state.is_object() ? state.find(key) : state.end();
-    if (!state.is_object() || found == state.end() || !found->is_number_integer() ||
-        found->get<std::int64_t>() < least)
-      throw CheckpointError(cat("state.json: the data cursor's \"", key,
-                                "\" is missing or out of range; resume from another checkpoint"));
-    return found->get<std::int64_t>();
+void WindowSampler::restore(const Json& state, std::string_view where) {
+  const auto read = [&](const char* key, std::int64_t least, std::int64_t most = kMostDrawn) {
+    const auto at = cat(where, ": data cursor");
+    const auto value = json_integer(state, key, least, at, kRemedy, ErrorKind::checkpoint);
+    if (value > most)
+      throw CheckpointError(cat(at, ": \"", key, "\" is ", value, ", beyond any run; ", kRemedy));
+    return value;
   };
   drawn_ = read("drawn", 0);
   epoch_ = read("epoch", -1);
-  in_epoch_ = read("in_epoch", 0);
+  in_epoch_ = read("in_epoch", 0, INT64_MAX);  // held against its epoch below
+  shuffled_.clear();
   if (epoch_ >= 0) begin_epoch();
   if (in_epoch_ > static_cast<std::int64_t>(shuffled_.size()))
-    throw CheckpointError(
-        "state.json: the data cursor lies beyond its epoch; resume from another checkpoint");
+    throw CheckpointError(cat(where, ": the data cursor lies beyond its epoch; ", kRemedy));
 }
 
 Batch gather_windows(const Tokens& tokens, std::span<const std::int64_t> offsets,

@@ -41,8 +41,9 @@ Routing route_by_logits(const at::Tensor& logits, const MoeConfig& config) {
     const auto [gates, experts] = logits.softmax(-1).topk(config.top_k, -1);
     return {gates, experts};
   }
-  const auto [scores, experts] = logits.sigmoid().topk(config.top_k, -1);
-  return {scores / scores.sum(-1, /*keepdim=*/true), experts};
+  // Sigmoids over their sum, as a softmax of their logarithms: far from 0 sigmoids are 0 or equal.
+  const auto [chosen, experts] = logits.topk(config.top_k, -1);
+  return {at::log_sigmoid(chosen).softmax(-1), experts};
 }
 
 TopkRouterImpl::TopkRouterImpl(const ModelConfig& config)

@@ -1,5 +1,6 @@
 #include "moe/tracking/run_folder.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -17,6 +18,13 @@ bool is_occupied(const fs::path& path) {
   return false;
 }
 
+void require_empty(const fs::path& path) {
+  if (is_occupied(path))
+    throw ResourceError(cat(path.string(),
+                            ": holds files already; name another folder with --out, "
+                            "or go on with the run in it with --resume"));
+}
+
 void sweep_temporaries(const fs::path& folder, FileLayer& files) {
   std::vector<fs::path> left_over;
   std::error_code ignored;
@@ -24,6 +32,14 @@ void sweep_temporaries(const fs::path& folder, FileLayer& files) {
     if (entry.path().filename().string().starts_with(kTemporaryPrefix))
       left_over.push_back(entry.path());
   for (const auto& path : left_over) files.remove(path);
+}
+
+bool has_step_up_to(const Json& line, std::int64_t step) {
+  const auto found = line.value("step", Json());
+  // An unsigned number beyond int64 would read as a negative one.
+  if (found.is_number_unsigned())
+    return step >= 0 && found.get<std::uint64_t>() <= static_cast<std::uint64_t>(step);
+  return found.is_number_integer() && found.get<std::int64_t>() <= step;
 }
 
 /// Bytes of the whole lines at the front whose step is at most `step`.
@@ -34,45 +50,62 @@ std::uint64_t bytes_up_to(std::string_view text, std::int64_t step) {
     if (end == std::string_view::npos) return kept;  // a torn last line goes
     const auto line =
         Json::parse(text.substr(kept, end - kept), nullptr, /*allow_exceptions=*/false);
-    if (!line.is_object() || !line.contains("step") || !line["step"].is_number_integer() ||
-        line["step"].get<std::int64_t>() > step)
-      return kept;
+    if (!line.is_object() || !has_step_up_to(line, step)) return kept;
     kept = end + 1;
   }
 }
 
 }  // namespace
 
-RunFolder::RunFolder(fs::path path, FileLayer& files, FileLock lock)
-    : path_(std::move(path)), files_(&files), lock_(std::move(lock)) {}
+RunFolder::RunFolder(fs::path path, FileLayer& files, FileLock lock, bool is_new)
+    : path_(std::move(path)), files_(&files), lock_(std::move(lock)), is_new_(is_new) {}
+
+RunFolder::~RunFolder() {
+  if (!is_new_) return;
+  std::error_code ignored;  // a refused request leaves nothing behind where it can be helped
+  fs::remove(path_ / kLockName, ignored);
+  fs::remove(path_, ignored);
+}
 
 RunFolder RunFolder::create(const fs::path& path, FileLayer& files) {
   std::error_code ignored;
   if (fs::exists(path, ignored) && !fs::is_directory(path, ignored))
     throw ResourceError(cat(path.string(), ": is a file; name a folder with --out"));
+  const bool is_new = !fs::exists(path, ignored);
+  // No lock is left in a folder that is not a run's; in one that is, its holder is named first.
+  if (!is_new && !fs::exists(path / kLockName, ignored)) require_empty(path);
   files.make_folder(path);
   FileLock lock(path / kLockName);
-  if (is_occupied(path))
-    throw ResourceError(cat(path.string(),
-                            ": holds files already; name another folder with --out, "
-                            "or go on with the run in it with --resume"));
-  return {path, files, std::move(lock)};
+  require_empty(path);
+  return {path, files, std::move(lock), is_new};
 }
 
 RunFolder RunFolder::open(const fs::path& path, FileLayer& files) {
-  if (!fs::is_directory(path))
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored))
     throw ResourceError(cat(path.string(), ": is not a run folder; name one with --out"));
   FileLock lock(path / kLockName);
   sweep_temporaries(path, files);
   sweep_temporaries(path / "checkpoints", files);
-  return {path, files, std::move(lock)};
+  return {path, files, std::move(lock), /*is_new=*/false};
+}
+
+Json RunFolder::read_run_json() const {
+  try {
+    auto json = read_json((path_ / "run.json").string(), ErrorKind::resource);
+    return json.is_object() ? json : Json::object();
+  } catch (const ResourceError&) {
+    return Json::object();
+  }
 }
 
 void RunFolder::write_json(std::string_view name, const Json& json) {
+  is_new_ = false;
   files_->replace(path_ / name, json_text(json, 2) + "\n");
 }
 
 void RunFolder::append_line(std::string_view name, const Json& line) {
+  is_new_ = false;
   try {
     files_->append(path_ / name, json_text(line) + "\n");
   } catch (const ResourceError& error) {
@@ -82,7 +115,7 @@ void RunFolder::append_line(std::string_view name, const Json& line) {
 }
 
 void RunFolder::write(const MetricRow& row) {
-  Json line = {{"step", row.step}};
+  Json line = {{"step", row.step}, {"time_s", row.time_s}, {"tokens", row.tokens}};
   for (const auto& [name, value] : row.values)
     if (std::isfinite(value)) line[name] = value;
   append_line("metrics.jsonl", line);

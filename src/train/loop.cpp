@@ -43,15 +43,20 @@ class Loop {
   void load_weights_from(const std::string& checkpoint);
   /// Goes on from a checkpoint.
   void resume_from(const CheckpointRef& ref);
-  bool finished() const {
-    return state_.at.step >= request_.config.train.max_iters || patience_is_out();
-  }
+  /// Whether nothing is left to do, not even to write that down.
+  bool is_recorded_as_finished() const;
   TrainSummary run();
+  TrainSummary summary() const;
   void write_run_json(const std::string& status);
 
  private:
+  bool finished() const {
+    return state_.at.step >= request_.config.train.max_iters || patience_is_out();
+  }
+  bool evaluation_is_due() const;
   void evaluate();
   void maybe_evaluate();
+  void save_when_due();
   void save();
   void save_or_warn();
   void report(const StepResult& result);
@@ -69,7 +74,8 @@ class Loop {
   Log& log_;
   FileLayer& files_;
   TrainState state_;
-  std::string start_ = utc_now();
+  Json recorded_ = folder_.read_run_json();  // of the run that is gone on with, else {}
+  Json start_ = recorded_.value("start", Json(utc_now()));
   double begin_ = monotonic_seconds(), seconds_before_ = 0;
   double reported_at_ = monotonic_seconds();  // of the last row
   std::int64_t reported_tokens_ = 0;
@@ -79,28 +85,29 @@ class Loop {
 void Loop::load_weights_from(const std::string& checkpoint) {
   const auto ref = resolve_checkpoint(checkpoint);
   const auto info = read_checkpoint_info(ref);
-  if (info.tokenizer.symbols() != material_.tokenizer.symbols())
-    throw CheckpointError(cat(checkpoint, ": its vocabulary of ", info.tokenizer.vocab_size(),
-                              " symbols is not that of the text (",
-                              material_.tokenizer.vocab_size(),
+  const auto differences = vocabulary_differences(info.tokenizer, material_.tokenizer);
+  if (!differences.empty())
+    throw CheckpointError(cat(checkpoint, ": its vocabulary is not that of the text (", differences,
                               "); train on a text with the same symbols"));
   moe::load_weights(ref, state_.flat);
 }
 
 void Loop::resume_from(const CheckpointRef& ref) {
   const auto info = read_checkpoint_info(ref);
-  if (info.state.value("data_sha256", "") != material_.sha256)
+  const auto where = (ref.folder / "state.json").string();
+  const auto facts = read_facts(info.state, where);
+  if (facts.data_sha256 != material_.sha256)
     throw DataError(cat(request_.config.data.path,
                         ": is not the text that this run was trained on (sha256 differs); name "
                         "that text with --data, or train into another folder"));
   moe::load_weights(ref, state_.flat);
   load_optimizer(ref, state_.flat, state_.optimizer);
-  seconds_before_ = restore_state(info.state, ref.folder.string(), state_);
-  if (info.state.value("threads", 0) != at::get_num_threads() ||
-      info.state.value("device", "") != state_.device.str())
-    log_.warn(cat("the run was on ", info.state.value("device", "?"), " with ",
-                  info.state.value("threads", 0), " threads, now ", state_.device.str(), " with ",
-                  at::get_num_threads(), ": it goes on, but not bit for bit"));
+  restore_state(info.state, where, state_);
+  seconds_before_ = facts.seconds;
+  if (facts.threads != at::get_num_threads() || facts.device != state_.device.str())
+    log_.warn(cat("the run was on ", facts.device, " with ", facts.threads, " threads, now ",
+                  state_.device.str(), " with ", at::get_num_threads(),
+                  ": it goes on, but not bit for bit"));
   saved_step_ = state_.at.step;
   folder_.cut_back_to(state_.at.step);
   log_.info(cat("resuming at step ", state_.at.step));
@@ -136,20 +143,26 @@ void Loop::evaluate() {
   const auto& corpus = material_.corpus;
   const auto seed = static_cast<std::uint64_t>(config.seed);
   const auto key = stream_key(seed, "eval", static_cast<std::uint64_t>(state_.at.step));
+  const auto stop = [&] { return interrupt_.signal(); };
   double train = 0, val = 0;
+  log_.live(cat("step ", state_.at.step, ": evaluating"));
   if (config.eval.mode == EvalMode::full) {
     const auto block = config.model.block_size;
     const auto windows = (static_cast<std::int64_t>(corpus.val.size()) - 2) / block + 1;
-    train = evaluate_full(state_.model, corpus.train, key, windows).loss;
-    val = evaluate_full(state_.model, corpus.val, key).loss;
+    train = evaluate_full(state_.model, corpus.train, key, windows, stop).loss;
+    val = evaluate_full(state_.model, corpus.val, key, 0, stop).loss;
   } else {
     const auto iters = config.eval.eval_iters, batch = config.train.batch_size;
     train =
-        evaluate_random(state_.model, corpus.train, stream_key(key, "train"), iters, batch).loss;
-    val = evaluate_random(state_.model, corpus.val, stream_key(key, "val"), iters, batch).loss;
+        evaluate_random(state_.model, corpus.train, stream_key(key, "train"), iters, batch, stop)
+            .loss;
+    val =
+        evaluate_random(state_.model, corpus.val, stream_key(key, "val"), iters, batch, stop).loss;
   }
   auto& at = state_.at;
+  at.evaluated_step = at.step;
   at.last_val_loss = val;
+  saved_step_ = -1;  // what was saved of this step did not know its evaluation
   if (val < at.best_val_loss) {
     at.best_val_loss = val;
     at.best_step = at.step;
@@ -157,11 +170,7 @@ void Loop::evaluate() {
   } else {
     ++at.evaluations_without_best;
   }
-  folder_.write({at.step,
-                 {{"time_s", seconds()},
-                  {"tokens", static_cast<double>(at.tokens)},
-                  {"train/loss", train},
-                  {"val/loss", val}}});
+  folder_.write({at.step, seconds(), at.tokens, {{"train/loss", train}, {"val/loss", val}}});
   log_.info(cat("step ", at.step, ": train loss ", fixed(train, 4), ", val loss ", fixed(val, 4),
                 at.best_step == at.step ? " (best)" : ""));
   reported_at_ = monotonic_seconds();  // evaluation does not count as training time
@@ -205,9 +214,9 @@ void Loop::report(const StepResult& result) {
   reported_at_ = now;
   reported_tokens_ = 0;
   MetricRow row{at.step,
-                {{"time_s", seconds()},
-                 {"tokens", static_cast<double>(at.tokens)},
-                 {"train/step_loss", result.loss},
+                seconds(),
+                at.tokens,
+                {{"train/step_loss", result.loss},
                  {"lr", result.learning_rate},
                  {"tokens_per_second", rate},
                  {"grad_norm", result.grad_norm}}};
@@ -245,30 +254,56 @@ void Loop::update() {
   }
 }
 
-void Loop::maybe_evaluate() {
+bool Loop::evaluation_is_due() const {
   const auto& train = request_.config.train;
-  const bool at_end = state_.at.step == train.max_iters;
-  if (due(train.eval_interval) || at_end) evaluate();
-  if (train.sample_interval && due(*train.sample_interval)) sample();
+  return state_.at.evaluated_step != state_.at.step &&
+         (due(train.eval_interval) || state_.at.step == train.max_iters);
+}
+
+void Loop::maybe_evaluate() {
+  if (!evaluation_is_due()) return;
+  try {
+    evaluate();
+  } catch (const Interrupted&) {
+    // Saved without it: the resumed run begins with this evaluation.
+  }
+}
+
+void Loop::save_when_due() {
+  const auto& train = request_.config.train;
+  const bool is_best = state_.at.best_step == state_.at.step;
+  if (is_best || due(train.checkpoint_interval.value_or(train.eval_interval))) save_or_warn();
 }
 
 TrainSummary Loop::run() {
   const auto& train = request_.config.train;
   const auto end = std::min(train.max_iters, request_.stop_after.value_or(train.max_iters));
   write_run_json("running");
-  if (state_.at.step == 0) evaluate();
+  if (evaluation_is_due()) {  // of step 0, or one that a signal cut short
+    maybe_evaluate();
+    if (state_.at.step > 0) save_when_due();
+  }
   while (state_.at.step < end && !patience_is_out() && interrupt_.signal() == 0) {
     update();
     maybe_evaluate();
-    const bool is_best = state_.at.best_step == state_.at.step;
-    if (is_best || due(train.checkpoint_interval.value_or(train.eval_interval))) save_or_warn();
+    if (train.sample_interval && due(*train.sample_interval)) sample();
+    save_when_due();
   }
   log_.live("");
   save();
   const auto signal = finished() ? 0 : interrupt_.signal();
   write_run_json(finished() ? "finished" : signal != 0 ? "interrupted" : "stopped");
-  return {folder_.path(),          state_.at.step, state_.at.best_step,
-          state_.at.best_val_loss, seconds(),      signal};
+  auto done = summary();
+  done.signal = signal;
+  return done;
+}
+
+TrainSummary Loop::summary() const {
+  return {folder_.path(), state_.at.step, state_.at.best_step, state_.at.best_val_loss, seconds()};
+}
+
+bool Loop::is_recorded_as_finished() const {
+  return finished() && !evaluation_is_due() && recorded_.value("status", Json()) == "finished";
 }
 
 /// Refuses what may not change between a run and its continuation.
@@ -284,7 +319,9 @@ void check_resumable(const RunFolder& folder, const RunConfig& wanted) {
 }
 
 RunFolder open_folder(const TrainRequest& request, FileLayer& files) {
-  if (request.resume && fs::exists(request.out)) return RunFolder::open(request.out, files);
+  std::error_code ignored;
+  if (request.resume && fs::exists(request.out, ignored))
+    return RunFolder::open(request.out, files);
   return RunFolder::create(request.out, files);
 }
 
@@ -324,12 +361,13 @@ TrainSummary train(const TrainRequest& request, const InterruptFlag& interrupt, 
   std::vector<std::string> notices;
   const auto from = request.resume ? newest_sound_checkpoint(folder.path(), notices) : std::nullopt;
   for (const auto& notice : notices) log.warn(notice);
-  log.also_to(folder.path() / "log.txt");
   const auto tokenizer = material.tokenizer;
   Loop loop(request, std::move(material), folder, interrupt, log, files);
   if (!request.init_from.empty() && !from) loop.load_weights_from(request.init_from);
   if (from) loop.resume_from(*from);
+  if (from && loop.is_recorded_as_finished()) return loop.summary();
   if (!from && request.resume) folder.cut_back_to(-1);
+  log.also_to(folder.path() / "log.txt");
   folder.write_json("config.json", config_to_json(request.config));
   folder.write_json("tokenizer.json", tokenizer.to_json());
   try {

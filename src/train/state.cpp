@@ -36,9 +36,47 @@ WindowOrder window_order(DataOrder order) {
 }
 
 Json loss_to_json(double loss) { return std::isfinite(loss) ? Json(loss) : Json(nullptr); }
-double loss_from_json(const Json& json) {
-  return json.is_null() ? std::numeric_limits<double>::infinity() : json.get<double>();
-}
+
+/// Reads a state.json value by value; what does not fit is named with its place.
+class StateReader {
+ public:
+  StateReader(const Json& json, const std::string& where) : json_(json), where_(where) {}
+
+  std::int64_t integer(const char* key, std::int64_t least) const {
+    return json_integer(json_, key, least, where_, kRemedy, ErrorKind::checkpoint);
+  }
+  /// null stands for a loss that was never measured: infinity.
+  double loss(const char* key) const {
+    const auto value = member(json_, key);
+    if (value.is_null()) return std::numeric_limits<double>::infinity();
+    return number(value, key);
+  }
+  double seconds() const { return number(member(member(json_, "times"), "seconds"), "seconds"); }
+  std::string text(const char* key) const {
+    const auto value = member(json_, key);
+    if (!value.is_string()) refuse(key, "is no text");
+    return value.get<std::string>();
+  }
+  Json data() const { return member(json_, "data"); }
+
+ private:
+  static constexpr const char* kRemedy = "resume from another checkpoint";
+
+  [[noreturn]] void refuse(const char* key, std::string_view what) const {
+    throw CheckpointError(cat(where_, ": \"", key, "\" ", what, "; ", kRemedy));
+  }
+  Json member(const Json& object, const char* key) const {
+    if (!object.is_object() || !object.contains(key)) refuse(key, "is missing");
+    return object.at(key);
+  }
+  double number(const Json& value, const char* key) const {
+    if (!value.is_number()) refuse(key, "is no number");
+    return value.get<double>();
+  }
+
+  const Json& json_;
+  const std::string& where_;
+};
 
 }  // namespace
 
@@ -57,6 +95,7 @@ Json state_to_json(const TrainState& state, const std::string& data_sha256, doub
   return {{"format_version", kFormatVersion},
           {"step", at.step},
           {"tokens", at.tokens},
+          {"evaluated_step", at.evaluated_step},
           {"best_step", at.best_step},
           {"best_val_loss", loss_to_json(at.best_val_loss)},
           {"last_val_loss", loss_to_json(at.last_val_loss)},
@@ -70,22 +109,24 @@ Json state_to_json(const TrainState& state, const std::string& data_sha256, doub
           {"times", {{"seconds", seconds}}}};
 }
 
-double restore_state(const Json& json, const std::string& where, TrainState& state) {
-  try {
-    Progression at;
-    at.step = json.at("step").get<std::int64_t>();
-    at.tokens = json.at("tokens").get<std::int64_t>();
-    at.best_step = json.at("best_step").get<std::int64_t>();
-    at.best_val_loss = loss_from_json(json.at("best_val_loss"));
-    at.last_val_loss = loss_from_json(json.at("last_val_loss"));
-    at.evaluations_without_best = json.at("evaluations_without_best").get<std::int64_t>();
-    state.sampler.restore(json.at("data"));
-    state.at = at;
-    return json.at("times").at("seconds").get<double>();
-  } catch (const Json::exception& error) {
-    throw CheckpointError(cat(where, ": state.json does not fit (", error.what(),
-                              "); resume from another checkpoint"));
-  }
+SavedFacts read_facts(const Json& json, const std::string& where) {
+  const StateReader read(json, where);
+  return {read.seconds(), read.text("data_sha256"), read.text("device"),
+          read.integer("threads", 0)};
+}
+
+void restore_state(const Json& json, const std::string& where, TrainState& state) {
+  const StateReader read(json, where);
+  Progression at;
+  at.step = read.integer("step", 0);
+  at.tokens = read.integer("tokens", 0);
+  at.evaluated_step = read.integer("evaluated_step", -1);
+  at.best_step = read.integer("best_step", -1);
+  at.best_val_loss = read.loss("best_val_loss");
+  at.last_val_loss = read.loss("last_val_loss");
+  at.evaluations_without_best = read.integer("evaluations_without_best", 0);
+  state.sampler.restore(read.data(), where);
+  state.at = at;
 }
 
 }  // namespace moe

@@ -15,8 +15,9 @@ namespace moe {
 
 /// What the loop remembers from update to update, besides weights, moments and the data cursor.
 struct Progression {
-  std::int64_t step = 0;    // finished updates
-  std::int64_t tokens = 0;  // learned from so far
+  std::int64_t step = 0;             // finished updates
+  std::int64_t tokens = 0;           // learned from so far
+  std::int64_t evaluated_step = -1;  // the last step whose evaluation was made; -1: none
   std::int64_t best_step = -1;
   double best_val_loss = std::numeric_limits<double>::infinity();
   double last_val_loss = std::numeric_limits<double>::infinity();
@@ -39,8 +40,16 @@ struct TrainState {
 
 /// state.json: all but weights and moments. What may differ between equal runs is under "times".
 Json state_to_json(const TrainState& state, const std::string& data_sha256, double seconds);
-/// The reverse; throws CheckpointError for what does not fit. Returns the seconds trained so far.
-double restore_state(const Json& json, const std::string& where, TrainState& state);
+/// What a state.json tells besides the state itself.
+struct SavedFacts {
+  double seconds = 0;  // trained so far
+  std::string data_sha256, device;
+  std::int64_t threads = 0;
+};
+/// Throws CheckpointError for what does not fit; messages begin with `where`.
+SavedFacts read_facts(const Json& json, const std::string& where);
+/// The reverse of state_to_json; throws CheckpointError for what does not fit.
+void restore_state(const Json& json, const std::string& where, TrainState& state);
 
 /// What one update measured.
 struct StepResult {

@@ -44,6 +44,7 @@ StepResult train_step(TrainState& state) {
   const auto key = stream_key(static_cast<std::uint64_t>(config.seed), "train",
                               static_cast<std::uint64_t>(update));
   StepResult result;
+  const auto cursor = state.sampler.state();
   Json offsets = Json::array();
   double loss_sum = 0;
   std::int64_t dropped = 0;
@@ -61,11 +62,14 @@ StepResult train_step(TrainState& state) {
     result.tokens += batch.batch_size * batch.block_size;
   }
   result.loss = loss_sum / static_cast<double>(config.train.grad_accumulation);
-  if (!std::isfinite(result.loss)) throw NonFinite{nonfinite_record(state, result.loss, offsets)};
+  const auto refuse = [&] {
+    state.sampler.restore(cursor);  // nothing was learned from these windows
+    throw NonFinite{nonfinite_record(state, result.loss, offsets)};
+  };
+  if (!std::isfinite(result.loss)) refuse();
   // The norm is also the guard: one pass over the gradients finds any value that is not finite.
   result.grad_norm = l2_norm(state.flat.gradients());
-  if (!std::isfinite(result.grad_norm))
-    throw NonFinite{nonfinite_record(state, result.loss, offsets)};
+  if (!std::isfinite(result.grad_norm)) refuse();
   if (config.optim.grad_clip)
     clip_gradients(state.flat.gradients(), result.grad_norm, *config.optim.grad_clip);
   result.learning_rate = learning_rate_at(config.optim, config.train.max_iters, update);

@@ -12,6 +12,7 @@
 #include "moe/kernels/adamw.h"
 #include "moe/kernels/dispatch.h"
 #include "moe/kernels/draws.h"
+#include "tests/support/device.h"
 #include "tests/support/golden.h"
 #include "tests/support/tolerance.h"
 
@@ -19,13 +20,20 @@ namespace moe::kernels {
 namespace {
 
 using test::relative_error;
+using test::test_device;
 
 constexpr DrawKey kKey{0xFEDCBA9876543210ULL, 7};
 
-RowIds rows_of(std::int64_t batch, std::int64_t time) {
-  return {at::arange(batch, at::kLong).repeat_interleave(time),
-          at::arange(time, at::kLong).repeat({batch})};
+/// The logarithm and the cosine of another device's library, in double.
+constexpr double kOtherLibrary = 1e-12;
+
+RowIds rows_of(std::int64_t batch, std::int64_t time, at::Device device = test_device()) {
+  return {at::arange(batch, at::kLong).repeat_interleave(time).to(device),
+          at::arange(time, at::kLong).repeat({batch}).to(device)};
 }
+
+at::TensorOptions options_of(at::ScalarType type) { return at::device(test_device()).dtype(type); }
+at::Tensor like_of(at::ScalarType type) { return at::empty({0}, options_of(type)); }
 
 /// The caller's thread count again when a test ends.
 class ThreadCount {
@@ -47,8 +55,9 @@ TEST(DrawsTest, WordsEqualTheReference) {
 }
 
 TEST(DrawsTest, WordsEqualTheReferenceAtTheEndsOfTheRange) {
-  const auto ends = at::tensor(
-      std::vector<std::int64_t>{0, 1, 0x7FFFFFFF, 0x80000000LL, 0xFFFFFFFFLL}, at::kLong);
+  const auto ends =
+      at::tensor(std::vector<std::int64_t>{0, 1, 0x7FFFFFFF, 0x80000000LL, 0xFFFFFFFFLL},
+                 options_of(at::kLong));
   const RowIds rows{ends, ends.flip(0)};
   for (const auto key : {DrawKey{0, 0}, DrawKey{~0ULL, ~0U}, DrawKey{0xFFFFFFFF00000000ULL, 1}})
     EXPECT_TRUE(at::equal(words(rows, 9, key), words_reference(rows, 9, key)));
@@ -57,15 +66,16 @@ TEST(DrawsTest, WordsEqualTheReferenceAtTheEndsOfTheRange) {
 TEST(DrawsTest, WordsAreThoseOfRandom123) {
   // Known answers of Random123's kat_vectors for philox4x32-10. The words of row n are counter
   // (block, position, sequence, site).
-  const auto zero = at::zeros({1}, at::kLong);
-  const auto first = at::tensor(
-      std::vector<std::int64_t>{0x6627e8d5, 0xe169c58dLL, 0xbc57ac4cLL, 0x9b00dbd8LL}, at::kLong);
+  const auto zero = at::zeros({1}, options_of(at::kLong));
+  const auto first =
+      at::tensor(std::vector<std::int64_t>{0x6627e8d5, 0xe169c58dLL, 0xbc57ac4cLL, 0x9b00dbd8LL},
+                 options_of(at::kLong));
   EXPECT_TRUE(at::equal(words({zero, zero}, 4, {0, 0}).view({4}), first));
 }
 
 TEST(DrawsTest, ADrawDependsOnItsTokenAlone) {
   const auto rows = rows_of(4, 6);
-  const auto order = at::randperm(24, at::kLong);
+  const auto order = at::randperm(24, at::kLong).to(test_device());
   const RowIds shuffled{rows.sequence.index_select(0, order), rows.position.index_select(0, order)};
   EXPECT_TRUE(at::equal(words(shuffled, 10, kKey), words(rows, 10, kKey).index_select(0, order)));
 }
@@ -79,8 +89,19 @@ TEST(DrawsTest, SitesKeysAndRowsDiffer) {
     for (int b = 0; b < a; ++b) EXPECT_FALSE(at::equal(drawn[a], drawn[b]));
 }
 
+TEST(DrawsTest, EveryDeviceDrawsWhatTheCpuDraws) {
+  if (test_device().is_cpu()) GTEST_SKIP() << "MAKEMOE_TEST_DEVICE names no other device";
+  const auto rows = rows_of(9, 7), cpu = rows_of(9, 7, at::kCPU);
+  const auto like = like_of(at::kDouble), cpu_like = at::empty({0}, at::kDouble);
+  EXPECT_TRUE(at::equal(words(rows, 9, kKey).cpu(), words(cpu, 9, kKey)));
+  EXPECT_TRUE(at::equal(dropout_mask(rows, 9, 0.3, kKey, like).cpu(),
+                        dropout_mask(cpu, 9, 0.3, kKey, cpu_like)));
+  EXPECT_LE(relative_error(normal_draws(rows, 9, kKey, like), normal_draws(cpu, 9, kKey, cpu_like)),
+            kOtherLibrary);
+}
+
 TEST(DrawsTest, DropoutDropsItsShareAndScalesTheRest) {
-  const auto like = at::empty({0}, at::kDouble);
+  const auto like = like_of(at::kDouble);
   for (const double p : {0.1, 0.5, 0.9}) {
     const auto mask = dropout_mask(rows_of(50, 40), 100, p, kKey, like);  // 200000 draws
     const auto dropped = mask.eq(0);
@@ -92,7 +113,7 @@ TEST(DrawsTest, DropoutDropsItsShareAndScalesTheRest) {
 }
 
 TEST(DrawsTest, NormalDrawsHaveTheirMoments) {
-  const auto drawn = normal_draws(rows_of(50, 40), 101, kKey, at::empty({0}, at::kDouble));
+  const auto drawn = normal_draws(rows_of(50, 40), 101, kKey, like_of(at::kDouble));
   EXPECT_TRUE(drawn.isfinite().all().item<bool>());
   EXPECT_NEAR(drawn.mean().item<double>(), 0, 0.012);  // five deviations of 202000 draws
   EXPECT_NEAR(drawn.var().item<double>(), 1, 0.016);
@@ -101,7 +122,7 @@ TEST(DrawsTest, NormalDrawsHaveTheirMoments) {
 
 TEST(DrawsTest, FloatIsDoubleRounded) {
   const auto rows = rows_of(9, 7);
-  const auto single = at::empty({0}, at::kFloat), twice = at::empty({0}, at::kDouble);
+  const auto single = like_of(at::kFloat), twice = like_of(at::kDouble);
   EXPECT_TRUE(at::equal(normal_draws(rows, 6, kKey, single),
                         normal_draws(rows, 6, kKey, twice).to(at::kFloat)));
   EXPECT_TRUE(at::equal(dropout_mask(rows, 6, 0.3, kKey, single),
@@ -109,7 +130,7 @@ TEST(DrawsTest, FloatIsDoubleRounded) {
 }
 
 TEST(DrawsTest, SameDrawsOnAnyNumberOfThreads) {
-  const auto like = at::empty({0}, at::kFloat);
+  const auto like = like_of(at::kFloat);
   const auto rows = rows_of(64, 64);  // enough rows for more than one task
   const auto draw = [&](int threads) {
     const ThreadCount count(threads);
@@ -121,7 +142,7 @@ TEST(DrawsTest, SameDrawsOnAnyNumberOfThreads) {
 }
 
 TEST(AdamWTest, EqualsTheReference) {
-  const auto options = at::TensorOptions(at::kDouble);
+  const auto options = options_of(at::kDouble);
   auto parameters = at::randn({1003}, options);
   auto m = at::zeros_like(parameters), v = at::zeros_like(parameters);
   auto parameters2 = parameters.clone(), m2 = m.clone(), v2 = v.clone();
@@ -141,7 +162,8 @@ TEST(AdamWTest, EqualsTheReference) {
 
 /// (N, K) int64, distinct within a row; only experts below `used` are chosen.
 at::Tensor random_experts(std::int64_t n, std::int64_t k, std::int64_t used) {
-  return at::rand({n, used}).argsort(std::int64_t{-1}).narrow(1, 0, k).contiguous();
+  const auto order = at::rand({n, used}).argsort(std::int64_t{-1});
+  return order.narrow(1, 0, k).contiguous().to(test_device());
 }
 
 TEST(RoutingPlanTest, GroupsEverySlotOnceStably) {
@@ -199,7 +221,7 @@ class MixtureTest : public testing::TestWithParam<MixtureCase> {};
 TEST_P(MixtureTest, EqualsTheReferenceWithGradients) {
   const auto& p = GetParam();
   const auto f = 4 * p.c;
-  const auto options = at::TensorOptions(at::kDouble);
+  const auto options = options_of(at::kDouble);
   // x, gates, w1, b1, w2, b2
   const std::vector<at::Tensor> values{
       at::randn({p.n, p.c}, options),    at::rand({p.n, p.k}, options),
@@ -230,6 +252,23 @@ TEST_P(MixtureTest, EqualsTheReferenceWithGradients) {
     EXPECT_TRUE(ours[i].slice(0, p.used).eq(0).all().item<bool>()) << i;
 }
 
+/// Every K of several E, for one token and for some.
+std::vector<MixtureCase> every_k() {
+  std::vector<MixtureCase> cases;
+  for (const std::int64_t e : {1, 2, 3, 5, 8})
+    for (std::int64_t k = 1; k <= e; ++k)
+      for (const std::int64_t n : {1, 11}) cases.push_back({"every_k", n, 4, e, k, e, true, -1});
+  return cases;
+}
+
+std::string name_of(const testing::TestParamInfo<MixtureCase>& test_info) {
+  const auto& p = test_info.param;
+  const auto number = [](const char* letter, std::int64_t value) {
+    return letter + std::to_string(value);
+  };
+  return p.name + number("_N", p.n) + number("_E", p.e) + number("_K", p.k);
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, MixtureTest,
                          testing::Values(MixtureCase{"plain", 20, 6, 4, 2, 4, false, -1},
                                          MixtureCase{"masked", 20, 6, 4, 2, 4, true, -1},
@@ -240,7 +279,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, MixtureTest,
                                          MixtureCase{"empty_experts", 12, 4, 9, 2, 3, true, -1},
                                          MixtureCase{"capacity", 30, 4, 4, 2, 4, true, 3},
                                          MixtureCase{"all_dropped", 6, 4, 3, 2, 3, false, 0}),
-                         [](const auto& test_info) { return std::string(test_info.param.name); });
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(EveryK, MixtureTest, testing::ValuesIn(every_k()), name_of);
 
 }  // namespace
 }  // namespace moe::kernels

@@ -12,6 +12,7 @@
 #include "moe/model/flat.h"
 #include "moe/model/language_model.h"
 #include "moe/optim/optim.h"
+#include "tests/support/device.h"
 #include "tests/support/tolerance.h"
 
 namespace moe {
@@ -19,6 +20,7 @@ namespace {
 
 using test::Golden;
 using test::relative_error;
+using test::test_device;
 
 ModelConfig config_of(const nlohmann::json& shape, Kernels kernels) {
   ModelConfig config;
@@ -40,11 +42,12 @@ struct Fixture {
   Fixture(const std::string& name, Kernels kernels, at::ScalarType type)
       : golden(test::read_golden(name)),
         model(config_of(golden.shape, kernels), golden.shape.at("vocab_size")),
-        flat((model->to(type), model)) {
-    const auto& ids = golden.at("ids");
-    context = make_context(ids.size(0), ids.size(1), /*training=*/false, /*key=*/0, at::kCPU);
+        flat((model->to(test_device(), type), model)),
+        ids(golden.at("ids").to(test_device())),
+        targets(golden.at("targets").to(test_device())) {
+    context = make_context(ids.size(0), ids.size(1), /*training=*/false, /*key=*/0, test_device());
     const auto noise = golden.find("noise");
-    if (noise.defined()) context.noise = noise.to(type);
+    if (noise.defined()) context.noise = noise.to(test_device(), type);
     for (const auto& tensor : flat.layout())
       FlatParameters::view(flat.values(), tensor).copy_(golden.at("param." + tensor.name));
   }
@@ -52,7 +55,7 @@ struct Fixture {
   /// One forward and backward from zeroed gradients.
   LmOutput evaluate() {
     flat.gradients().zero_();
-    auto out = model->forward(golden.at("ids"), golden.at("targets"), context);
+    auto out = model->forward(ids, targets, context);
     out.loss.backward();
     return out;
   }
@@ -71,6 +74,7 @@ struct Fixture {
   Golden golden;
   SparseMoELanguageModel model;
   FlatParameters flat;
+  at::Tensor ids, targets;
   ForwardContext context;
 };
 

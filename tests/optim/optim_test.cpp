@@ -7,11 +7,20 @@
 #include <cmath>
 #include <vector>
 
+#include "tests/support/device.h"
+
 namespace moe {
 namespace {
 
+using test::test_device;
+
+at::TensorOptions options_of(at::ScalarType type) { return at::device(test_device()).dtype(type); }
+
 // One rounding to float a step on values near 1, five steps.
 constexpr double kFloatSteps = 2e-6;
+
+// The formula without eps: 1e-8 beside the root of a second moment near 4, times 0.01.
+constexpr double kSmallEps = 1e-10;
 
 OptimConfig schedule_of(ScheduleKind kind) {
   OptimConfig config;
@@ -25,6 +34,21 @@ TEST(LearningRate, RisesLinearlyThroughTheWarmUp) {
     EXPECT_DOUBLE_EQ(learning_rate_at(schedule_of(kind), 110, 1), 0.1);
     EXPECT_DOUBLE_EQ(learning_rate_at(schedule_of(kind), 110, 5), 0.5);
     EXPECT_DOUBLE_EQ(learning_rate_at(schedule_of(kind), 110, 10), 1.0);
+  }
+}
+
+TEST(LearningRate, IsZeroBeforeTheFirstUpdateOfAWarmUp) {
+  for (const auto kind : {ScheduleKind::constant, ScheduleKind::cosine, ScheduleKind::linear})
+    EXPECT_EQ(learning_rate_at(schedule_of(kind), 110, 0), 0);
+}
+
+TEST(LearningRate, NeverRisesAfterTheWarmUpNorFallsBelowItsEnd) {
+  for (const auto kind : {ScheduleKind::cosine, ScheduleKind::linear}) {
+    for (std::int64_t step = 11; step <= 110; ++step)
+      EXPECT_LT(learning_rate_at(schedule_of(kind), 110, step),
+                learning_rate_at(schedule_of(kind), 110, step - 1))
+          << step;
+    EXPECT_DOUBLE_EQ(learning_rate_at(schedule_of(kind), 110, 200), 0.1);
   }
 }
 
@@ -43,7 +67,7 @@ TEST(LearningRate, WithoutWarmUpStartsAtThePeak) {
 }
 
 TEST(Gradients, NormIsSummedInDoubleAndClippedToItsBound) {
-  auto gradients = at::full({200'001}, 0.1F);
+  auto gradients = at::full({200'001}, 0.1F, options_of(at::kFloat));
   const auto norm = l2_norm(gradients);
   EXPECT_NEAR(norm, static_cast<double>(0.1F) * std::sqrt(200'001.0), 1e-9);
   clip_gradients(gradients, norm, 1.0);
@@ -57,13 +81,13 @@ TEST(AdamW, FiveStepsEqualTheFormulaInDouble) {
   OptimConfig config;
   config.weight_decay = 0.1;
   const std::vector<double> start{1.0, -0.5, 0.25, 0.0};
-  auto parameters = at::tensor(start, at::kFloat);
+  auto parameters = at::tensor(start, options_of(at::kFloat));
   AdamW optimizer(config, parameters);
   auto p = start;
   std::vector<double> m(4), v(4);
   for (int step = 1; step <= 5; ++step) {
     std::vector<double> g{0.1 * step, -1.0, std::sin(step), 0.0};
-    auto gradients = at::tensor(g, at::kFloat);
+    auto gradients = at::tensor(g, options_of(at::kFloat));
     optimizer.step(parameters, gradients, 0.01);
     for (std::size_t i = 0; i < 4; ++i) {
       p[i] *= 1 - 0.01 * 0.1;
@@ -76,6 +100,65 @@ TEST(AdamW, FiveStepsEqualTheFormulaInDouble) {
     }
   }
   EXPECT_EQ(optimizer.steps, 5);
+}
+
+/// Five values and the AdamW that learns them from gradients of their own for each update.
+struct Learner {
+  Learner()
+      : parameters(at::linspace(-1, 1, 5, options_of(at::kDouble))),
+        optimizer(config(), parameters) {}
+
+  static OptimConfig config() {
+    OptimConfig config;
+    config.betas = {0.8, 0.95};  // not the defaults, which a restored one might fall back to
+    return config;
+  }
+  void learn(std::int64_t updates) {
+    for (std::int64_t i = 0; i < updates; ++i) {
+      auto gradients = (parameters * static_cast<double>(optimizer.steps + 1)).sin_();
+      optimizer.step(parameters, gradients, 0.01);
+    }
+  }
+  void take_over(const Learner& other) {
+    parameters.copy_(other.parameters);
+    optimizer.exp_avg.copy_(other.optimizer.exp_avg);
+    optimizer.exp_avg_sq.copy_(other.optimizer.exp_avg_sq);
+    optimizer.steps = other.optimizer.steps;
+  }
+
+  at::Tensor parameters;
+  AdamW optimizer;
+};
+
+TEST(AdamW, GoesOnFromItsMomentsAndCountAsIfNeverStopped) {
+  Learner whole, stopped, resumed;
+  whole.learn(7);
+  stopped.learn(3);
+  resumed.take_over(stopped);
+  resumed.learn(4);
+  EXPECT_EQ(resumed.optimizer.steps, 7);
+  EXPECT_TRUE(resumed.parameters.equal(whole.parameters));
+  EXPECT_TRUE(resumed.optimizer.exp_avg.equal(whole.optimizer.exp_avg));
+  EXPECT_TRUE(resumed.optimizer.exp_avg_sq.equal(whole.optimizer.exp_avg_sq));
+}
+
+TEST(AdamW, TheCountGivesTheBiasPowersOfTheNextUpdate) {
+  // With gradient 0 the next update moves by rate * m b1 / (1 - b1^t) / (sqrt(v b2 / (1 - b2^t))).
+  for (const std::int64_t done : {0, 1, 9, 100'000}) {
+    Learner learner;
+    learner.optimizer.exp_avg.fill_(0.5);
+    learner.optimizer.exp_avg_sq.fill_(4);
+    learner.optimizer.steps = done;
+    const auto before = learner.parameters.clone();
+    auto gradients = at::zeros_like(before);
+    learner.optimizer.step(learner.parameters, gradients, 0.01);
+    const auto t = static_cast<double>(done + 1);
+    const auto mean = 0.5 * 0.8 / (1 - std::pow(0.8, t));
+    const auto square = 4 * 0.95 / (1 - std::pow(0.95, t));
+    const auto expected =
+        before * (1 - 0.01 * Learner::config().weight_decay) - 0.01 * mean / std::sqrt(square);
+    EXPECT_TRUE(learner.parameters.allclose(expected, /*rtol=*/0, kSmallEps)) << done;
+  }
 }
 
 }  // namespace

@@ -76,7 +76,7 @@ inline double relative_error(const at::Tensor& a, const at::Tensor& b) {
   constexpr auto kFar = std::numeric_limits<double>::infinity();
   if (a.sizes() != b.sizes()) return kFar;
   if (a.numel() == 0) return 0;
-  const auto x = a.detach().to(at::kDouble), y = b.detach().to(at::kDouble);
+  const auto x = a.detach().to(at::kCPU, at::kDouble), y = b.detach().to(at::kCPU, at::kDouble);
   const auto scale = y.abs().max().item<double>();
   const auto error = (x - y).abs().max().item<double>() / (scale > 0 ? scale : 1);
   return error == error ? error : kFar;

@@ -39,6 +39,23 @@ using CheckpointError = ErrorOf<ErrorKind::checkpoint>;
 using NumericsError = ErrorOf<ErrorKind::numerics>;
 using ResourceError = ErrorOf<ErrorKind::resource>;
 
+/// Throws the class of `kind`.
+[[noreturn]] inline void throw_error(ErrorKind kind, const std::string& message) {
+  switch (kind) {
+    case ErrorKind::config:
+      throw ConfigError(message);
+    case ErrorKind::data:
+      throw DataError(message);
+    case ErrorKind::checkpoint:
+      throw CheckpointError(message);
+    case ErrorKind::numerics:
+      throw NumericsError(message);
+    case ErrorKind::resource:
+      throw ResourceError(message);
+  }
+  throw std::logic_error("no such kind of error: " + message);
+}
+
 /// Work ended early by SIGINT or SIGTERM, after saving; main turns it into exit code 128 + signal.
 class Interrupted : public std::runtime_error {
  public:

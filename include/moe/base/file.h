@@ -54,7 +54,8 @@ class FileLayer {
   /// The file appears whole or not at all: temporary beside it (".tmp-" + name), fsync, rename,
   /// fsync of the folder. On failure up to the rename the temporary is removed and the old file
   /// stands; when only the folder's fsync fails, the new one is already there.
-  void replace(const fs::path& path, std::string_view text);
+  void replace(const fs::path& path, std::span<const std::string_view> pieces);
+  void replace(const fs::path& path, std::string_view text) { replace(path, std::span(&text, 1)); }
 
   std::int64_t operations() const { return operations_; }
 

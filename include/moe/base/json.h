@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
@@ -27,6 +28,14 @@ Json parse_json(std::string_view text, std::string_view where, ErrorKind kind,
 
 /// Reads and parses the file at `path`; a missing or unreadable file is an Error of `kind` too.
 Json read_json(const std::string& path, ErrorKind kind, const JsonLimits& limits = {});
+
+/// `value` as it stands in a file, for a message: cut, on one line.
+std::string shown(const Json& value);
+
+/// The integer of at least `least` under `key`. Throws Error of `kind` when `object` is no object,
+/// or has none there; the message begins with `where` and ends with `remedy`.
+std::int64_t json_integer(const Json& object, const std::string& key, std::int64_t least,
+                          std::string_view where, std::string_view remedy, ErrorKind kind);
 
 /// JSON text of `value`; doubles round-trip exactly; indent -1 is one line. Invalid UTF-8 in a
 /// string is replaced, never thrown. NaN and infinity must not be in `value`: std::logic_error.

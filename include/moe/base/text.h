@@ -56,8 +56,12 @@ std::string_view nearest(std::string_view word, std::span<const std::string> can
 /// The parts joined by `separator`.
 std::string join(std::span<const std::string> parts, std::string_view separator);
 
+/// Whether quotes are made visible too, for a text that is going to stand between quotes.
+enum class Quotes { escaped, kept };
+
 /// `text` with control characters, quotes and invalid UTF-8 made visible and cut to `max_length`
 /// bytes, so that hostile names can stand in a message.
-std::string printable(std::string_view text, std::size_t max_length = 60);
+std::string printable(std::string_view text, std::size_t max_length = 60,
+                      Quotes quotes = Quotes::escaped);
 
 }  // namespace moe

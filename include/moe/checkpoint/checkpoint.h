@@ -38,16 +38,21 @@ struct CheckpointInfo {
 /// Verifies sizes and checksums of every file first. Throws CheckpointError naming file and tensor.
 CheckpointInfo read_checkpoint_info(const CheckpointRef& ref);
 
+/// Whether NaN and infinity may be among weights that are read.
+enum class WeightValues { finite, any };
+
 /// Fills `flat` from the checkpoint's model.safetensors. All differences in names and shapes are
-/// listed at once, and nothing is changed then; non-finite weights are refused.
-void load_weights(const CheckpointRef& ref, FlatParameters& flat);
+/// listed at once, and nothing is changed then.
+void load_weights(const CheckpointRef& ref, FlatParameters& flat,
+                  WeightValues values = WeightValues::finite);
 /// Fills the moments and the count of updates.
 void load_optimizer(const CheckpointRef& ref, const FlatParameters& flat, AdamW& optimizer);
 
 /// Publishes RUN/checkpoints/step-N whole: model.safetensors, optimizer.safetensors, state.json,
 /// config.json, tokenizer.json, manifest.json last, each fsynced; folder renamed into place; read
 /// back and verified. Then updates the hints `last` (and `best` where `is_best`). Throws
-/// ResourceError after removing what it wrote.
+/// ResourceError; up to the rename it has then removed what it wrote, after it the checkpoint
+/// stands and only a hint is stale.
 void save_checkpoint(const std::filesystem::path& run, std::int64_t step,
                      const FlatParameters& flat, const AdamW& optimizer, const Json& state,
                      const RunConfig& config, const CharTokenizer& tokenizer, bool is_best,
@@ -63,7 +68,8 @@ void prune_checkpoints(const std::filesystem::path& run, std::int64_t keep, std:
                        FileLayer& files);
 
 /// A published-name state_dict, `tril` buffers accepted and ignored. Throws CheckpointError.
-void import_weights(const std::filesystem::path& safetensors, FlatParameters& flat);
+void import_weights(const std::filesystem::path& safetensors, FlatParameters& flat,
+                    WeightValues values = WeightValues::finite);
 /// The reverse, `tril` buffers (float32) included; whole or not at all.
 void export_weights(const FlatParameters& flat, const ModelConfig& config,
                     const std::filesystem::path& safetensors, FileLayer& files);

@@ -25,8 +25,14 @@ struct CheckpointFile {
 /// (docs/formats.md).
 std::string make_manifest(std::int64_t step, const std::vector<CheckpointFile>& files);
 
-/// Checks every file of the folder against its manifest. Throws CheckpointError naming the file,
-/// and the tensor where it can. Returns the bytes of all files.
-std::uint64_t verify_manifest(const std::filesystem::path& folder);
+/// What a manifest that fits its folder says.
+struct Manifest {
+  std::int64_t step = 0;
+  std::uint64_t bytes = 0;  // of all files
+};
+
+/// Checks every file of the folder against its manifest: first all sizes, then all bytes. Throws
+/// CheckpointError naming the file, and the tensors where it can.
+Manifest verify_manifest(const std::filesystem::path& folder);
 
 }  // namespace moe

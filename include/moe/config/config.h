@@ -67,7 +67,8 @@ struct DataConfig {
   static constexpr auto fields() {
     using C = DataConfig;
     return std::tuple{
-        Field{"path", &C::path, "UTF-8 text to learn from; --data names it too"},
+        Field{"path", &C::path, "UTF-8 text to learn from; --data names it too", Bounds{},
+              OnResume::may_change},
         Field{"val_path", &C::val_path, "text to validate on; empty: the end of data.path"},
         Field{"train_fraction", &C::train_fraction, "train is the first floor(fraction * n) tokens",
               inside(0, 1)},
@@ -142,10 +143,15 @@ struct ScheduleConfig {
 };
 static_assert(table_is_complete<ScheduleConfig>);
 
+/// Decay of AdamW's two moments. Not an aggregate, so that it counts as one member of its struct.
+struct Betas : std::array<double, 2> {
+  constexpr Betas(double first = 0.9, double second = 0.999) : array{first, second} {}
+};
+
 /// AdamW and its learning rate.
 struct OptimConfig {
   double learning_rate = 1e-3;
-  std::array<double, 2> betas{0.9, 0.999};
+  Betas betas;
   double eps = 1e-8, weight_decay = 0.01;
   std::optional<double> grad_clip;
   ScheduleConfig schedule;
@@ -161,8 +167,7 @@ struct OptimConfig {
         Field{"schedule", &C::schedule, "learning rate over time"}};
   }
 };
-// std::array counts as its two elements in a brace initialiser: one member more than rows.
-static_assert(member_count<OptimConfig>() >= std::tuple_size_v<decltype(OptimConfig::fields())>);
+static_assert(table_is_complete<OptimConfig>);
 
 struct TrainConfig {
   std::int64_t max_iters = 5000, batch_size = 16, eval_interval = 100;
@@ -176,19 +181,23 @@ struct TrainConfig {
   static constexpr auto fields() {
     using C = TrainConfig;
     return std::tuple{
-        Field{"max_iters", &C::max_iters, "updates in all [steps]", at_least(1)},
+        Field{"max_iters", &C::max_iters, "updates in all [steps]", at_least(1),
+              OnResume::may_change},
         Field{"batch_size", &C::batch_size, "windows a batch", between(1, 1 << 20)},
-        Field{"eval_interval", &C::eval_interval, "between evaluations [steps]", at_least(1)},
+        Field{"eval_interval", &C::eval_interval, "between evaluations [steps]", at_least(1),
+              OnResume::may_change},
         Field{"grad_accumulation", &C::grad_accumulation, "batches an update", between(1, 1 << 16)},
         Field{"checkpoint_interval", &C::checkpoint_interval,
-              "between checkpoints [steps]; null: train.eval_interval", at_least(1)},
+              "between checkpoints [steps]; null: train.eval_interval", at_least(1),
+              OnResume::may_change},
         Field{"keep_checkpoints", &C::keep_checkpoints, "newest ones kept, besides the best",
-              at_least(2)},
+              at_least(2), OnResume::may_change},
         Field{"early_stopping_patience", &C::early_stopping_patience,
               "stop after so many evaluations without a better one; null: never", at_least(1)},
-        Field{"log_interval", &C::log_interval, "between rows of metrics [steps]", at_least(1)},
+        Field{"log_interval", &C::log_interval, "between rows of metrics [steps]", at_least(1),
+              OnResume::may_change},
         Field{"sample_interval", &C::sample_interval, "between samples [steps]; null: none",
-              at_least(1)}};
+              at_least(1), OnResume::may_change}};
   }
 };
 static_assert(table_is_complete<TrainConfig>);
@@ -222,8 +231,9 @@ struct RunConfig {
     using C = RunConfig;
     return std::tuple{
         Field{"seed", &C::seed, "every random stream comes from it", at_least(0)},
-        Field{"device", &C::device, "auto, cpu, cuda or cuda:N"},
-        Field{"threads", &C::threads, "CPU threads; 0: physical cores", between(0, 4096)},
+        Field{"device", &C::device, "auto, cpu, cuda or cuda:N", Bounds{}, OnResume::may_change},
+        Field{"threads", &C::threads, "CPU threads; 0: physical cores", between(0, 4096),
+              OnResume::may_change},
         Field{"deterministic", &C::deterministic, "same seed, same bits"},
         Field{"data", &C::data, "the text"},
         Field{"model", &C::model, "the network"},

@@ -21,14 +21,18 @@ constexpr Bounds between(double min, double max) { return {min, max, false, fals
 constexpr Bounds below(double min, double max) { return {min, max, false, true}; }  // [min, max)
 constexpr Bounds inside(double min, double max) { return {min, max, true, true}; }  // (min, max)
 
-/// The one place that ties a key to its member, help and bounds: reading, writing, --set, schema
-/// and documentation are visitors of these rows.
+/// Whether a resumed run may differ from its saved config in a key.
+enum class OnResume { fixed, may_change };
+
+/// The one place that ties a key to its member, help and bounds: reading, writing, --set, schema,
+/// the rule for --resume and documentation are visitors of these rows.
 template <class Struct, class T>
 struct Field {
   std::string_view key;
   T Struct::*member;
   std::string_view help;  // unit in brackets: [tokens], [steps], [s]
   Bounds bounds = {};
+  OnResume on_resume = OnResume::fixed;
 };
 template <class S, class T, class... Rest>
 Field(std::string_view, T S::*, std::string_view, Rest...) -> Field<S, T>;

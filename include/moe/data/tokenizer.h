@@ -33,4 +33,7 @@ class CharTokenizer {
   std::vector<char32_t> symbols_;  // sorted, distinct
 };
 
+/// "" when both have the same symbols; else the first ones that only one of them has, for a person.
+std::string vocabulary_differences(const CharTokenizer& ours, const CharTokenizer& theirs);
+
 }  // namespace moe

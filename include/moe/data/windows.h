@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "moe/base/json.h"
@@ -27,8 +28,8 @@ class WindowSampler {
   /// The next `batch_size` windows.
   Batch next(std::int64_t batch_size);
   Json state() const;
-  /// Throws CheckpointError for a state that does not fit.
-  void restore(const Json& state);
+  /// Throws CheckpointError, beginning with `where`, for a state that does not fit.
+  void restore(const Json& state, std::string_view where = "state.json");
 
  private:
   std::int64_t next_offset();

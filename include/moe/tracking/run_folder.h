@@ -15,8 +15,9 @@ namespace moe {
 /// What was measured at one step; names and units stand in docs/metrics.md.
 struct MetricRow {
   std::int64_t step = 0;
-  std::vector<std::pair<std::string, double>>
-      values;  // non-finite values are left out when written
+  double time_s = 0;                                   // trained so far [s]
+  std::int64_t tokens = 0;                             // learned from so far
+  std::vector<std::pair<std::string, double>> values;  // left out when written: non-finite ones
 };
 
 /// Where numbers go. The trainer knows this interface, never a file or a terminal.
@@ -30,12 +31,19 @@ class MetricSink {
 /// Layout in docs/formats.md. Holds RUN/.lock while it lives.
 class RunFolder : public MetricSink {
  public:
-  /// A new run: `path` must be absent or empty. Throws ResourceError when occupied or locked.
+  /// A new run: `path` must be absent or empty. Throws ResourceError when occupied or locked. A
+  /// folder that was made here goes again with this object unless something was written into it.
   static RunFolder create(const std::filesystem::path& path, FileLayer& files);
   /// An existing run, for --resume; left-over temporaries are swept.
   static RunFolder open(const std::filesystem::path& path, FileLayer& files);
 
+  ~RunFolder() override;
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
+
   const std::filesystem::path& path() const { return path_; }
+  /// run.json as an object; {} where there is none or it does not read.
+  Json read_run_json() const;
   void write_json(std::string_view name, const Json& json);  // whole or not at all
   /// Appends a row to metrics.jsonl; a failed write warns once on standard error, never throws.
   void write(const MetricRow& row) override;
@@ -44,12 +52,13 @@ class RunFolder : public MetricSink {
   void cut_back_to(std::int64_t step);
 
  private:
-  RunFolder(std::filesystem::path path, FileLayer& files, FileLock lock);
+  RunFolder(std::filesystem::path path, FileLayer& files, FileLock lock, bool is_new);
   void append_line(std::string_view name, const Json& line);
 
   std::filesystem::path path_;
   FileLayer* files_;
   FileLock lock_;
+  bool is_new_;  // made by this object, and nothing was written into it so far
   bool warned_ = false;
 };
 

@@ -1,3 +1,5 @@
+#include <ATen/Context.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/util/Exception.h>
 #include <torch/version.h>
 
@@ -20,7 +22,9 @@ using namespace moe::cli;
 constexpr int kBug = 1, kUsage = 2;
 
 std::string version_text() {
-  return cat("makemoe ", version(), " (", commit(), "), libtorch ", TORCH_VERSION, ", ",
+  const auto cuda = at::hasCUDA() ? cat("CUDA runtime ", at::detail::getCUDAHooks().versionCUDART())
+                                  : std::string("no CUDA");
+  return cat("makemoe ", version(), " (", commit(), "), libtorch ", TORCH_VERSION, ", ", cuda, ", ",
              compiler());
 }
 
@@ -76,7 +80,7 @@ FaultPlan fault_plan() {
 int main(int argc, char** argv) {
   CLI::App app{"Trains, evaluates and samples sparse mixture-of-experts language models",
                "makemoe"};
-  app.set_version_flag("--version", version_text());
+  app.set_version_flag("--version", version_text);
   app.require_subcommand(1);
   app.footer(
       "Start here:\n  makemoe train --config configs/quickstart.json --data TEXT.txt --out runs/a\n"

@@ -1,0 +1,113 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "moe/config/load.h"
+#include "tests/config/sample.h"
+
+// The rules that tie several keys together, and those of a resumed run.
+
+namespace moe {
+namespace {
+
+using test::config_refusal;
+using test::every_key_changed;
+using test::leaf;
+using test::leaves;
+using test::tree_with;
+using test::unequal;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::UnorderedElementsAreArray;
+
+using Overrides = std::vector<std::string>;
+
+struct Rule {
+  const char* name;
+  Overrides overrides;
+  const char* says;  // "" where all is sound
+};
+class RulesOfSeveralKeys : public testing::TestWithParam<Rule> {};
+
+TEST_P(RulesOfSeveralKeys, AreKeptOrNamed) {
+  const auto message = config_refusal([] { load_config({}, GetParam().overrides); });
+  EXPECT_THAT(message, HasSubstr(GetParam().says));
+  EXPECT_EQ(message.empty(), GetParam().says[0] == '\0') << message;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Config, RulesOfSeveralKeys,
+    testing::Values(
+        Rule{"heads_divide", {"model.n_embed=126", "model.n_head=7"}, ""},
+        Rule{"heads_do_not",
+             {"model.n_head=7"},
+             "model.n_head: 7 does not divide model.n_embed 128"},
+        Rule{"more_heads_than_width", {"model.n_head=256"}, "model.n_head: 256 does not divide"},
+        Rule{"all_experts", {"model.moe.top_k=8"}, ""},
+        Rule{"more_than_all_experts",
+             {"model.moe.top_k=9"},
+             "9 is more than model.moe.num_experts 8"},
+        Rule{"one_of_many", {"model.moe.top_k=1"}, "model.moe.top_k: with 1"},
+        Rule{"one_of_one", {"model.moe.top_k=1", "model.moe.num_experts=1"}, ""},
+        Rule{"one_of_many_softmax_first", {"model.moe.top_k=1", "model.moe.gate=softmax_topk"}, ""},
+        Rule{"one_of_many_sigmoid", {"model.moe.top_k=1", "model.moe.gate=sigmoid"}, ""},
+        Rule{"two_broken",
+             {"model.n_head=7", "model.moe.top_k=9"},
+             "divide model.n_embed 128; change either\nmodel.moe"},
+        Rule{
+            "long_warm_up", {"optim.schedule.warmup_iters=5001"}, "more than train.max_iters 5000"},
+        Rule{"warm_up_to_the_end", {"optim.schedule.warmup_iters=5000"}, ""}),
+    [](const auto& given) { return std::string(given.param.name); });
+
+// data.path is free since the text is compared by its sha256 instead.
+const std::vector<std::string> kMayChange{"device",
+                                          "threads",
+                                          "data.path",
+                                          "train.max_iters",
+                                          "train.eval_interval",
+                                          "train.checkpoint_interval",
+                                          "train.keep_checkpoints",
+                                          "train.log_interval",
+                                          "train.sample_interval"};
+
+TEST(Config, AResumedRunMayDifferInTheseKeysOnlyAndEachOtherIsListed) {
+  auto expected = leaves(config_to_json({}));
+  std::erase_if(expected, [](const std::string& key) {
+    return key == "data.tokenizer" ||
+           std::find(kMayChange.begin(), kMayChange.end(), key) != kMayChange.end();
+  });
+  std::vector<std::string> listed;
+  for (const auto& line : resume_differences({}, every_key_changed()))
+    listed.push_back(line.substr(0, line.find(": ")));
+  EXPECT_THAT(listed, UnorderedElementsAreArray(expected));
+  EXPECT_THAT(resume_differences(every_key_changed(), every_key_changed()), IsEmpty());
+}
+
+TEST(Config, ADifferenceOnResumeShowsBothValues) {
+  const auto wanted = load_config({}, Overrides{"model.moe.capacity_factor=1.5", "threads=2"});
+  EXPECT_THAT(resume_differences({}, wanted),
+              ElementsAre("model.moe.capacity_factor: null in the run, 1.5 now"));
+}
+
+class ResumeMayChange : public testing::TestWithParam<std::string> {};
+
+TEST_P(ResumeMayChange, ThisKeyAlone) {
+  const auto value = leaf(config_to_json(every_key_changed()), GetParam());
+  const auto wanted = config_from_json(tree_with(GetParam(), value), "c.json");
+  EXPECT_THAT(unequal(wanted, {}), ElementsAre(GetParam()));
+  EXPECT_THAT(resume_differences({}, wanted), IsEmpty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Config, ResumeMayChange, testing::ValuesIn(kMayChange),
+                         [](const auto& given) {
+                           auto name = given.param;
+                           std::replace(name.begin(), name.end(), '.', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace moe

@@ -1,0 +1,494 @@
+"""Crashes, full disks, signals and rivals: no checkpoint is lost, and what goes on ends with the same bytes."""
+
+import hashlib
+import os
+import pathlib
+import random
+import shutil
+import signal
+import socket
+import time
+import unittest
+
+from support import (CHECKPOINT, DATA, RESOURCES, STEPS, TEXT, USAGE, Result, RunCase, limited, makemoe, start, strict_json,
+                     temporaries, together, tree, wait_for, wait_for_handlers)
+
+NOBODY = 65534
+ENDLESS = tuple(part for key in ("max_iters", "eval_interval", "log_interval") for part in ("--set", f"train.{key}=100000000"))
+MOST_OPERATIONS = 400  # of the small run; more is a test that does not end
+
+
+class Faults(RunCase):
+    """The small run with a fault at its n-th change of the disk, for n = 1, 2, ... until none is left."""
+
+    def attempt(self, fault):
+        """The small run with the fault, and again with --resume when it did not end with 0."""
+        run = self.folder / fault
+        result = self.train_small(run, env={"MAKEMOE_TEST_FAULT": fault})
+        left = [p for p in temporaries(run) if not p.name.startswith(".tmp-old-")]  # a removal that failed
+        return run, result, left, self.train_small(run, "--resume") if result.code != 0 else result
+
+    def until_it_survives(self, fault, check, stride=1, suffix=""):
+        """check(result, left) at operation 1, 1 + stride, ... while it says that the fault was met."""
+        for n in range(1, MOST_OPERATIONS, 2 * stride):
+            faults = [f"{fault}@{at}{suffix}" for at in (n, n + stride)]
+            for plan, (run, result, left, after) in zip(faults, together(self.attempt, faults)):
+                with self.subTest(plan):
+                    if result.code == 0 and not check(result, left):
+                        shutil.rmtree(run)
+                        # The run has no such operation: the fault was not just passed over in silence.
+                        crash = f"crash@{plan.strip('+').partition('@')[2]}"
+                        self.assertEqual(self.train_small(run, env={"MAKEMOE_TEST_FAULT": crash}).code, 0)
+                        return
+                    if result.code != 0:
+                        self.assertTrue(check(result, left))
+                        self.assertEqual(after.code, 0, after)
+                        self.assertEqual(temporaries(run), [])
+                    self.assert_same_end(run, self.run_folder, rows="some" if result.code == 0 else "same")
+                shutil.rmtree(run)
+                if result.code not in (0, RESOURCES, -signal.SIGKILL):
+                    raise AssertionError(f"{plan}: {result}")
+        raise AssertionError(f"{fault}: still met after {MOST_OPERATIONS} operations")
+
+    def test_a_crash_at_any_operation_loses_nothing(self):
+        met = []
+
+        def check(result, left):
+            if result.code != 0:
+                self.assertEqual(result.code, -signal.SIGKILL, result)
+                met.append(result)
+            return result.code != 0
+        self.until_it_survives("crash", check)
+        self.assertGreater(len(met), 60)
+
+    def failing(self, fault, says, **options):
+        codes = []
+
+        def check(result, left):
+            if result.code == 0 and says not in result.err:
+                return False
+            if result.code == 0:
+                self.assertIn("warning: ", result.err)
+                self.assert_clean(result)
+            else:
+                self.assert_refused(result, RESOURCES, says)
+            self.assertEqual(left, [])
+            codes.append(result.code)
+            return True
+        self.until_it_survives(fault, check, **options)
+        return codes
+
+    def test_a_full_disk_at_any_operation_loses_nothing(self):
+        codes = self.failing("ENOSPC", "No space left on device")
+        self.assertGreater(len(codes), 60)
+        self.assertGreater(codes.count(0), 20)  # in the middle of a run: training goes on
+        self.assertGreater(codes.count(RESOURCES), 5)
+
+    def test_a_short_write_at_any_operation_loses_nothing(self):
+        self.failing("short", "No space left on device", stride=5)
+
+    def test_a_disk_that_fails_from_some_operation_on_loses_nothing(self):
+        self.failing("EIO", "Input/output error", stride=9, suffix="+")
+
+    def test_a_crash_while_resuming_loses_nothing_either(self):
+        stopped = self.folder / "stopped"
+        self.assertEqual(self.train_small(stopped, "--stop-after", 1).code, 0)
+        (stopped / "checkpoints" / ".tmp-step-00000002").mkdir()  # what the first crash left
+        (stopped / ".tmp-config.json").write_text("{")
+
+        def crash(n):
+            run = self.folder / str(n)
+            shutil.copytree(stopped, run)
+            return run, self.train_small(run, "--resume", env={"MAKEMOE_TEST_FAULT": f"crash@{n}"})
+        for run, result in together(crash, range(1, 30, 4)):
+            with self.subTest(run.name):
+                self.assertEqual(result.code, -signal.SIGKILL, result)
+                after = self.train_small(run, "--resume")
+                self.assertEqual(after.code, 0, after)
+                self.assertEqual(temporaries(run), [])
+                self.assert_same_end(run, self.run_folder)
+
+    def test_a_kill_at_any_time_loses_nothing(self):
+        many = ("--set", "train.max_iters=30", "--set", "train.eval_interval=2")
+        begin = time.monotonic()
+        whole = self.folder / "whole"
+        self.assertEqual(self.train_small(whole, *many).code, 0)
+        took = time.monotonic() - begin
+        draws = random.Random(7)
+
+        def killed(moment):
+            run = self.folder / f"{moment:.6f}"
+            process = start("train", *self.small, *many, "--out", run)
+            time.sleep(moment)
+            process.kill()
+            process.communicate()
+            return run, self.train_small(run, *many, "--resume")
+        for run, result in together(killed, [draws.uniform(0.1, 1) * took for _ in range(8)]):
+            with self.subTest(run.name):
+                self.assertEqual(result.code, 0, result)
+                self.assert_same_bytes(run, whole, 30)
+                self.assertEqual(temporaries(run), [])
+
+    def test_an_unknown_fault_plan_is_refused(self):
+        for plan in ("crash", "crash@", "crash@0", "crash@-1", "melt@3", "@3", "EIO@3x"):
+            self.assert_refused(makemoe("info", self.run_folder, env={"MAKEMOE_TEST_FAULT": plan}), USAGE, "fault plan")
+
+
+class Sizes(RunCase):
+    """RLIMIT_FSIZE stands for a full disk: writes beyond it fail, and its signal is ignored."""
+
+    def test_a_limit_on_file_sizes_ends_with_6_and_loses_nothing(self):
+        limits = (0, 100, 1000, 50_000, 250_000)
+
+        def train(limit):
+            run = self.folder / str(limit)
+            return run, self.train_small(run, preexec_fn=limited(FSIZE=limit))
+        for run, result in together(train, limits):
+            with self.subTest(run.name):
+                self.assert_refused(result, RESOURCES, "File too large")
+                self.assertEqual(temporaries(run), [])
+                self.assertEqual(self.train_small(run, "--resume").code, 0)
+                self.assert_same_end(run, self.run_folder, rows="some")
+
+    def test_a_checkpoint_that_can_not_be_written_leaves_the_ones_before(self):
+        run = self.folder / "run"
+        self.assertEqual(self.train_small(run, "--stop-after", 1).code, 0)
+        before = tree(run / "checkpoints")
+        result = self.train_small(run, "--resume", preexec_fn=limited(FSIZE=100_000))
+        self.assert_refused(result, RESOURCES, ("File too large", "step-0000000"))
+        self.assertIn("training goes on", result.err)
+        self.assertEqual(tree(run / "checkpoints"), before)
+        self.assertEqual(self.train_small(run, "--resume").code, 0)
+        self.assert_same_end(run, self.run_folder, rows="some")
+
+    def test_an_export_that_fails_leaves_the_old_file_and_nothing_beside_it(self):
+        out = self.folder / "weights.safetensors"
+        out.write_text("old")
+        command = ("export", self.run_folder, "--format", "makemoe", "--out", out)
+        for fault in ("ENOSPC@1", "short@1", "EIO@2", "EIO@3"):
+            self.assert_refused(makemoe(*command, env={"MAKEMOE_TEST_FAULT": fault}), RESOURCES, out.name)
+            self.assertEqual([p.name for p in self.folder.iterdir()], [out.name])
+            self.assertEqual(out.read_text(), "old")
+        self.assert_refused(makemoe(*command, preexec_fn=limited(FSIZE=1000)), RESOURCES, "File too large")
+        self.assertEqual([p.name for p in self.folder.iterdir()], [out.name])
+        self.done(*command)
+
+    def test_an_import_that_fails_leaves_a_whole_checkpoint_or_none(self):
+        weights = self.folder / "w.safetensors"
+        self.done("export", self.run_folder, "--format", "makemoe", "--out", weights)
+        config = self.folder / "config.json"
+        shutil.copy(self.last / "config.json", config)
+
+        def attempt(fault):
+            out = self.folder / fault
+            return out, makemoe("import", weights, "--config", config, "--data", self.text, "--out", out,
+                                env={"MAKEMOE_TEST_FAULT": fault})
+        faults = [f"{kind}@{n}" for kind in ("ENOSPC", "crash") for n in range(1, 32, 7)]
+        for out, result in together(attempt, faults):
+            with self.subTest(out.name):
+                if out.name.startswith("crash"):
+                    self.assertEqual(result.code, -signal.SIGKILL)
+                else:
+                    self.assert_refused(result, RESOURCES, "No space left")
+                    self.assertEqual(temporaries(out), [])
+                found = makemoe("info", out)
+                if list(out.glob("checkpoints/step-*")):
+                    self.assertEqual(found.code, 0, found)
+                else:
+                    self.assert_refused(found, CHECKPOINT)
+
+    def test_a_full_standard_output_is_an_error(self):
+        with open("/dev/full", "wb") as full:
+            for command in (("info", self.run_folder), ("config", "defaults"), ("eval", self.run_folder, "--json"),
+                            ("generate", self.run_folder, "--max-new-tokens", 5), ("train", "--json", *self.small, "--out",
+                                                                                   self.folder / "run")):
+                with self.subTest(command[0]):
+                    result = makemoe(*command, stdout=full)
+                    self.assert_refused(result, RESOURCES, ("standard output", "No space left"))
+
+
+class Places(RunCase):
+    def test_a_folder_that_can_not_be_made_is_refused(self):
+        file = self.folder / "file"
+        file.write_text("")
+        (self.folder / "loop").symlink_to("loop")
+        cases = {}
+        for out in (file, file / "run", "/proc/makemoe", "/dev/null/run", "/dev/null", self.folder / ("x" * 300), self.folder / "loop",
+                    "/" + "x/" * 3000):
+            cases[str(out)[:60]] = (("train", *self.small, "--out", out), str(out)[:60])
+            cases[f"resume {out}"[:60]] = (("train", *self.small, "--resume", "--out", out), str(out)[:60])
+        weights = self.last / "model.safetensors"
+        for out in (file, "/dev/null/run"):
+            cases[f"import {out}"] = (("import", weights, "--config", self.last / "config.json", "--vocab",
+                                       self.last / "tokenizer.json", "--out", out), out)
+        for out in (self.folder, self.folder / "absent" / "w.safetensors", file / "w.safetensors", "/proc/w.safetensors"):
+            cases[f"export {out}"] = (("export", self.run_folder, "--format", "makemoe", "--out", out), pathlib.Path(out).parent)
+        self.refuse_all(RESOURCES, cases)
+
+    def test_a_folder_with_files_is_left_as_it_is(self):
+        for name in ("notes.txt", ".hidden", "checkpoints"):
+            out = self.folder / name / "run"
+            (out / name).mkdir(parents=True)
+            cases = {"train": (("train", *self.small, "--out", out), (out, "--resume")),
+                     "import": (("import", self.last / "model.safetensors", "--config", self.last / "config.json", "--vocab",
+                                 self.last / "tokenizer.json", "--out", out), out)}
+            self.refuse_all(RESOURCES, cases)
+            self.assertEqual([p.name for p in out.iterdir()], [name])
+        empty = self.folder / "empty"
+        empty.mkdir()
+        self.assertEqual(self.train_small(empty, "--stop-after", 0).code, 0)
+
+    def test_a_folder_without_permission_is_refused(self):
+        user = {"user": NOBODY, "group": NOBODY} if os.geteuid() == 0 else {}
+        if makemoe("--version", **user).code != 0:
+            self.skipTest("nobody may not run the binary")
+        locked = self.folder / "locked"
+        shutil.copytree(self.run_folder, locked)
+        secret = self.folder / "secret"
+        secret.write_text(self.text.read_text())
+        secret.chmod(0)
+        for path in (locked, locked / "checkpoints"):
+            path.chmod(0o555)
+        try:
+            small = [a if a != self.text else secret for a in self.small]
+            self.refuse_all(RESOURCES, {
+                "new run": (("train", *self.small, "--out", self.folder / "locked" / "new"), "Permission denied"),
+                "resume": (("train", "--resume", "--out", locked, "--set", f"train.max_iters={STEPS + 1}"), "Permission denied"),
+                "export": (("export", self.run_folder, "--format", "makemoe", "--out", locked / "w"), "Permission denied"),
+            }, **user)
+            self.refuse_all(DATA, {
+                "text": (("train", *small, "--out", "/tmp/never-made"), (secret, "Permission denied")),
+                "eval": (("eval", self.run_folder, "--data", secret), (secret, "Permission denied")),
+                "prompt": (("generate", self.run_folder, "--prompt-file", secret), (secret, "Permission denied")),
+            }, **user)
+            self.done("info", locked, **user)  # reading needs no right to write
+            self.done("eval", locked, **user)
+            (locked / "checkpoints" / self.last.name / "model.safetensors").chmod(0)
+            self.refuse_all(CHECKPOINT, {"info": (("info", locked), "Permission denied")}, **user)
+        finally:
+            for path in (locked, locked / "checkpoints"):
+                path.chmod(0o755)
+
+
+class Signals(RunCase):
+    """Codes 130 and 143, at any time after the start."""
+
+    def stop(self, process, sent, delay):
+        """Sends the signal `delay` seconds after the start-up; its exit code and standard error."""
+        wait_for_handlers(process)
+        time.sleep(delay)
+        process.send_signal(sent)
+        err = process.communicate(timeout=60)[1].decode()
+        return Result(process.returncode, "", err)
+
+    def assert_stopped(self, result, sent):
+        self.assert_clean(result)
+        self.assertEqual(result.code, 128 + sent, result)
+
+    def test_train_stops_at_any_time_and_goes_on_bit_for_bit(self):
+        long = ("--set", "train.max_iters=1000000", "--set", "train.eval_interval=50", "--set", "train.log_interval=50")
+        draws = random.Random(11)
+        delays = [0, 0, *(draws.uniform(0, 1) for _ in range(4))]
+
+        def stopped(case):
+            number, (sent, delay) = case
+            run, whole = self.folder / str(number), self.folder / f"whole-{number}"
+            result = self.stop(start("train", *self.small, *long, "--out", run), sent, delay)
+            status = strict_json((run / "run.json").read_text())
+            end = status["step"] + 3
+            again = makemoe("train", "--resume", "--out", run, "--stop-after", end)
+            return result, status, again, self.train_small(whole, *long, "--stop-after", end)
+
+        cases = list(enumerate(zip([signal.SIGINT, signal.SIGTERM] * 3, delays)))
+        for (number, (sent, _)), (result, status, again, straight) in zip(cases, together(stopped, cases)):
+            with self.subTest(number, step=status["step"]):
+                self.assert_stopped(result, sent)
+                self.assertEqual(status["status"], "interrupted")
+                self.assertEqual((again.code, straight.code), (0, 0), again)
+                self.assert_same_bytes(self.folder / str(number), self.folder / f"whole-{number}", status["step"] + 3)
+
+    def long_text(self, times):
+        text = self.folder / "long"
+        symbols = set(self.text.read_text())
+        text.write_text("".join(c for c in TEXT.read_text() if c in symbols) * times)
+        return text
+
+    def test_eval_and_generate_stop_at_any_time(self):
+        text = self.long_text(150)
+        commands = {"eval": ("eval", self.run_folder, "--data", text, "--json"),
+                    "eval random": ("eval", self.run_folder, "--set", "eval.mode=random", "--set", "eval.eval_iters=10000000"),
+                    "generate": ("generate", self.run_folder, "--max-new-tokens", 100_000_000),
+                    "generate many": ("generate", self.run_folder, "--max-new-tokens", 100_000_000, "--num-samples", 4096, "--json"),
+                    "bench": ("bench", *self.small[:2], "--set", "threads=1", "--steps", 100_000)}
+        draws = random.Random(3)
+        cases = [(label, command, sent, delay) for label, command in commands.items()
+                 for sent, delay in ((signal.SIGINT, 0), (signal.SIGTERM, draws.uniform(0.1, 1)))]
+        results = together(lambda case: self.stop(start(*case[1]), case[2], case[3]), cases)
+        for (label, _, sent, delay), result in zip(cases, results):
+            with self.subTest(label, signal=sent, delay=delay):
+                self.assert_stopped(result, sent)
+
+    def test_an_evaluation_within_training_stops_too_and_is_made_up_for(self):
+        run, whole = self.folder / "run", self.folder / "whole"
+        arguments = [a if a != self.text else self.long_text(20) for a in self.small]
+        arguments += ["--set", "train.eval_interval=1000", "--set", "train.max_iters=1000"]
+        self.assert_stopped(self.stop(start("train", *arguments, "--out", run), signal.SIGTERM, 0.1), signal.SIGTERM)
+        self.assertEqual(strict_json((run / "run.json").read_text())["step"], 0)
+        self.assertFalse((run / "metrics.jsonl").exists())  # it was within the first evaluation
+        self.done("train", "--resume", "--out", run, "--stop-after", 1)
+        self.done("train", *arguments, "--out", whole, "--stop-after", 1)
+        self.assert_same_bytes(run, whole, 1)
+
+    def test_a_second_signal_ends_at_once(self):
+        for first, second in ((signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)):
+            # A step of many minutes.
+            run = self.folder / f"{first}-{second}"
+            process = start("train", *self.small, "--set", "train.grad_accumulation=65536", "--set", "train.batch_size=256",
+                            "--out", run)
+            wait_for(lambda: (run / "metrics.jsonl").exists(), process)
+            process.send_signal(first)
+            time.sleep(0.5)
+            self.assertIsNone(process.poll())
+            process.send_signal(second)
+            process.communicate(timeout=20)
+            self.assertEqual(process.returncode, 128 + second)
+            self.assertEqual(temporaries(run), [])
+
+
+class Rivals(RunCase):
+    def test_of_two_runs_started_at_once_exactly_one_wins(self):
+        for number in range(30):
+            run = self.folder / str(number)
+            resumes = ("--resume",) if number % 3 == 2 else ()
+            both = [start("train", *self.small, *ENDLESS, *resumes, "--out", run) for _ in range(2)]
+            try:
+                end = time.monotonic() + 60
+                while all(p.poll() is None for p in both) and time.monotonic() < end:
+                    time.sleep(0.01)
+                loser = next(p for p in both if p.poll() is not None)
+                winner = both[1 - both.index(loser)]
+                message = loser.communicate()[1].decode()
+                self.assertEqual(loser.returncode, RESOURCES, message)
+                self.assertIn(str(run), message)
+                self.assertIn(f"pid {winner.pid} on {socket.gethostname()} since ", message)
+                self.assertRegex(message, r"since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+                self.assertIsNone(winner.poll())
+            finally:
+                for process in both:
+                    process.kill()
+                    process.wait()
+                    process.stderr.close()
+        # The lock died with its process.
+        self.assertEqual(self.train_small(run, *ENDLESS, "--resume", "--stop-after", 1).code, 0)
+
+    def test_a_run_in_use_can_be_read_but_not_changed(self):
+        run = self.folder / "run"
+        process = start("train", *self.small, *ENDLESS, "--set", "train.eval_interval=100", "--out", run)
+        try:
+            wait_for(lambda: list(run.glob("checkpoints/step-*")), process)
+            for _ in range(5):
+                found = makemoe("info", f"{run}@best")
+                self.assertIn(found.code, (0, CHECKPOINT), found)  # it may have been pruned in between
+                self.assert_clean(found)
+            self.assert_refused(makemoe("train", "--resume", "--out", run), RESOURCES, f"pid {process.pid}")
+            self.assert_refused(self.train_small(run), RESOURCES, f"pid {process.pid}")
+        finally:
+            process.kill()
+            process.communicate()
+
+    def test_a_stale_lock_file_hinders_nobody(self):
+        run, _ = self.copy_of_run()
+        for content in (b"pid 1 on elsewhere since 2001-01-01T00:00:00Z", b"\xff" * 9999, b""):
+            (run / ".lock").write_bytes(content)
+            self.done("train", "--resume", "--out", run)
+
+
+class Deleted(RunCase):
+    def test_a_run_of_which_parts_were_deleted_is_resumed_as_far_as_it_goes(self):
+        last, before = self.last.name, f"step-{STEPS - 1:08d}"
+        parts = {
+            "metrics": ["metrics.jsonl"], "run.json": ["run.json"], "tokenizer": ["tokenizer.json"], "log": ["log.txt"],
+            "lock": [".lock"], "hints": ["checkpoints/best", "checkpoints/last"], "last checkpoint": [f"checkpoints/{last}"],
+            "last weights": [f"checkpoints/{last}/model.safetensors"], "last manifest": [f"checkpoints/{last}/manifest.json"],
+            "two checkpoints": [f"checkpoints/{last}", f"checkpoints/{before}/state.json"], "all checkpoints": ["checkpoints"],
+            "config": ["config.json"], "all but checkpoints": ["config.json", "run.json", "metrics.jsonl", "tokenizer.json", "log.txt"],
+        }
+
+        def resumed(case):
+            label, names = case
+            run = self.folder / label
+            shutil.copytree(self.run_folder, run)
+            for name in names:
+                path = run / name
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            return self.train_small(run, "--resume")
+        for (label, names), result in zip(parts.items(), together(resumed, parts.items())):
+            with self.subTest(label):
+                if label == "two checkpoints":  # only damaged ones are left
+                    self.assert_refused(result, CHECKPOINT, "damaged")
+                    continue
+                self.assertEqual(result.code, 0, result)
+                run = self.folder / label
+                if "metrics.jsonl" in names:
+                    self.assertFalse((run / "metrics.jsonl").exists())  # all was done before
+                else:
+                    self.assert_same_end(run, self.run_folder)
+
+    def test_a_run_that_is_deleted_while_it_trains_ends_clearly(self):
+        for what in ("all", "checkpoints"):
+            run = self.folder / what
+            process = start("train", *self.small, *ENDLESS, "--set", "train.eval_interval=20", "--out", run)
+            wait_for(lambda: list(run.glob("checkpoints/step-*")), process)
+            for _ in range(20):  # it is being written to
+                shutil.rmtree(run if what == "all" else run / "checkpoints", ignore_errors=True)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=60)
+            self.assertIn(process.returncode, (RESOURCES, 128 + signal.SIGTERM), err)
+            self.assertNotIn(b"terminate called", err)
+
+    def test_metrics_are_cut_back_to_the_checkpoint_whatever_follows(self):
+        whole = (self.run_folder / "metrics.jsonl").read_bytes()
+        for tail in (b'{"step": 4, "val/loss"', b"\0" * 500, b"\xff\xfe\n", b"[]\n" * 3, b'{"step": "x"}\n', b'{"step": 99999}\n',
+                     b"[" * 100_000 + b"\n", b'{"step": 1e400}\n', b'{"step": 18446744073709551615}\n'):
+            with self.subTest(tail[:20]):
+                run, checkpoint = self.copy_of_run(hashlib.sha256(tail).hexdigest())
+                (run / "metrics.jsonl").write_bytes(whole + tail)
+                result = makemoe("train", "--resume", "--out", run, "--set", f"train.max_iters={STEPS + 1}")
+                self.assertEqual(result.code, 0, result)
+                steps = [strict_json(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+                self.assertEqual(steps, sorted(steps))
+                self.assertEqual(max(steps), STEPS + 1)
+
+    def test_a_hostile_file_of_the_run_is_refused_or_passed_over(self):
+        for number, text in enumerate(("", "{", "[]", "null", '{"start": []}', "\0", '{"status": 3, "start": {"a": 1}}', "[" * 10_000)):
+            run, _ = self.copy_of_run(f"run-{number}")
+            (run / "run.json").write_text(text)
+            self.done("train", "--resume", "--out", run)
+        cases = {}
+        for number, text in enumerate(("", "{", "[]", "null", '{"model": []}', '{"model": {"n_embed": "x"}}', "[" * 10_000, "folder")):
+            run, _ = self.copy_of_run(f"config-{number}")
+            (run / "config.json").unlink()
+            if text == "folder":
+                (run / "config.json").mkdir()
+            else:
+                (run / "config.json").write_text(text)
+            cases[text[:30]] = (("train", "--resume", "--out", run), run / "config.json")
+        self.refuse_all(USAGE, cases)
+
+    def test_a_text_that_is_gone_or_changed_is_refused_on_resume(self):
+        run = self.folder / "run"
+        text = self.folder / "text"
+        shutil.copy(self.text, text)
+        small = [a if a != self.text else text for a in self.small]
+        self.done("train", *small, "--stop-after", 1, "--out", run)
+        self.done("train", "--resume", "--out", run, "--stop-after", 2, "--data", self.text)  # the same text elsewhere
+        text.write_text(text.read_text() + ".")
+        changed = {"changed": (("train", "--resume", "--out", run, "--data", text), (text, "sha256"))}
+        self.refuse_all(DATA, changed)
+        text.unlink()
+        self.refuse_all(DATA, {"gone": (("train", "--resume", "--out", run, "--data", text), text)})
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <limits>
+#include <map>
+#include <string>
+
+#include "tests/support/tiny_model.h"
+
+namespace moe::test {
+
+// Shapes: N tokens, C n_embed, E num_experts, K top_k.
+
+/// The mixture of docs/MODEL.md in plain words: every expert over every token, weighted by a matrix
+/// of gates that is 0 where an expert was not chosen.
+class DenseMixture {
+ public:
+  /// Takes copies of layer 0's weights, as leaves of a graph of their own.
+  explicit DenseMixture(Built& built) : config_(built.model->config().moe) {
+    for (const auto& tensor : built.flat.layout())
+      if (tensor.name.starts_with(kLayer))
+        weights_[tensor.name] = built.value(tensor.name).clone().set_requires_grad(true);
+  }
+
+  /// x (N, C), noise (N, E) or undefined -> (N, E).
+  at::Tensor logits(const at::Tensor& x, const at::Tensor& noise) const {
+    if (config_.router == RouterKind::topk) return linear(x, "router.linear");
+    const auto clean = linear(x, "router.topkroute_linear");
+    if (!noise.defined()) return clean;
+    return clean + noise * (1 + linear(x, "router.noise_linear").exp()).log();
+  }
+
+  /// (N, E), 0 but for the K largest logits of a row. Equal logits are not told apart.
+  at::Tensor gates(const at::Tensor& logits) const {
+    const auto larger = logits.unsqueeze(2).lt(logits.unsqueeze(1)).sum(2);  // (N, E)
+    const auto chosen = larger.lt(config_.top_k);
+    if (config_.gate == Gate::topk_softmax)
+      return logits.masked_fill(chosen.logical_not(), -std::numeric_limits<double>::infinity())
+          .softmax(-1);
+    if (config_.gate == Gate::softmax_topk) return logits.softmax(-1) * chosen;
+    const auto scores = logits.sigmoid() * chosen;
+    return scores / scores.sum(-1, /*keepdim=*/true);
+  }
+
+  /// Gates of which each expert keeps its first `capacity` tokens.
+  static at::Tensor cut(const at::Tensor& gates, std::int64_t capacity) {
+    return gates * gates.gt(0).to(at::kLong).cumsum(0).le(capacity);
+  }
+
+  /// x (N, C), gates (N, E) -> (N, C).
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& gates) const {
+    auto y = at::zeros_like(x);
+    for (std::int64_t e = 0; e < config_.num_experts; ++e) {
+      const auto net = "experts." + std::to_string(e) + ".net.";
+      const auto answer = linear(linear(x, net + "0").clamp_min(0), net + "2");
+      y = y + gates.narrow(1, e, 1) * answer;
+    }
+    return y;
+  }
+
+  /// By published name.
+  const std::map<std::string, at::Tensor>& weights() const { return weights_; }
+
+ private:
+  static constexpr const char* kLayer = "blocks.0.smoe.";
+
+  at::Tensor linear(const at::Tensor& x, const std::string& name) const {
+    return x.matmul(weights_.at(kLayer + name + ".weight").t()) +
+           weights_.at(kLayer + name + ".bias");
+  }
+
+  MoeConfig config_;
+  std::map<std::string, at::Tensor> weights_;
+};
+
+}  // namespace moe::test

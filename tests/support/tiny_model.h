@@ -1,0 +1,83 @@
+#pragma once
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "moe/model/build.h"
+#include "moe/model/flat.h"
+#include "moe/model/language_model.h"
+#include "tests/support/device.h"
+
+namespace moe::test {
+
+constexpr std::int64_t kVocab = 13;
+constexpr std::uint64_t kKey = 0x123456789ABCDEFULL;
+
+/// Two layers of width 8; a test changes what it is about. No dropout.
+inline ModelConfig tiny_config() {
+  ModelConfig config;
+  config.n_embed = 8;
+  config.n_head = 2;
+  config.n_layer = 2;
+  config.block_size = 6;
+  config.dropout = 0;
+  config.moe.num_experts = 4;
+  config.moe.top_k = 2;
+  return config;
+}
+
+/// A model in double with the weights that seed 1 draws, in flat buffers.
+struct Built {
+  explicit Built(const ModelConfig& config) : model(drawn(config)), flat(model) {}
+
+  static SparseMoELanguageModel drawn(const ModelConfig& config) {
+    SparseMoELanguageModel source(config, kVocab), model(config, kVocab);
+    initialise(source, /*seed=*/1);
+    model->to(test_device(), at::kDouble);
+    const at::NoGradGuard no_grad;
+    const auto from = source->named_parameters();
+    for (auto& item : model->named_parameters()) item.value().copy_(from[item.key()]);
+    return model;
+  }
+
+  const PublishedTensor& published(const std::string& name) const {
+    for (const auto& tensor : flat.layout())
+      if (tensor.name == name) return tensor;
+    throw std::out_of_range("no parameter " + name);
+  }
+  /// The parameter, and its gradient, of a published name.
+  at::Tensor value(const std::string& name) {
+    return FlatParameters::view(flat.values(), published(name));
+  }
+  at::Tensor gradient(const std::string& name) {
+    return FlatParameters::view(flat.gradients(), published(name));
+  }
+  SparseMoEImpl& mixture(std::int64_t layer) {
+    const auto name = "blocks." + std::to_string(layer) + ".smoe";
+    return *model->named_modules()[name]->as<SparseMoE>();
+  }
+
+  SparseMoELanguageModel model;
+  FlatParameters flat;
+};
+
+/// Standard normal draws in double; the same on every device.
+inline at::Tensor random_values(at::IntArrayRef shape) {
+  return at::randn(shape, at::TensorOptions(at::kDouble)).to(test_device());
+}
+
+inline at::Tensor random_ids(std::int64_t batch, std::int64_t time) {
+  return at::randint(kVocab, {batch, time}, at::TensorOptions(at::kLong)).to(test_device());
+}
+
+inline ForwardContext context_of(const at::Tensor& ids, bool training,
+                                 std::int64_t first_sequence = 0, std::int64_t first_position = 0) {
+  return make_context(ids.size(0), ids.size(1), training, kKey, test_device(), first_sequence,
+                      first_position);
+}
+
+}  // namespace moe::test

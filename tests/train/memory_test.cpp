@@ -1,0 +1,66 @@
+// The estimate that is compared with what is available before the first update.
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "moe/train/trainer.h"
+#include "tests/train/tiny_run.h"
+
+namespace moe {
+namespace {
+
+using namespace test;
+
+TEST(MemoryEstimate, IsAtLeastWhatParametersMomentsAndGradientsTake) {
+  for (const std::int64_t experts : {1, 4, 32})
+    for (const std::int64_t embed : {4, 64})
+      for (const auto router : {RouterKind::topk, RouterKind::noisy_topk}) {
+        auto config = tiny_run();
+        config.model.moe.num_experts = experts;
+        config.model.moe.top_k = 1;
+        config.model.moe.router = router;
+        config.model.n_embed = embed;
+        const TinyRun run(config);
+        const auto& state = run.state;
+        const auto bytes = state.flat.values().nbytes() + state.flat.gradients().nbytes() +
+                           state.optimizer.exp_avg.nbytes() + state.optimizer.exp_avg_sq.nbytes();
+        EXPECT_GE(estimate_memory(config, kVocab), static_cast<std::int64_t>(bytes))
+            << experts << " experts of width " << embed;
+      }
+}
+
+TEST(MemoryEstimate, GrowsWithEachKeyThatAPersonIsToldToLower) {
+  const auto base = estimate_memory(tiny_run(), kVocab);
+  const std::vector<std::pair<const char*, std::function<void(RunConfig&)>>> keys{
+      {"train.batch_size", [](RunConfig& c) { c.train.batch_size *= 2; }},
+      {"model.block_size", [](RunConfig& c) { c.model.block_size *= 2; }},
+      {"model.n_embed", [](RunConfig& c) { c.model.n_embed *= 2; }},
+      {"model.n_layer", [](RunConfig& c) { c.model.n_layer *= 2; }},
+      {"model.moe.num_experts", [](RunConfig& c) { c.model.moe.num_experts *= 2; }}};
+  for (const auto& [key, raise] : keys) {
+    auto config = tiny_run();
+    raise(config);
+    EXPECT_GT(estimate_memory(config, kVocab), base) << key;
+  }
+  EXPECT_GT(estimate_memory(tiny_run(), 2 * kVocab), base) << "vocabulary";
+}
+
+TEST(MemoryEstimate, OfTheLargestConfigDoesNotRunOver) {
+  RunConfig config;
+  config.train.batch_size = 1 << 20;
+  config.model.n_embed = 16384;
+  config.model.n_head = 1024;
+  config.model.n_layer = 512;
+  config.model.block_size = 65536;
+  config.model.moe.num_experts = 1024;
+  config.model.moe.top_k = 1024;
+  const auto petabyte = std::int64_t{1} << 50;
+  EXPECT_GT(estimate_memory(config, 1 << 20), petabyte);
+}
+
+}  // namespace
+}  // namespace moe
