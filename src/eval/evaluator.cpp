@@ -74,9 +74,11 @@ class Evaluation {
     if (const int signal = stop_ ? stop_() : 0; signal != 0) throw Interrupted(signal);
     auto windows = gather_windows(tokens_, offsets, time);
     const auto batch = static_cast<std::int64_t>(offsets.size());
-    const auto context =
-        first_draw < 0 ? split_context(offsets, time)
+    auto context = first_draw < 0
+                       ? split_context(offsets, time)
                        : make_context(batch, time, /*training=*/false, key_, device_, first_draw);
+    workspace_.reset();
+    context.workspace = &workspace_;
     const auto out = model_->forward(ids_tensor(windows.inputs, batch, device_),
                                      ids_tensor(windows.targets, batch, device_), context);
     sum_ += out.loss.item<double>() * static_cast<double>(batch * time);
@@ -101,7 +103,8 @@ class Evaluation {
   const StopRequest& stop_;
   at::Device device_;
   at::Tensor load_;  // (L, E) int64
-  double sum_ = 0;   // [nats]
+  kernels::Workspace workspace_;
+  double sum_ = 0;  // [nats]
   std::int64_t targets_ = 0;
 };
 

@@ -1,13 +1,76 @@
 #include "moe/kernels/adamw.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
+
+#include "kernels/cpu/pool.h"
+#include "kernels/cpu/table.h"
 
 namespace moe::kernels {
 
+namespace {
+
+constexpr std::int64_t kChunk = 1LL << 15U;  // values a task: fixed, so that sums have one order
+
+std::int64_t chunks_of(std::int64_t count) { return (count + kChunk - 1) / kChunk; }
+
+template <class T>
+void adamw_on_cpu(const at::Tensor& parameters, const at::Tensor& gradients,
+                  const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq,
+                  const AdamWStep& at_step) {
+  const auto count = static_cast<double>(at_step.step);
+  const cpu::AdamWUpdate<T> update{parameters.mutable_data_ptr<T>(),
+                                   gradients.const_data_ptr<T>(),
+                                   exp_avg.mutable_data_ptr<T>(),
+                                   exp_avg_sq.mutable_data_ptr<T>(),
+                                   at_step.gradient_scale,
+                                   1 - at_step.learning_rate * at_step.weight_decay,
+                                   at_step.beta1,
+                                   at_step.beta2,
+                                   at_step.eps,
+                                   at_step.learning_rate / (1 - std::pow(at_step.beta1, count)),
+                                   1 / std::sqrt(1 - std::pow(at_step.beta2, count))};
+  const auto total = parameters.numel();
+  const auto& table = cpu::table<T>();
+  cpu::run_tasks(chunks_of(total), at::get_num_threads(), [&](std::int64_t chunk, int) {
+    table.adamw(update, chunk * kChunk, std::min(total, (chunk + 1) * kChunk));
+  });
+}
+
+template <class T>
+double sum_of_squares_on_cpu(const at::Tensor& flat) {
+  const auto* values = flat.const_data_ptr<T>();
+  const auto total = flat.numel();
+  const auto& table = cpu::table<T>();
+  std::vector<double> parts(static_cast<std::size_t>(chunks_of(total)));
+  cpu::run_tasks(chunks_of(total), at::get_num_threads(), [&](std::int64_t chunk, int) {
+    parts[static_cast<std::size_t>(chunk)] =
+        table.sum_of_squares(values + chunk * kChunk, std::min(kChunk, total - chunk * kChunk));
+  });
+  double sum = 0;
+  for (const auto part : parts) sum += part;
+  return sum;
+}
+
+}  // namespace
+
+double sum_of_squares(const at::Tensor& flat) {
+  if (!flat.is_cpu()) return std::pow(flat.to(at::kDouble).norm().item<double>(), 2);
+  return flat.scalar_type() == at::kDouble ? sum_of_squares_on_cpu<double>(flat)
+                                           : sum_of_squares_on_cpu<float>(flat);
+}
+
 void adamw(at::Tensor parameters, at::Tensor gradients, at::Tensor exp_avg, at::Tensor exp_avg_sq,
            const AdamWStep& at_step) {
+  if (parameters.is_cpu())
+    return parameters.scalar_type() == at::kDouble
+               ? adamw_on_cpu<double>(parameters, gradients, exp_avg, exp_avg_sq, at_step)
+               : adamw_on_cpu<float>(parameters, gradients, exp_avg, exp_avg_sq, at_step);
+  if (at_step.gradient_scale != 1) gradients.mul_(at_step.gradient_scale);
   // The fused kernel reads the count of updates from a float tensor on the parameters' device.
   const auto step =
       at::full({}, static_cast<double>(at_step.step), parameters.options().dtype(at::kFloat));
@@ -22,8 +85,9 @@ void adamw_reference(at::Tensor parameters, const at::Tensor& gradients, at::Ten
   const auto correction1 = 1 - std::pow(at_step.beta1, count);
   const auto correction2 = 1 - std::pow(at_step.beta2, count);
   parameters.mul_(1 - at_step.learning_rate * at_step.weight_decay);
-  exp_avg.mul_(at_step.beta1).add_(gradients, 1 - at_step.beta1);
-  exp_avg_sq.mul_(at_step.beta2).addcmul_(gradients, gradients, 1 - at_step.beta2);
+  const auto scaled = gradients * at_step.gradient_scale;
+  exp_avg.mul_(at_step.beta1).add_(scaled, 1 - at_step.beta1);
+  exp_avg_sq.mul_(at_step.beta2).addcmul_(scaled, scaled, 1 - at_step.beta2);
   const auto denominator = (exp_avg_sq / correction2).sqrt_().add_(at_step.eps);
   parameters.addcdiv_(exp_avg, denominator, -at_step.learning_rate / correction1);
 }

@@ -48,11 +48,10 @@ std::pair<at::Tensor, at::Tensor> multiply_words(const at::Tensor& a, std::int64
           at::bitwise_left_shift(middle & 0xFFFF, 16) | (low & 0xFFFF)};
 }
 
-/// The threshold below which a word is dropped: p of all 2^32 values.
-std::int64_t drop_threshold(double p) { return static_cast<std::int64_t>(p * 0x1p32); }
-
 at::Tensor mask_from_words(const at::Tensor& drawn, double p, const at::Tensor& like) {
-  return drawn.ge(drop_threshold(p)).to(like.scalar_type()).mul_(1.0 / (1.0 - p));
+  return drawn.ge(static_cast<std::int64_t>(drop_threshold(p)))
+      .to(like.scalar_type())
+      .mul_(1.0 / (1.0 - p));
 }
 
 at::Tensor normals_from_words(const at::Tensor& drawn, std::int64_t width, const at::Tensor& like) {

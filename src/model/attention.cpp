@@ -60,9 +60,10 @@ at::Tensor MultiHeadAttentionImpl::forward(const at::Tensor& x, const ForwardCon
   const bool drops = context.training && config_.dropout > 0;
   at::Tensor mask;  // (B, T, H, T)
   if (drops)
-    mask = kernels::dropout_mask(context.rows, h * t, config_.dropout,
+    mask = kernels::dropout_mask(context.rows, h * kernels::whole_blocks(t), config_.dropout,
                                  draw_key(context, layer_, DrawKind::attention_dropout), x)
-               .view({b, t, h, t});
+               .view({b, t, h, kernels::whole_blocks(t)})
+               .narrow(3, 0, t);
   const bool composed = config_.kernels == Kernels::reference && cache == nullptr;
   auto y = proj_(composed ? composed_heads(x, mask) : stacked_heads(x, mask, cache));
   if (drops)
@@ -70,6 +71,19 @@ at::Tensor MultiHeadAttentionImpl::forward(const at::Tensor& x, const ForwardCon
                                   draw_key(context, layer_, DrawKind::projection_dropout), x)
                 .view({b, t, c});
   return y;
+}
+
+at::Tensor MultiHeadAttentionImpl::fused(const at::Tensor& x, const torch::nn::LayerNorm& norm,
+                                         const ForwardContext& context) {
+  const kernels::AttentionParameters parameters{
+      norm_parameters(norm),
+      qkv_,
+      {proj_->weight, proj_->bias},
+      config_.n_head,
+      scale_,
+      draw_key(context, layer_, DrawKind::attention_dropout),
+      draw_key(context, layer_, DrawKind::projection_dropout)};
+  return kernels::attention_layer(x, parameters, layer_run(context, config_));
 }
 
 at::Tensor MultiHeadAttentionImpl::composed_heads(const at::Tensor& x, const at::Tensor& mask) {

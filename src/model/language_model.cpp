@@ -4,9 +4,19 @@
 
 namespace moe {
 
+namespace {
+
+/// The fused layers are the CPU's; elsewhere and for the reference the modules are composed.
+bool runs_fused(Kernels kernels, const at::Tensor& x) {
+  return kernels == Kernels::fast && x.is_cpu();
+}
+
+}  // namespace
+
 BlockImpl::BlockImpl(const ModelConfig& config, std::int64_t layer)
     : sa_(register_module("sa", MultiHeadAttention(config, layer))),
       smoe_(register_module("smoe", SparseMoE(config, layer))),
+      kernels_(config.kernels),
       ln1_(register_module("ln1",
                            torch::nn::LayerNorm(torch::nn::LayerNormOptions({config.n_embed})))),
       ln2_(register_module("ln2",
@@ -14,6 +24,10 @@ BlockImpl::BlockImpl(const ModelConfig& config, std::int64_t layer)
 
 at::Tensor BlockImpl::forward(const at::Tensor& x, const ForwardContext& context, LayerCache* cache,
                               MoeOutput& moe_output) {
+  if (cache == nullptr && runs_fused(kernels_, x)) {
+    moe_output = smoe_->fused(sa_->fused(x, ln1_, context), ln2_, context);
+    return moe_output.y;
+  }
   const auto attended = x + sa_->forward(ln1_(x), context, cache);
   moe_output = smoe_->forward(ln2_(attended), context);
   return attended + moe_output.y;
@@ -35,24 +49,49 @@ SparseMoELanguageModelImpl::SparseMoELanguageModelImpl(const ModelConfig& config
     blocks_->push_back(Block(config, layer));
 }
 
-at::Tensor SparseMoELanguageModelImpl::embed(const at::Tensor& ids, std::int64_t first_position) {
+bool SparseMoELanguageModelImpl::is_fused() const {
+  return runs_fused(config_.kernels, lm_head_->weight);
+}
+
+at::Tensor SparseMoELanguageModelImpl::embed(const at::Tensor& ids, std::int64_t first_position,
+                                             const ForwardContext& context) {
+  if (is_fused())
+    return kernels::embedding_layer(ids, token_embedding_table_->weight,
+                                    position_embedding_table_->weight, first_position,
+                                    layer_run(context, config_));
   const auto positions = position_embedding_table_->weight.narrow(0, first_position, ids.size(1));
   return token_embedding_table_(ids) + positions;  // (B, T, C)
 }
 
 LmOutput SparseMoELanguageModelImpl::forward(const at::Tensor& ids, const at::Tensor& targets,
                                              const ForwardContext& context) {
-  LmOutput out;
   std::vector<at::Tensor> loads;
-  auto x = embed(ids, 0);
+  std::int64_t dropped = 0;
+  auto x = embed(ids, 0, context);
   for (const auto& module : *blocks_) {
     MoeOutput moe_output;
     x = module->as<Block>()->forward(x, context, /*cache=*/nullptr, moe_output);
     loads.push_back(moe_output.load);
-    out.dropped += moe_output.dropped;
+    dropped += moe_output.dropped;
+  }
+  auto out = head(x, targets, context);
+  out.dropped = dropped;
+  out.expert_load = at::stack(loads);
+  return out;
+}
+
+LmOutput SparseMoELanguageModelImpl::head(const at::Tensor& x, const at::Tensor& targets,
+                                          const ForwardContext& context) {
+  LmOutput out;
+  if (is_fused()) {
+    const auto result =
+        kernels::head_layer(x, norm_parameters(ln_f_), {lm_head_->weight, lm_head_->bias}, targets,
+                            layer_run(context, config_));
+    out.logits = result.logits.view({x.size(0), x.size(1), vocab_size_});
+    out.loss = result.loss;
+    return out;
   }
   out.logits = lm_head_(ln_f_(x));
-  out.expert_load = at::stack(loads);
   if (targets.defined())
     out.loss = at::cross_entropy_loss(out.logits.flatten(0, 1), targets.flatten());
   return out;
@@ -63,7 +102,7 @@ at::Tensor SparseMoELanguageModelImpl::extend(const at::Tensor& ids, KeyValueCac
   cache.layers.resize(static_cast<std::size_t>(config_.n_layer));
   TORCH_CHECK(cache.length() + ids.size(1) <= config_.block_size,
               "the cache is full: ", cache.length(), " + ", ids.size(1), " > ", config_.block_size);
-  auto x = embed(ids, cache.length());
+  auto x = embed(ids, cache.length(), context);
   std::size_t layer = 0;
   for (const auto& module : *blocks_) {
     MoeOutput moe_output;

@@ -29,6 +29,18 @@ at::Tensor expert_load(const kernels::RoutingPlan& plan) {
   return load;
 }
 
+kernels::MixtureGate mixture_gate(Gate gate) {
+  switch (gate) {
+    case Gate::topk_softmax:
+      return kernels::MixtureGate::topk_softmax;
+    case Gate::softmax_topk:
+      return kernels::MixtureGate::softmax_topk;
+    case Gate::sigmoid:
+      return kernels::MixtureGate::sigmoid;
+  }
+  TORCH_CHECK(false, "no such gate");
+}
+
 }  // namespace
 
 Routing route_by_logits(const at::Tensor& logits, const MoeConfig& config) {
@@ -99,9 +111,11 @@ MoeOutput SparseMoEImpl::forward(const at::Tensor& x, const ForwardContext& cont
                                                expert_capacity(config_.moe, n, context.training));
   at::Tensor mask;  // (N, K, C)
   if (context.training && config_.dropout > 0)
-    mask = kernels::dropout_mask(context.rows, k * c, config_.dropout,
+    mask = kernels::dropout_mask(context.rows, k * kernels::whole_blocks(c), config_.dropout,
                                  draw_key(context, layer_, DrawKind::expert_dropout), x)
-               .view({n, k, c});
+               .view({n, k, kernels::whole_blocks(c)})
+               .narrow(2, 0, c)
+               .contiguous();
   const auto y = config_.kernels == Kernels::reference
                      ? composed_experts(tokens, routing, plan, mask)
                      : kernels::expert_mixture(tokens, routing.gates, mask, plan, weights_);
@@ -109,12 +123,40 @@ MoeOutput SparseMoEImpl::forward(const at::Tensor& x, const ForwardContext& cont
 }
 
 Routing SparseMoEImpl::route(const at::Tensor& x, const ForwardContext& context) {
-  if (topk_) return topk_->forward(x);
-  if (context.noise.defined()) return noisy_->forward(x, context.noise[layer_]);
-  if (!context.training && !config_.moe.noise_in_eval) return noisy_->forward(x, at::Tensor());
-  return noisy_->forward(
-      x, kernels::normal_draws(context.rows, config_.moe.num_experts,
-                               draw_key(context, layer_, DrawKind::router_noise), x));
+  return topk_ ? topk_->forward(x) : noisy_->forward(x, noise_draws(x, context));
+}
+
+at::Tensor SparseMoEImpl::noise_draws(const at::Tensor& like, const ForwardContext& context) const {
+  if (context.noise.defined()) return context.noise[layer_];
+  if (!context.training && !config_.moe.noise_in_eval) return {};
+  return kernels::normal_draws(context.rows, config_.moe.num_experts,
+                               draw_key(context, layer_, DrawKind::router_noise), like);
+}
+
+MoeOutput SparseMoEImpl::fused(const at::Tensor& x, const torch::nn::LayerNorm& norm,
+                               const ForwardContext& context) {
+  kernels::MixtureParameters parameters;
+  parameters.norm = norm_parameters(norm);
+  parameters.route = topk_ ? topk_->route() : noisy_->route();
+  if (noisy_) {
+    parameters.noise = noisy_->noise();
+    parameters.draws = noise_draws(x, context);
+  }
+  parameters.w1 = weights_.w1;
+  parameters.b1 = weights_.b1;
+  parameters.w2 = weights_.w2;
+  parameters.b2 = weights_.b2;
+  parameters.gate = mixture_gate(config_.moe.gate);
+  parameters.top_k = config_.moe.top_k;
+  parameters.capacity = expert_capacity(config_.moe, x.numel() / config_.n_embed, context.training);
+  parameters.dropout_draw = draw_key(context, layer_, DrawKind::expert_dropout);
+  MoeOutput out;
+  out.load = at::empty({config_.moe.num_experts}, at::kLong);
+  const auto result = kernels::mixture_layer(x, parameters, layer_run(context, config_),
+                                             out.load.mutable_data_ptr<std::int64_t>());
+  out.y = result.out;
+  out.dropped = result.dropped;
+  return out;
 }
 
 at::Tensor SparseMoEImpl::composed_experts(const at::Tensor& x, const Routing& routing,

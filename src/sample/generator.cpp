@@ -102,7 +102,10 @@ class Group {
 
   at::Tensor recomputed_logits(std::int64_t window) {
     cache_.layers.clear();  // positions are learned: a window that moves leaves it worthless
-    return model_->forward(last_ids(window), /*targets=*/{}, context(window)).logits.select(1, -1);
+    workspace_.reset();
+    auto run = context(window);
+    run.workspace = &workspace_;
+    return model_->forward(last_ids(window), /*targets=*/{}, run).logits.select(1, -1);
   }
 
   /// Draws of the last `count` tokens, keyed by sample and absolute position, so that cached and
@@ -120,6 +123,7 @@ class Group {
   std::int64_t first_;
   std::vector<Row> rows_;
   KeyValueCache cache_;
+  kernels::Workspace workspace_;
 };
 
 /// Hands final text to the stream; false when the reader wants no more.

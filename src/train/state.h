@@ -7,6 +7,7 @@
 #include "moe/base/json.h"
 #include "moe/config/config.h"
 #include "moe/data/windows.h"
+#include "moe/kernels/workspace.h"
 #include "moe/model/flat.h"
 #include "moe/model/language_model.h"
 #include "moe/optim/optim.h"
@@ -35,6 +36,7 @@ struct TrainState {
   FlatParameters flat;
   AdamW optimizer;
   WindowSampler sampler;
+  kernels::Workspace workspace;  // activations of one forward and backward
   Progression at;
 };
 

@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <limits>
 
 #include "moe/base/random.h"
 #include "train/batch_tensors.h"
@@ -48,12 +49,15 @@ StepResult train_step(TrainState& state) {
   Json offsets = Json::array();
   double loss_sum = 0;
   std::int64_t dropped = 0;
-  state.flat.gradients().zero_();
+  if (!state.model->is_fused()) state.flat.gradients().zero_();
   for (std::int64_t micro = 0; micro < config.train.grad_accumulation; ++micro) {
     const auto batch = state.sampler.next(config.train.batch_size);
     const auto tensors = to_tensors(batch, state.device);
-    const auto context = make_context(batch.batch_size, batch.block_size, /*training=*/true, key,
-                                      state.device, micro * batch.batch_size);
+    auto context = make_context(batch.batch_size, batch.block_size, /*training=*/true, key,
+                                state.device, micro * batch.batch_size);
+    state.workspace.reset();
+    context.workspace = &state.workspace;
+    context.fresh_gradients = micro == 0 && state.model->is_fused();
     const auto out = state.model->forward(tensors.inputs, tensors.targets, context);
     loss_sum += out.loss.item<double>();
     dropped += out.dropped;
@@ -70,10 +74,10 @@ StepResult train_step(TrainState& state) {
   // The norm is also the guard: one pass over the gradients finds any value that is not finite.
   result.grad_norm = l2_norm(state.flat.gradients());
   if (!std::isfinite(result.grad_norm)) refuse();
-  if (config.optim.grad_clip)
-    clip_gradients(state.flat.gradients(), result.grad_norm, *config.optim.grad_clip);
+  const auto clip = config.optim.grad_clip.value_or(std::numeric_limits<double>::infinity());
   result.learning_rate = learning_rate_at(config.optim, config.train.max_iters, update);
-  state.optimizer.step(state.flat.values(), state.flat.gradients(), result.learning_rate);
+  state.optimizer.step(state.flat.values(), state.flat.gradients(), result.learning_rate,
+                       clip_scale(result.grad_norm, clip));
   const auto slots = result.tokens * config.model.moe.top_k * config.model.n_layer;
   result.dropped_fraction = static_cast<double>(dropped) / static_cast<double>(slots);
   state.at.step = update;

@@ -9,15 +9,21 @@ namespace moe::kernels {
 /// Coefficients of one AdamW update (Loshchilov and Hutter 2019, arXiv 1711.05101).
 struct AdamWStep {
   double learning_rate, beta1, beta2, eps, weight_decay;
-  std::int64_t step;  // 1 for the first update
+  std::int64_t step;          // 1 for the first update
+  double gradient_scale = 1;  // gradients count times this: clipping
 };
 
-/// One pass over flat memory, in place: parameters, gradients and both moments are (P).
+/// One pass over flat memory, in place: parameters, gradients and both moments are (P). Gradients
+/// are scaled in place on CUDA and only read on the CPU.
 void adamw(at::Tensor parameters, at::Tensor gradients, at::Tensor exp_avg, at::Tensor exp_avg_sq,
            const AdamWStep& at_step);
 
 /// The same in plain tensor operations, in the order of the paper's algorithm 2.
 void adamw_reference(at::Tensor parameters, const at::Tensor& gradients, at::Tensor exp_avg,
                      at::Tensor exp_avg_sq, const AdamWStep& at_step);
+
+/// Sum of the squares of all values, in double, in one order whatever the threads: in float it
+/// reads 0.12 % low on nine million values. Waits for the device.
+double sum_of_squares(const at::Tensor& flat);
 
 }  // namespace moe::kernels

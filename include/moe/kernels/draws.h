@@ -23,6 +23,12 @@ struct DrawKey {
   std::uint32_t site = 0;
 };
 
+/// Draws below this drop with probability p: p of all 2^32 values.
+inline std::uint32_t drop_threshold(double p) { return static_cast<std::uint32_t>(p * 0x1p32); }
+
+/// Draws of several sites of one width, one after another: each begins a new block of four words.
+constexpr std::int64_t whole_blocks(std::int64_t width) { return (width + 3) / 4 * 4; }
+
 /// (N, W) of 0 and 1/(1-p), each 0 with probability p. Same result on every device and thread
 /// count. `like` gives dtype and device.
 at::Tensor dropout_mask(const RowIds& rows, std::int64_t width, double p, DrawKey key,

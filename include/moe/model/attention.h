@@ -4,6 +4,7 @@
 #include <torch/nn/module.h>
 #include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/modules/linear.h>
+#include <torch/nn/modules/normalization.h>
 #include <torch/nn/pimpl.h>
 
 #include <cstdint>
@@ -51,6 +52,9 @@ class MultiHeadAttentionImpl : public torch::nn::Module {
   MultiHeadAttentionImpl(const ModelConfig& config, std::int64_t layer);
   /// With a cache, x continues what it holds, and the cache grows by T.
   at::Tensor forward(const at::Tensor& x, const ForwardContext& context, LayerCache* cache);
+  /// x + forward(norm(x)) in one function, on the CPU.
+  at::Tensor fused(const at::Tensor& x, const torch::nn::LayerNorm& norm,
+                   const ForwardContext& context);
 
  private:
   at::Tensor composed_heads(const at::Tensor& x, const at::Tensor& mask);

@@ -1,10 +1,13 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <torch/nn/modules/normalization.h>
 
 #include <cstdint>
 
+#include "moe/config/config.h"
 #include "moe/kernels/draws.h"
+#include "moe/kernels/layers.h"
 
 namespace moe {
 
@@ -14,6 +17,8 @@ struct ForwardContext {
   std::uint64_t key = 0;  // names stream and update; see moe::stream_key
   kernels::RowIds rows;   // of the N = B*T tokens, row-major (B, T)
   at::Tensor noise;       // (L, N, E) router noise to use instead of drawing; undefined: draw
+  kernels::Workspace* workspace = nullptr;  // of the fused layers; null: memory of their own
+  bool fresh_gradients = false;  // backward of the fused layers writes gradients, adds nothing
 };
 
 /// Rows of B windows of T: sequence first_sequence + b, position first_position + t.
@@ -31,6 +36,15 @@ enum class DrawKind : std::uint32_t {
 
 inline kernels::DrawKey draw_key(const ForwardContext& context, std::int64_t layer, DrawKind kind) {
   return {context.key, static_cast<std::uint32_t>(layer) * 4U + static_cast<std::uint32_t>(kind)};
+}
+
+/// How a fused layer runs in this context.
+inline kernels::LayerRun layer_run(const ForwardContext& context, const ModelConfig& config) {
+  return {context.rows, context.training ? config.dropout : 0.0, context.fresh_gradients,
+          context.workspace};
+}
+inline kernels::NormParameters norm_parameters(const torch::nn::LayerNorm& norm) {
+  return {norm->weight, norm->bias, norm->options.eps()};
 }
 
 }  // namespace moe

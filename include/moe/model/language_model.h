@@ -37,6 +37,7 @@ class BlockImpl : public torch::nn::Module {
  private:
   MultiHeadAttention sa_;
   SparseMoE smoe_;
+  Kernels kernels_;
   torch::nn::LayerNorm ln1_, ln2_;
 };
 TORCH_MODULE(Block);
@@ -54,11 +55,17 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
   /// grows by T and must not pass block_size. Evaluation mode only.
   at::Tensor extend(const at::Tensor& ids, KeyValueCache& cache, const ForwardContext& context);
 
+  /// Whether its layers run as the fused CPU functions, which can write fresh gradients
+  /// (ForwardContext::fresh_gradients).
+  bool is_fused() const;
+
   const ModelConfig& config() const { return config_; }
   std::int64_t vocab_size() const { return vocab_size_; }
 
  private:
-  at::Tensor embed(const at::Tensor& ids, std::int64_t first_position);
+  at::Tensor embed(const at::Tensor& ids, std::int64_t first_position,
+                   const ForwardContext& context);
+  LmOutput head(const at::Tensor& x, const at::Tensor& targets, const ForwardContext& context);
 
   ModelConfig config_;
   std::int64_t vocab_size_;

@@ -30,6 +30,7 @@ class TopkRouterImpl : public torch::nn::Module {
  public:
   explicit TopkRouterImpl(const ModelConfig& config);
   Routing forward(const at::Tensor& x);  // x (N, C)
+  kernels::LinearParameters route() const { return {linear_->weight, linear_->bias}; }
 
  private:
   MoeConfig config_;
@@ -43,6 +44,10 @@ class NoisyTopkRouterImpl : public torch::nn::Module {
   explicit NoisyTopkRouterImpl(const ModelConfig& config);
   /// x (N, C); noise (N, E) standard normal, or undefined for none.
   Routing forward(const at::Tensor& x, const at::Tensor& noise);
+  kernels::LinearParameters route() const {
+    return {topkroute_linear_->weight, topkroute_linear_->bias};
+  }
+  kernels::LinearParameters noise() const { return {noise_linear_->weight, noise_linear_->bias}; }
 
  private:
   MoeConfig config_;
@@ -74,9 +79,13 @@ class SparseMoEImpl : public torch::nn::Module {
  public:
   SparseMoEImpl(const ModelConfig& config, std::int64_t layer);
   MoeOutput forward(const at::Tensor& x, const ForwardContext& context);  // x (B, T, C)
+  /// The same of norm(x), plus x, in one function, on the CPU.
+  MoeOutput fused(const at::Tensor& x, const torch::nn::LayerNorm& norm,
+                  const ForwardContext& context);
 
  private:
   Routing route(const at::Tensor& x, const ForwardContext& context);
+  at::Tensor noise_draws(const at::Tensor& like, const ForwardContext& context) const;
   at::Tensor composed_experts(const at::Tensor& x, const Routing& routing,
                               const kernels::RoutingPlan& plan, const at::Tensor& mask);
 

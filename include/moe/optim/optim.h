@@ -15,14 +15,16 @@ double learning_rate_at(const OptimConfig& config, std::int64_t max_iters, std::
 /// Euclidean norm, summed in double. Waits for the device.
 double l2_norm(const at::Tensor& flat);
 
-/// Scales the gradients so that their norm is at most `max_norm`; `norm` is what it was before.
-void clip_gradients(at::Tensor& gradients, double norm, double max_norm);
+/// What gradients of norm `norm` are multiplied by so that it is at most `max_norm`.
+double clip_scale(double norm, double max_norm);
 
 /// AdamW over flat buffers. Moments and the count of updates are its whole state.
 class AdamW {
  public:
   AdamW(const OptimConfig& config, const at::Tensor& parameters);
-  void step(at::Tensor& parameters, at::Tensor& gradients, double learning_rate);
+  /// Gradients count times `gradient_scale`; they are left as they are on the CPU.
+  void step(at::Tensor& parameters, at::Tensor& gradients, double learning_rate,
+            double gradient_scale = 1);
 
   at::Tensor exp_avg, exp_avg_sq;  // (P)
   std::int64_t steps = 0;          // updates so far

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "moe/kernels/draws.h"
+#include "moe/kernels/workspace.h"
+
+namespace moe::kernels {
+
+// Whole layers as single differentiable functions on the CPU, in float or double: forward and
+// backward written out, from the norm to the residual (docs/adr/0011). Differentiable in x alone
+// for autograd: backward writes or adds the parameters' gradients into their `.grad`, which spares
+// a copy of them all. Shapes: B sequences, T positions, N = B*T, C n_embed, E num_experts, K top_k,
+// F expert width, V vocabulary.
+
+struct NormParameters {
+  at::Tensor weight, bias;  // (C)
+  double eps;
+};
+struct LinearParameters {
+  at::Tensor weight, bias;  // (out, in), (out)
+};
+
+/// How a layer runs, apart from its parameters.
+struct LayerRun {
+  RowIds rows;                     // of the N tokens
+  double dropout = 0;              // 0: none
+  bool fresh_gradients = false;    // gradients are written, not added to
+  Workspace* workspace = nullptr;  // null: memory of its own
+};
+
+/// x + dropout(proj(heads(norm(x)))) with causal attention, x (B, T, C).
+struct AttentionParameters {
+  NormParameters norm;
+  at::Tensor qkv;  // (3, C, C): query, key, value
+  LinearParameters proj;
+  std::int64_t heads;
+  double score_scale;
+  DrawKey weights_draw, output_draw;
+};
+at::Tensor attention_layer(const at::Tensor& x, const AttentionParameters& parameters,
+                           const LayerRun& run);
+
+/// x + sum over the K chosen experts of gate * dropout(expert(norm(x))), x (B, T, C).
+enum class MixtureGate { topk_softmax, softmax_topk, sigmoid };
+struct MixtureParameters {
+  NormParameters norm;
+  LinearParameters route, noise;  // noise: undefined tensors for none
+  at::Tensor w1, b1, w2, b2;      // (E, F, C), (E, F), (E, C, F), (E, C)
+  MixtureGate gate;
+  std::int64_t top_k, capacity;  // capacity negative: none
+  at::Tensor draws;              // (N, E) standard normal, or undefined: no noise
+  DrawKey dropout_draw;
+};
+struct MixtureResult {
+  at::Tensor out;            // (B, T, C)
+  std::int64_t dropped = 0;  // slots beyond the capacity
+};
+/// Writes to `load` (E) int64 how many tokens each expert served.
+MixtureResult mixture_layer(const at::Tensor& x, const MixtureParameters& parameters,
+                            const LayerRun& run, std::int64_t* load);
+
+/// logits (N, V) = head(norm(x)), and the mean cross-entropy of targets (N) int64 where defined.
+struct HeadResult {
+  at::Tensor logits, loss;
+};
+HeadResult head_layer(const at::Tensor& x, const NormParameters& norm, const LinearParameters& head,
+                      const at::Tensor& targets, const LayerRun& run);
+
+/// x (B, T, C) = tokens[ids] + positions[first_position + t]; ids (B, T) int64 in range.
+at::Tensor embedding_layer(const at::Tensor& ids, const at::Tensor& tokens,
+                           const at::Tensor& positions, std::int64_t first_position,
+                           const LayerRun& run);
+
+}  // namespace moe::kernels

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace moe::kernels {
+
+/// Memory for activations and scratch, taken once: tensors are handed out one after another from
+/// one block, and all go back at once with `reset`. The first round finds out how much is needed.
+/// What was handed out must not be read after the next reset; gradients do not live here.
+class Workspace {
+ public:
+  /// A CPU tensor of any contents, its address a multiple of 64 bytes.
+  at::Tensor take(at::IntArrayRef sizes, at::ScalarType type);
+  /// All tensors go back. Where more than one block was needed, one of the whole size follows.
+  void reset();
+  /// Tensors taken since `position()` go back; earlier ones stay.
+  struct Position {
+    std::size_t block = 0;
+    std::int64_t used = 0;
+  };
+  Position position() const { return {block_, used_}; }
+  void rewind(Position to);
+  /// Size of all blocks [bytes].
+  std::int64_t bytes() const;
+
+ private:
+  std::vector<at::Tensor> blocks_;  // (bytes) uint8 each
+  std::size_t block_ = 0;           // the one in use
+  std::int64_t used_ = 0;           // [bytes] of it
+};
+
+}  // namespace moe::kernels

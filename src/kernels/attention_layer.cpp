@@ -1,0 +1,98 @@
+#include "kernels/layer_call.h"
+
+namespace moe::kernels {
+
+namespace {
+
+template <class T>
+class AttentionCall : public LayerCall {
+ public:
+  AttentionCall(AttentionParameters parameters, const LayerRun& run, bool keeps)
+      : parameters_(std::move(parameters)),
+        rows_(run.rows),
+        memory_(run.workspace, c10::CppTypeToScalarType<T>::value),
+        keeps_(keeps) {
+    layer_.fresh_gradients = run.fresh_gradients;
+    layer_.weights_dropout = dropout_arguments(run.dropout, parameters_.weights_draw);
+    layer_.output_dropout = dropout_arguments(run.dropout, parameters_.output_draw);
+  }
+
+  at::Tensor forward(const at::Tensor& x) override {
+    x_ = x.contiguous();
+    auto out = memory_.tensor(x.sizes());
+    const auto begin = memory_.position();
+    const auto c = x.size(2);
+    layer_.windows = x.size(0);
+    layer_.time = x.size(1);
+    layer_.width = c;
+    layer_.heads = parameters_.heads;
+    layer_.score_scale = parameters_.score_scale;
+    layer_.keys = token_keys(rows_);
+    layer_.x = x_.template const_data_ptr<T>();
+    layer_.out = out.template mutable_data_ptr<T>();
+    layer_.qkv = linear_arguments<T>(parameters_.qkv, {});
+    layer_.proj = linear_arguments<T>(parameters_.proj.weight, parameters_.proj.bias);
+    take_forward_memory();
+    const auto& table = cpu::table<T>();
+    run_with_scratch<T>(
+        layer_.windows, memory_, table.attention_scratch(layer_),
+        [&](std::int64_t w, T* scratch) { table.attention_forward(layer_, w, scratch); });
+    if (!keeps_) memory_.rewind(begin);
+    return out;
+  }
+
+  at::Tensor backward(const at::Tensor& d_out) override {
+    auto d_x = memory_.tensor(d_out.sizes());
+    const auto panels = layer_.windows * layer_.panels(), c = layer_.width;
+    layer_.d_out = d_out.template const_data_ptr<T>();
+    layer_.d_x = d_x.template mutable_data_ptr<T>();
+    const auto begin = memory_.position();
+    layer_.d_output = memory_.template values<T>(panels * c * cpu::kPanel);
+    layer_.d_qkv = memory_.template values<T>(panels * 3 * c * cpu::kPanel);
+    layer_.mixed_rows = memory_.template values<T>(panels * cpu::kPanel * cpu::padded(c));
+    layer_.norm_parts = memory_.template values<T>(layer_.windows * 2 * cpu::padded(c));
+    point_at_gradients(layer_.norm, parameters_.norm);
+    point_at_gradients(layer_.qkv, parameters_.qkv, {});
+    point_at_gradients(layer_.proj, parameters_.proj.weight, parameters_.proj.bias);
+    const auto& table = cpu::table<T>();
+    run_with_scratch<T>(
+        layer_.windows, memory_, table.attention_scratch(layer_),
+        [&](std::int64_t w, T* scratch) { table.attention_backward(layer_, w, scratch); });
+    cpu::run_tasks(table.attention_gradient_tasks(layer_), at::get_num_threads(),
+                   [&](std::int64_t t, int) { table.attention_gradients(layer_, t); });
+    memory_.rewind(begin);
+    return d_x;
+  }
+
+ private:
+  void take_forward_memory() {
+    const auto panels = layer_.windows * layer_.panels(), c = layer_.width;
+    const auto tokens = panels * cpu::kPanel;
+    layer_.norm = norm_arguments<T>(parameters_.norm, memory_.template values<T>(tokens),
+                                    memory_.template values<T>(tokens));
+    layer_.normed = memory_.template values<T>(tokens * cpu::padded(c));
+    layer_.qkv_panels = memory_.template values<T>(tokens * 3 * c);
+    layer_.mixed = memory_.template values<T>(tokens * c);
+    layer_.softmax_max = memory_.template values<T>(tokens * layer_.heads);
+    layer_.softmax_scale = memory_.template values<T>(tokens * layer_.heads);
+  }
+
+  AttentionParameters parameters_;
+  RowIds rows_;
+  Memory memory_;
+  bool keeps_;
+  at::Tensor x_;
+  cpu::Attention<T> layer_{};
+};
+
+}  // namespace
+
+at::Tensor attention_layer(const at::Tensor& x, const AttentionParameters& parameters,
+                           const LayerRun& run) {
+  const bool keeps = is_recording(x);
+  if (x.scalar_type() == at::kDouble)
+    return run_layer(x, c10::make_intrusive<AttentionCall<double>>(parameters, run, keeps));
+  return run_layer(x, c10::make_intrusive<AttentionCall<float>>(parameters, run, keeps));
+}
+
+}  // namespace moe::kernels

@@ -1,0 +1,50 @@
+#pragma once
+
+#include "kernels/cpu/vector.h"
+
+namespace moe::kernels::cpu::MOE_LEVEL {
+
+/// Values [begin, end) of one update, each read and written once.
+template <class T>
+void adamw_update(const AdamWUpdate<T>& update, Index begin, Index end) {
+  T* __restrict parameters = update.parameters;
+  const T* __restrict gradients = update.gradients;
+  T* __restrict exp_avg = update.exp_avg;
+  T* __restrict exp_avg_sq = update.exp_avg_sq;
+  const T scale = static_cast<T>(update.gradient_scale), decay = static_cast<T>(update.decay);
+  const T beta1 = static_cast<T>(update.beta1), rest1 = static_cast<T>(1 - update.beta1);
+  const T beta2 = static_cast<T>(update.beta2), rest2 = static_cast<T>(1 - update.beta2);
+  const T eps = static_cast<T>(update.eps), step_size = static_cast<T>(update.step_size);
+  const T root_scale = static_cast<T>(update.root_scale);
+  for (Index i = begin; i < end; ++i) {
+    const T g = gradients[i] * scale;
+    const T m = exp_avg[i] * beta1 + g * rest1, v = exp_avg_sq[i] * beta2 + g * g * rest2;
+    exp_avg[i] = m;
+    exp_avg_sq[i] = v;
+    const T root = sizeof(T) == 4 ? static_cast<T>(__builtin_sqrtf(static_cast<float>(v)))
+                                  : static_cast<T>(__builtin_sqrt(static_cast<double>(v)));
+    parameters[i] = parameters[i] * decay - step_size * m / (root * root_scale + eps);
+  }
+}
+
+/// Sum of the squares of values [0, count), in double: in float nine million squares lose digits.
+template <class T>
+double sum_of_squares(const T* values, Index count) {
+  using Doubles = Vec<double>;
+  Doubles sums[4] = {};
+  constexpr Index kStep = 4 * kLanes<double>;
+  Index i = 0;
+  for (; i + kStep <= count; i += kStep)
+    for (int j = 0; j < 4; ++j) {
+      Doubles v;
+      for (int l = 0; l < kLanes<double>; ++l)
+        v[l] = static_cast<double>(values[i + j * kLanes<double> + l]);
+      sums[j] += v * v;
+    }
+  double total = 0;
+  for (; i < count; ++i) total += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  for (int j = 0; j < 4; ++j) total += sum_of<double>(sums[j]);
+  return total;
+}
+
+}  // namespace moe::kernels::cpu::MOE_LEVEL

@@ -1,0 +1,159 @@
+#pragma once
+
+#include <cstdint>
+
+namespace moe::kernels::cpu {
+
+// What the CPU kernels are handed: plain pointers, no libtorch. Shapes: B windows of T tokens,
+// N = B*T, C n_embed, H n_head, D = C/H, E num_experts, K top_k, F expert width, V vocabulary.
+// A panel holds one value per feature of kPanel tokens, (width, kPanel), tokens side by side, so
+// that tokens are the lanes of a vector. P panels hold a window, T rounded up; lanes beyond T are
+// 0. Rows of tokens that a product reads as its right factor are padded with zeros to kPanel
+// columns: padded(C).
+
+inline constexpr int kPanel = 16;
+
+constexpr std::int64_t padded(std::int64_t width) { return (width + kPanel - 1) / kPanel * kPanel; }
+/// Blocks of four random words for `width` draws.
+constexpr std::int64_t blocks_of(std::int64_t width) { return (width + 3) / 4; }
+constexpr std::int64_t panels_of(std::int64_t tokens) { return (tokens + kPanel - 1) / kPanel; }
+
+/// Counter-based dropout (moe/kernels/draws.h): words below the threshold drop, others scale.
+struct Dropout {
+  std::uint64_t key = 0;
+  std::uint32_t site = 0, threshold = 0;
+  double scale = 1;
+  bool on = false;
+};
+
+/// Keys of the draws of N tokens, (N) each.
+struct TokenKeys {
+  const std::int64_t* sequence;
+  const std::int64_t* position;
+};
+
+/// A layer norm: parameters (C), gradients or null, statistics (tokens).
+template <class T>
+struct Norm {
+  const T *weight, *bias;
+  T *d_weight, *d_bias;
+  T *mean, *inverse_std;
+  double eps;
+};
+
+/// A Linear: weight (out, in) and bias (out), or null; gradients or null.
+template <class T>
+struct Linear {
+  const T *weight = nullptr, *bias = nullptr;
+  T *d_weight = nullptr, *d_bias = nullptr;
+};
+
+/// out = x + dropout(proj(heads(norm(x)))), and its backward.
+template <class T>
+struct Attention {
+  std::int64_t windows, time, width, heads;
+  double score_scale;
+  TokenKeys keys;
+  Dropout weights_dropout, output_dropout;
+  bool fresh_gradients;  // write parameter gradients instead of adding to them
+
+  Norm<T> norm;    // statistics (B * P * kPanel)
+  Linear<T> qkv;   // weight (3C, C): query, key, value
+  Linear<T> proj;  // (C, C)
+  const T* x;      // (N, C)
+  T* out;          // (N, C)
+  // Kept for backward, or scratch of the forward alone.
+  T* normed;         // (B * P * kPanel, padded(C)) rows
+  T* qkv_panels;     // (B * P, 3C, kPanel)
+  T* mixed;          // (B * P, C, kPanel) what the heads answer
+  T* softmax_max;    // (B * P, H, kPanel)
+  T* softmax_scale;  // (B * P, H, kPanel) 1 / sum of exponentials
+  // Backward.
+  const T* d_out;  // (N, C)
+  T* d_x;          // (N, C)
+  T* d_output;     // (B * P, C, kPanel) gradient of proj's outcome
+  T* d_qkv;        // (B * P, 3C, kPanel)
+  T* mixed_rows;   // (B * P * kPanel, padded(C))
+  T* norm_parts;   // (B, 2, padded(C)) one window's part of the norm's gradients
+
+  std::int64_t panels() const { return panels_of(time); }
+};
+
+enum class GateKind { topk_softmax, softmax_topk, sigmoid };
+
+/// out = x + sum over k of gate * dropout(expert(norm(x))), and its backward.
+template <class T>
+struct Mixture {
+  std::int64_t tokens, width, experts, top_k, hidden_width;
+  GateKind gate;
+  TokenKeys keys;
+  Dropout dropout;
+  bool fresh_gradients;
+  bool keep;  // for backward
+
+  Norm<T> norm;          // statistics (panels * kPanel)
+  Linear<T> route;       // (E, C)
+  Linear<T> noise;       // (E, C); weight null: none
+  Linear<T> up, down;    // (E, F, C), (E, F) and (E, C, F), (E, C)
+  const T* x;            // (N, C)
+  T* out;                // (N, C)
+  const T* draws;        // (N, E) standard normal; null: no noise
+  T* normed;             // (panels * kPanel, padded(C))
+  T* logits;             // (N, E) that the choice was made by
+  T* noise_slope;        // (N, E) d logit / d noise_linear's outcome
+  T* gates;              // (N, K)
+  std::int32_t* chosen;  // (N, K)
+  // The plan: slots n * K + k by expert, kPanel to a panel; -1 fills the last panel of an expert.
+  std::int32_t* slots;        // (slot_panels, kPanel)
+  std::int32_t* first_panel;  // (E + 1)
+  unsigned char* is_kept;     // (N * K) 0 where a slot is beyond its expert's capacity
+  T* hidden;                  // (slot_panels, F, kPanel) after the activation
+  T* answers;                 // (N * K, padded(C)) after dropout, before the gate
+  // Backward.
+  const T* d_out;     // (N, C)
+  T* d_x;             // (N, C)
+  T* d_gates;         // (N, K)
+  T* d_answers;       // (slot_panels, C, kPanel)
+  T* d_hidden;        // (slot_panels, F, kPanel)
+  T* hidden_rows;     // (slot_panels * kPanel, padded(F))
+  T* input_rows;      // (slot_panels * kPanel, padded(C))
+  T* d_inputs;        // (N * K, padded(C))
+  T* d_token_logits;  // (N, E)
+  T* d_logits;        // (panels, 2E, kPanel): clean, then noise_linear's outcome
+  T* norm_parts;      // (panels, 2, padded(C))
+};
+
+/// logits = head(norm(x)), the cross-entropy of targets, and its backward.
+template <class T>
+struct Head {
+  std::int64_t tokens, width, vocabulary;
+  bool fresh_gradients;
+  Norm<T> norm;                 // statistics (panels * kPanel)
+  Linear<T> head;               // (V, C)
+  const T* x;                   // (N, C)
+  T* logits;                    // (N, V)
+  const std::int64_t* targets;  // (N), or null
+  double* losses;               // (N) [nats]
+  T* normed;                    // (panels * kPanel, padded(C))
+  // Backward: d_logits of the mean loss times `d_loss`, plus `d_given` (N, V) where not null.
+  double d_loss;
+  const T* d_given;
+  T* d_x;         // (N, C)
+  T* d_logits;    // (panels, V, kPanel)
+  T* norm_parts;  // (panels, 2, padded(C))
+};
+
+/// One AdamW update of values [begin, end) (Loshchilov and Hutter 2019, arXiv 1711.05101).
+template <class T>
+struct AdamWUpdate {
+  T* parameters;
+  const T* gradients;
+  T *exp_avg, *exp_avg_sq;
+  double gradient_scale;  // clipping
+  double decay;           // 1 - lr * weight_decay
+  double beta1, beta2, eps;
+  double step_size;   // lr / (1 - beta1^t)
+  double root_scale;  // (1 - beta2^t)^-0.5
+};
+
+}  // namespace moe::kernels::cpu

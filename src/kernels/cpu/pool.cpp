@@ -1,0 +1,143 @@
+#include "kernels/cpu/pool.h"
+
+#include <atomic>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace moe::kernels::cpu {
+
+namespace {
+
+using Task = std::function<void(std::int64_t, int)>;
+
+/// Looks this many times before it sleeps: some 20 microseconds, the gap between two parallel parts
+/// of a layer. Longer, and a disturbed machine pays; shorter, and each part pays a wake-up.
+constexpr int kSpins = 2000;
+
+void relax() {
+#ifdef __x86_64__
+  __builtin_ia32_pause();
+#endif
+}
+
+/// Waits until `value` is no longer `old`.
+template <class T>
+void wait_for_change(const std::atomic<T>& value, T old) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    relax();
+  }
+  value.wait(old, std::memory_order_acquire);
+}
+
+/// Threads that live as long as the process and wait for the next job. A job ends when its tasks
+/// are done, not when every thread has looked at it: one that sleeps, or whose core is taken, is
+/// not waited for.
+class Pool {
+ public:
+  explicit Pool(int helpers) {
+    for (int i = 0; i < helpers; ++i) threads_.emplace_back([this, i] { serve(i + 1); });
+  }
+  ~Pool() {
+    publish(kEnd);
+    for (auto& thread : threads_) thread.join();
+  }
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  int helpers() const { return static_cast<int>(threads_.size()); }
+
+  void run(std::uint32_t tasks, const Task& task) {
+    task_ = &task;
+    tasks_ = tasks;
+    done_.store(0, std::memory_order_relaxed);
+    publish(tasks);
+    work(0);
+    for (auto done = done_.load(std::memory_order_acquire); done != tasks;
+         done = done_.load(std::memory_order_acquire))
+      wait_for_change(done_, done);
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+  }
+
+ private:
+  static constexpr std::uint64_t kLeft = 0xFFFFFFFFU;  // mask of the tasks that are not handed out
+  static constexpr std::uint32_t kEnd = 0xFFFFFFFFU;   // instead of a count: the pool ends
+
+  /// A new job: its number in the upper half keeps a late thread from taking a task of another job.
+  void publish(std::uint32_t tasks) {
+    const auto job = (ticket_.load(std::memory_order_relaxed) >> 32U) + 1;
+    ticket_.store(job << 32U | tasks, std::memory_order_release);
+    ticket_.notify_all();
+  }
+
+  void serve(int thread) {
+    while (true) {
+      work(thread);
+      const auto ticket = ticket_.load(std::memory_order_acquire);
+      if ((ticket & kLeft) == kEnd) return;
+      if ((ticket & kLeft) == 0) wait_for_change(ticket_, ticket);
+    }
+  }
+
+  void work(int thread) {
+    auto ticket = ticket_.load(std::memory_order_acquire);
+    while ((ticket & kLeft) != 0 && (ticket & kLeft) != kEnd) {
+      if (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel)) continue;
+      // The job can not end before this task is done: its description stands.
+      const auto tasks = tasks_;
+      guarded(static_cast<std::int64_t>(tasks) - static_cast<std::int64_t>(ticket & kLeft), thread);
+      if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == tasks) done_.notify_one();
+      ticket = ticket_.load(std::memory_order_acquire);
+    }
+  }
+
+  void guarded(std::int64_t task, int thread) {
+    try {
+      (*task_)(task, thread);
+    } catch (...) {
+      const std::lock_guard lock(failure_mutex_);
+      if (!failure_) failure_ = std::current_exception();
+    }
+  }
+
+  std::vector<std::thread> threads_;
+  std::atomic<std::uint64_t> ticket_ = 0;  // number of the job, tasks left to hand out
+  std::atomic<std::uint32_t> done_ = 0;    // tasks of the job that are done
+  std::uint32_t tasks_ = 0;
+  const Task* task_ = nullptr;
+  std::exception_ptr failure_;
+  std::mutex failure_mutex_;
+};
+
+thread_local bool is_in_task = false;
+
+/// Threads are one resource of the process, as OpenMP's are: hence the one static object here.
+std::unique_ptr<Pool>& the_pool() {
+  static std::unique_ptr<Pool> pool;
+  return pool;
+}
+
+}  // namespace
+
+void run_tasks(std::int64_t tasks, int threads, const Task& task) {
+  if (threads <= 1 || tasks <= 1 || is_in_task) {
+    for (std::int64_t t = 0; t < tasks; ++t) task(t, 0);
+    return;
+  }
+  auto& pool = the_pool();
+  if (!pool || pool->helpers() != threads - 1) {
+    pool.reset();  // the old threads end before the new ones begin
+    pool = std::make_unique<Pool>(threads - 1);
+  }
+  pool->run(static_cast<std::uint32_t>(tasks), [&](std::int64_t t, int thread) {
+    is_in_task = true;
+    task(t, thread);
+    is_in_task = false;
+  });
+}
+
+}  // namespace moe::kernels::cpu

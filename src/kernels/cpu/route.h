@@ -1,0 +1,150 @@
+#pragma once
+
+#include "kernels/cpu/multiply.h"
+#include "kernels/cpu/norm.h"
+
+namespace moe::kernels::cpu::MOE_LEVEL {
+
+/// log(1 + e^x), as PyTorch's softplus: the identity beyond 20.
+template <class T>
+inline T softplus(T x) {
+  return x > T{20} ? x : static_cast<T>(__builtin_log1p(__builtin_exp(static_cast<double>(x))));
+}
+template <class T>
+inline T sigmoid(T x) {
+  return static_cast<T>(1 / (1 + __builtin_exp(-static_cast<double>(x))));
+}
+template <class T>
+inline T log_sigmoid(T x) {
+  const double v = static_cast<double>(x);
+  return static_cast<T>((v < 0 ? v : 0) - __builtin_log1p(__builtin_exp(v < 0 ? v : -v)));
+}
+
+/// values[i] = e^values[i] / their sum.
+template <class T>
+inline void softmax(T* values, Index count) {
+  T most = values[0], sum = 0;
+  for (Index i = 1; i < count; ++i) most = values[i] > most ? values[i] : most;
+  for (Index i = 0; i < count; ++i) {
+    values[i] = static_cast<T>(__builtin_exp(static_cast<double>(values[i] - most)));
+    sum += values[i];
+  }
+  for (Index i = 0; i < count; ++i) values[i] /= sum;
+}
+
+/// The K largest of (E) logits, the largest first; of equal ones the first.
+template <class T>
+inline void choose(const T* logits, Index experts, Index top_k, std::int32_t* chosen) {
+  for (Index k = 0; k < top_k; ++k) {
+    Index best = -1;
+    for (Index e = 0; e < experts; ++e) {
+      bool taken = false;
+      for (Index j = 0; j < k; ++j) taken = taken || chosen[j] == e;
+      // NaN never wins, yet some expert is always chosen: the loss shows what went wrong.
+      if (!taken && (best < 0 || logits[e] > logits[best])) best = e;
+    }
+    chosen[k] = static_cast<std::int32_t>(best);
+  }
+}
+
+/// Gates of the chosen (K) of one token. `all` (E) is room to work in.
+template <class T>
+inline void gate_values(const Mixture<T>& layer, const T* logits, const std::int32_t* chosen,
+                        T* all, T* gates) {
+  if (layer.gate == GateKind::softmax_topk) {
+    for (Index e = 0; e < layer.experts; ++e) all[e] = logits[e];
+    softmax(all, layer.experts);
+    for (Index k = 0; k < layer.top_k; ++k) gates[k] = all[chosen[k]];
+    return;
+  }
+  for (Index k = 0; k < layer.top_k; ++k)
+    gates[k] = layer.gate == GateKind::sigmoid ? log_sigmoid(logits[chosen[k]]) : logits[chosen[k]];
+  softmax(gates, layer.top_k);
+}
+
+/// Norm, logits, noise, choice and gates of the tokens of one panel.
+/// scratch: (C, kPanel), (2E, kPanel), (E).
+template <class T>
+void route_tokens(const Mixture<T>& layer, Index panel, T* scratch) {
+  const Index c = layer.width, e = layer.experts, first = panel * kPanel;
+  const Index count = first + kPanel < layer.tokens ? kPanel : layer.tokens - first;
+  T *values = scratch, *logits = scratch + c * kPanel, *all = logits + 2 * e * kPanel;
+  T* normed = layer.normed + first * padded(c);
+  for (Index i = 0; i < count; ++i)
+    normalise(layer.norm, first + i, layer.x + (first + i) * c, c, normed + i * padded(c));
+  for (Index i = count * padded(c); i < kPanel * padded(c); ++i) normed[i] = 0;
+  rows_to_panel<T>(
+      kPanel, c, [&](Index i) { return normed + i * padded(c); }, values);
+  const auto linear = [&](const Linear<T>& map_, T* to) {
+    multiply<Left::row_major>(e, Factor<T>{map_.weight, c}, Factor<T>{values, kPanel}, {c},
+                              [&](Index m, const Row<T>& row) {
+                                const T bias = map_.bias[m];
+                                store_row(to + m * kPanel,
+                                          map(row, [&](Vec<T> a) { return a + bias; }));
+                              });
+  };
+  linear(layer.route, logits);
+  if (layer.draws != nullptr) linear(layer.noise, logits + e * kPanel);
+  for (Index i = 0; i < count; ++i) {
+    const Index n = first + i;
+    T* mine = layer.logits + n * e;
+    for (Index j = 0; j < e; ++j) {
+      mine[j] = logits[j * kPanel + i];
+      if (layer.draws == nullptr) continue;
+      const T raw = logits[(e + j) * kPanel + i], draw = layer.draws[n * e + j];
+      mine[j] += draw * softplus(raw);
+      if (layer.keep) layer.noise_slope[n * e + j] = draw * (raw > T{20} ? T{1} : sigmoid(raw));
+    }
+    choose(mine, e, layer.top_k, layer.chosen + n * layer.top_k);
+    gate_values(layer, mine, layer.chosen + n * layer.top_k, all, layer.gates + n * layer.top_k);
+  }
+}
+
+template <class T>
+Index route_scratch(const Mixture<T>& layer) {
+  return layer.width * kPanel + 2 * layer.experts * kPanel + padded(layer.experts);
+}
+
+/// Gradient of one token's logits (E) from that of its gates (K).
+template <class T>
+inline void gates_backward(const Mixture<T>& layer, const T* logits, const T* gates,
+                           const T* d_gates, const std::int32_t* chosen, T* d_logits) {
+  T dot = 0;
+  for (Index k = 0; k < layer.top_k; ++k) dot += gates[k] * d_gates[k];
+  if (layer.gate == GateKind::softmax_topk) {
+    for (Index e = 0; e < layer.experts; ++e) d_logits[e] = logits[e];
+    softmax(d_logits, layer.experts);
+    for (Index e = 0; e < layer.experts; ++e) d_logits[e] *= -dot;
+    for (Index k = 0; k < layer.top_k; ++k) d_logits[chosen[k]] += gates[k] * d_gates[k];
+    return;
+  }
+  for (Index e = 0; e < layer.experts; ++e) d_logits[e] = 0;
+  for (Index k = 0; k < layer.top_k; ++k) {
+    const T slope = layer.gate == GateKind::sigmoid ? sigmoid(-logits[chosen[k]]) : T{1};
+    d_logits[chosen[k]] = gates[k] * (d_gates[k] - dot) * slope;
+  }
+}
+
+/// d_logits (2E, kPanel) of `count` tokens from `first` on; zeros for lanes beyond. A choice beyond
+/// an expert's capacity gave nothing, so that its gate has no gradient.
+template <class T>
+inline void logit_gradients(const Mixture<T>& layer, Index first, Index count, T* d_logits) {
+  const Index e = layer.experts, k = layer.top_k;
+  for (Index i = 0; i < 2 * e * kPanel; ++i) d_logits[i] = 0;
+  for (Index i = 0; i < count; ++i) {
+    const Index n = first + i;
+    T* d_gates = layer.d_gates + n * k;
+    for (Index j = 0; j < k; ++j)
+      if (layer.is_kept[n * k + j] == 0) d_gates[j] = 0;
+    T* d_mine = layer.d_token_logits + n * e;
+    gates_backward(layer, layer.logits + n * e, layer.gates + n * k, d_gates, layer.chosen + n * k,
+                   d_mine);
+    for (Index j = 0; j < e; ++j) {
+      d_logits[j * kPanel + i] = d_mine[j];
+      if (layer.draws != nullptr)
+        d_logits[(e + j) * kPanel + i] = d_mine[j] * layer.noise_slope[n * e + j];
+    }
+  }
+}
+
+}  // namespace moe::kernels::cpu::MOE_LEVEL

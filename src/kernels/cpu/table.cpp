@@ -1,0 +1,81 @@
+#include "kernels/cpu/table.h"
+
+#include <cstdlib>
+#include <string_view>
+#include <type_traits>
+
+#include "moe/base/error.h"
+#include "moe/base/text.h"
+
+namespace moe::kernels::cpu {
+
+namespace baseline {
+extern const Table<float> kFloats;
+extern const Table<double> kDoubles;
+}  // namespace baseline
+namespace avx2 {
+extern const Table<float> kFloats;
+extern const Table<double> kDoubles;
+}  // namespace avx2
+namespace avx512 {
+extern const Table<float> kFloats;
+extern const Table<double> kDoubles;
+}  // namespace avx512
+
+namespace {
+
+enum class Level { baseline, avx2, avx512 };
+
+Level best_level() {
+#ifdef MOE_X86_LEVELS
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+    return Level::avx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Level::avx2;
+#endif
+  return Level::baseline;
+}
+
+Level asked_level() {
+  const auto best = best_level();
+  const auto* text = std::getenv("MAKEMOE_CPU_LEVEL");
+  if (text == nullptr || *text == '\0') return best;
+  const std::string_view name = text;
+  for (const auto& [level, known] :
+       {std::pair(Level::baseline, "baseline"), std::pair(Level::avx2, "avx2"),
+        std::pair(Level::avx512, "avx512")})
+    if (name == known && level <= best) return level;
+  throw ConfigError(cat("MAKEMOE_CPU_LEVEL: \"", name,
+                        "\" is no instruction set of this processor; unset it, or give baseline, "
+                        "avx2 or avx512"));
+}
+
+template <class T>
+const Table<T>& pick(const Table<float>& floats, const Table<double>& doubles) {
+  if constexpr (std::is_same_v<T, float>)
+    return floats;
+  else
+    return doubles;
+}
+
+template <class T>
+const Table<T>& choose() {
+#ifdef MOE_X86_LEVELS
+  if (asked_level() == Level::avx512) return pick<T>(avx512::kFloats, avx512::kDoubles);
+  if (asked_level() == Level::avx2) return pick<T>(avx2::kFloats, avx2::kDoubles);
+#endif
+  if (asked_level() != Level::baseline) throw std::logic_error("no such level");
+  return pick<T>(baseline::kFloats, baseline::kDoubles);
+}
+
+}  // namespace
+
+template <class T>
+const Table<T>& table() {
+  static const Table<T>& chosen = choose<T>();
+  return chosen;
+}
+template const Table<float>& table<float>();
+template const Table<double>& table<double>();
+
+}  // namespace moe::kernels::cpu

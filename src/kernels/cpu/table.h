@@ -1,0 +1,44 @@
+#pragma once
+
+#include "kernels/cpu/arguments.h"
+
+namespace moe::kernels::cpu {
+
+/// Every kernel of one instruction set in one precision. `scratch_*` are in elements, a task each.
+template <class T>
+struct Table {
+  const char* name;
+
+  std::int64_t (*attention_scratch)(const Attention<T>&);
+  void (*attention_forward)(const Attention<T>&, std::int64_t window, T* scratch);
+  void (*attention_backward)(const Attention<T>&, std::int64_t window, T* scratch);
+  std::int64_t (*attention_gradient_tasks)(const Attention<T>&);
+  void (*attention_gradients)(const Attention<T>&, std::int64_t task);
+
+  std::int64_t (*mixture_scratch)(const Mixture<T>&);
+  void (*route)(const Mixture<T>&, std::int64_t token_panel, T* scratch);
+  void (*experts_forward)(const Mixture<T>&, std::int64_t expert, std::int64_t slot_panel,
+                          T* scratch);
+  void (*combine)(const Mixture<T>&, std::int64_t token_panel);
+  void (*experts_backward)(const Mixture<T>&, std::int64_t expert, std::int64_t slot_panel,
+                           T* scratch);
+  void (*tokens_backward)(const Mixture<T>&, std::int64_t token_panel, T* scratch);
+  std::int64_t (*mixture_gradient_tasks)(const Mixture<T>&);
+  void (*mixture_gradients)(const Mixture<T>&, std::int64_t task);
+
+  std::int64_t (*head_scratch)(const Head<T>&);
+  void (*head_forward)(const Head<T>&, std::int64_t token_panel, T* scratch);
+  void (*head_backward)(const Head<T>&, std::int64_t token_panel, T* scratch);
+  std::int64_t (*head_gradient_tasks)(const Head<T>&);
+  void (*head_gradients)(const Head<T>&, std::int64_t task);
+
+  void (*adamw)(const AdamWUpdate<T>&, std::int64_t begin, std::int64_t end);
+  double (*sum_of_squares)(const T* values, std::int64_t count);
+};
+
+/// The kernels of the best instruction set that this processor has; MAKEMOE_CPU_LEVEL ("baseline",
+/// "avx2", "avx512") asks for another one, which must be among them: tests run each.
+template <class T>
+const Table<T>& table();
+
+}  // namespace moe::kernels::cpu

@@ -1,0 +1,143 @@
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros_like.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cstdint>
+
+#include "kernels/cpu/arguments.h"
+#include "kernels/cpu/pool.h"
+#include "kernels/cpu/table.h"
+#include "moe/kernels/layers.h"
+
+namespace moe::kernels {
+
+/// One call of a layer: what its backward needs of its forward.
+class LayerCall : public torch::CustomClassHolder {
+ public:
+  virtual at::Tensor forward(const at::Tensor& x) = 0;
+  /// Gradient of x; those of the parameters go to where they belong.
+  virtual at::Tensor backward(const at::Tensor& d_out) = 0;
+};
+
+/// Any layer call under autograd.
+struct LayerFunction : torch::autograd::Function<LayerFunction> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
+                            const c10::intrusive_ptr<LayerCall>& call) {
+    context->saved_data["call"] = c10::IValue::make_capsule(call);
+    return call->forward(x.detach());
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& d_outputs) {
+    const auto call = context->saved_data["call"].toCapsule();
+    return {static_cast<LayerCall&>(*call).backward(d_outputs[0].contiguous()), at::Tensor()};
+  }
+};
+
+/// Whether backward may come: without it nothing needs to be kept.
+inline bool is_recording(const at::Tensor& x) {
+  return at::GradMode::is_enabled() && x.requires_grad();
+}
+
+/// x through the call. Where no backward comes, all but the outcome goes back to the workspace: the
+/// call takes it first.
+inline at::Tensor run_layer(const at::Tensor& x, const c10::intrusive_ptr<LayerCall>& call) {
+  return is_recording(x) ? LayerFunction::apply(x, call) : call->forward(x.detach());
+}
+
+/// Memory of one call.
+class Memory {
+ public:
+  Memory(Workspace* workspace, at::ScalarType type) : workspace_(workspace), type_(type) {}
+
+  at::Tensor tensor(at::IntArrayRef sizes, at::ScalarType type) {
+    auto taken = workspace_ != nullptr ? workspace_->take(sizes, type) : at::empty(sizes, type);
+    if (workspace_ == nullptr) owned_.push_back(taken);
+    return taken;
+  }
+  at::Tensor tensor(at::IntArrayRef sizes) { return tensor(sizes, type_); }
+  template <class T>
+  T* values(std::int64_t count) {
+    return tensor({count}, c10::CppTypeToScalarType<T>::value).template mutable_data_ptr<T>();
+  }
+  /// Everything that was taken after `begin` goes back.
+  Workspace::Position position() const {
+    return workspace_ != nullptr ? workspace_->position() : Workspace::Position{};
+  }
+  void rewind(Workspace::Position begin) {
+    if (workspace_ != nullptr) workspace_->rewind(begin);
+    owned_.clear();
+  }
+
+ private:
+  Workspace* workspace_;
+  at::ScalarType type_;
+  std::vector<at::Tensor> owned_;  // without a workspace they live as long as the call
+};
+
+/// Where the gradient of a parameter goes; made when it is not there yet.
+template <class T>
+T* gradient_of(const at::Tensor& parameter) {
+  if (!parameter.requires_grad()) return nullptr;
+  auto& gradient = parameter.mutable_grad();
+  if (!gradient.defined()) gradient = at::zeros_like(parameter);
+  return gradient.template mutable_data_ptr<T>();
+}
+
+template <class T>
+cpu::Norm<T> norm_arguments(const NormParameters& norm, T* mean, T* inverse_std) {
+  return {norm.weight.const_data_ptr<T>(),
+          norm.bias.const_data_ptr<T>(),
+          nullptr,
+          nullptr,
+          mean,
+          inverse_std,
+          norm.eps};
+}
+template <class T>
+void point_at_gradients(cpu::Norm<T>& norm, const NormParameters& parameters) {
+  norm.d_weight = gradient_of<T>(parameters.weight);
+  norm.d_bias = gradient_of<T>(parameters.bias);
+}
+template <class T>
+cpu::Linear<T> linear_arguments(const at::Tensor& weight, const at::Tensor& bias) {
+  return {weight.const_data_ptr<T>(), bias.defined() ? bias.const_data_ptr<T>() : nullptr, nullptr,
+          nullptr};
+}
+template <class T>
+void point_at_gradients(cpu::Linear<T>& linear, const at::Tensor& weight, const at::Tensor& bias) {
+  linear.d_weight = gradient_of<T>(weight);
+  if (bias.defined()) linear.d_bias = gradient_of<T>(bias);
+}
+
+inline cpu::TokenKeys token_keys(const RowIds& rows) {
+  return {rows.sequence.const_data_ptr<std::int64_t>(),
+          rows.position.const_data_ptr<std::int64_t>()};
+}
+
+/// Dropout with probability p of draws that `key` names.
+inline cpu::Dropout dropout_arguments(double p, DrawKey key) {
+  cpu::Dropout dropout;
+  dropout.on = p > 0;
+  dropout.key = key.key;
+  dropout.site = key.site;
+  dropout.threshold = drop_threshold(p);
+  dropout.scale = 1 / (1 - p);
+  return dropout;
+}
+
+/// Runs the tasks of a layer, each thread with `scratch` values of its own.
+template <class T, class Task>
+void run_with_scratch(std::int64_t tasks, Memory& memory, std::int64_t scratch, Task&& task) {
+  const auto threads = at::get_num_threads();
+  // A line apart: threads must not write into one another's.
+  const auto stride = cpu::padded(scratch) + cpu::kPanel;
+  auto* room = memory.values<T>(stride * threads);
+  cpu::run_tasks(tasks, threads,
+                 [&](std::int64_t t, int thread) { task(t, room + thread * stride); });
+}
+
+}  // namespace moe::kernels

@@ -1,0 +1,201 @@
+#include <algorithm>
+#include <vector>
+
+#include "kernels/layer_call.h"
+
+namespace moe::kernels {
+
+namespace {
+
+cpu::GateKind gate_kind(MixtureGate gate) {
+  switch (gate) {
+    case MixtureGate::topk_softmax:
+      return cpu::GateKind::topk_softmax;
+    case MixtureGate::softmax_topk:
+      return cpu::GateKind::softmax_topk;
+    case MixtureGate::sigmoid:
+      return cpu::GateKind::sigmoid;
+  }
+  TORCH_CHECK(false, "no such gate");
+}
+
+template <class T>
+class MixtureCall : public LayerCall {
+ public:
+  MixtureCall(MixtureParameters parameters, const LayerRun& run, bool keeps, std::int64_t* load)
+      : parameters_(std::move(parameters)),
+        rows_(run.rows),
+        memory_(run.workspace, c10::CppTypeToScalarType<T>::value),
+        load_(load) {
+    layer_.keep = keeps;
+    layer_.fresh_gradients = run.fresh_gradients;
+    layer_.dropout = dropout_arguments(run.dropout, parameters_.dropout_draw);
+  }
+
+  at::Tensor forward(const at::Tensor& x) override {
+    x_ = x.contiguous();
+    auto out = memory_.tensor(x.sizes());
+    const auto begin = memory_.position();
+    describe(out);
+    take_forward_memory();
+    const auto& table = cpu::table<T>();
+    const auto panels = cpu::panels_of(layer_.tokens), scratch = table.mixture_scratch(layer_);
+    run_with_scratch<T>(panels, memory_, scratch,
+                        [&](std::int64_t p, T* room) { table.route(layer_, p, room); });
+    plan();
+    run_with_scratch<T>(slot_panels_, memory_, scratch, [&](std::int64_t p, T* room) {
+      table.experts_forward(layer_, expert_of_[p], p, room);
+    });
+    cpu::run_tasks(panels, at::get_num_threads(),
+                   [&](std::int64_t p, int) { table.combine(layer_, p); });
+    if (!layer_.keep) memory_.rewind(begin);
+    return out;
+  }
+
+  at::Tensor backward(const at::Tensor& d_out) override {
+    auto d_x = memory_.tensor(d_out.sizes());
+    layer_.d_out = d_out.template const_data_ptr<T>();
+    layer_.d_x = d_x.template mutable_data_ptr<T>();
+    const auto begin = memory_.position();
+    take_backward_memory();
+    point_at_all_gradients();
+    const auto& table = cpu::table<T>();
+    const auto scratch = table.mixture_scratch(layer_);
+    run_with_scratch<T>(slot_panels_, memory_, scratch, [&](std::int64_t p, T* room) {
+      table.experts_backward(layer_, expert_of_[p], p, room);
+    });
+    run_with_scratch<T>(cpu::panels_of(layer_.tokens), memory_, scratch,
+                        [&](std::int64_t p, T* room) { table.tokens_backward(layer_, p, room); });
+    cpu::run_tasks(table.mixture_gradient_tasks(layer_), at::get_num_threads(),
+                   [&](std::int64_t t, int) { table.mixture_gradients(layer_, t); });
+    memory_.rewind(begin);
+    return d_x;
+  }
+
+  std::int64_t dropped() const { return dropped_; }
+
+ private:
+  void describe(at::Tensor& out) {
+    layer_.width = x_.size(-1);
+    layer_.tokens = x_.numel() / layer_.width;
+    layer_.experts = parameters_.w1.size(0);
+    layer_.hidden_width = parameters_.w1.size(1);
+    layer_.top_k = parameters_.top_k;
+    layer_.gate = gate_kind(parameters_.gate);
+    layer_.keys = token_keys(rows_);
+    layer_.route = linear_arguments<T>(parameters_.route.weight, parameters_.route.bias);
+    if (parameters_.noise.weight.defined())
+      layer_.noise = linear_arguments<T>(parameters_.noise.weight, parameters_.noise.bias);
+    layer_.up = linear_arguments<T>(parameters_.w1, parameters_.b1);
+    layer_.down = linear_arguments<T>(parameters_.w2, parameters_.b2);
+    layer_.x = x_.template const_data_ptr<T>();
+    layer_.out = out.template mutable_data_ptr<T>();
+    layer_.draws = nullptr;
+    if (parameters_.draws.defined()) layer_.draws = parameters_.draws.template const_data_ptr<T>();
+  }
+
+  void take_forward_memory() {
+    const auto n = layer_.tokens, c = layer_.width, e = layer_.experts, k = layer_.top_k;
+    const auto rows = cpu::panels_of(n) * cpu::kPanel;
+    layer_.norm = norm_arguments<T>(parameters_.norm, memory_.template values<T>(rows),
+                                    memory_.template values<T>(rows));
+    layer_.normed = memory_.template values<T>(rows * cpu::padded(c));
+    layer_.logits = memory_.template values<T>(n * e);
+    layer_.noise_slope = memory_.template values<T>(n * e);
+    layer_.gates = memory_.template values<T>(n * k);
+    layer_.chosen = memory_.template values<std::int32_t>(n * k);
+    layer_.is_kept = memory_.template values<unsigned char>(n * k);
+    layer_.first_panel = memory_.template values<std::int32_t>(e + 1);
+    layer_.slots = memory_.template values<std::int32_t>(most_panels() * cpu::kPanel);
+    layer_.hidden = memory_.template values<T>(most_panels() * layer_.hidden_width * cpu::kPanel);
+    layer_.answers = memory_.template values<T>(n * k * cpu::padded(c));
+    expert_of_ = memory_.template values<std::int32_t>(most_panels());
+  }
+
+  /// Panels that any choice of experts fits in: the size of memory must not depend on the choice.
+  std::int64_t most_panels() const {
+    const auto slots = layer_.tokens * layer_.top_k;
+    return std::min(slots, cpu::panels_of(slots) + layer_.experts);
+  }
+
+  void take_backward_memory() {
+    const auto n = layer_.tokens, c = layer_.width, e = layer_.experts, k = layer_.top_k;
+    const auto f = layer_.hidden_width, panels = most_panels(), tokens = cpu::panels_of(n);
+    layer_.d_gates = memory_.template values<T>(n * k);
+    layer_.d_answers = memory_.template values<T>(panels * c * cpu::kPanel);
+    layer_.d_hidden = memory_.template values<T>(panels * f * cpu::kPanel);
+    layer_.hidden_rows = memory_.template values<T>(panels * cpu::kPanel * cpu::padded(f));
+    layer_.input_rows = memory_.template values<T>(panels * cpu::kPanel * cpu::padded(c));
+    layer_.d_inputs = memory_.template values<T>(n * k * cpu::padded(c));
+    layer_.d_token_logits = memory_.template values<T>(n * e);
+    layer_.d_logits = memory_.template values<T>(tokens * 2 * e * cpu::kPanel);
+    layer_.norm_parts = memory_.template values<T>(tokens * 2 * cpu::padded(c));
+  }
+
+  void point_at_all_gradients() {
+    point_at_gradients(layer_.norm, parameters_.norm);
+    point_at_gradients(layer_.route, parameters_.route.weight, parameters_.route.bias);
+    if (parameters_.noise.weight.defined())
+      point_at_gradients(layer_.noise, parameters_.noise.weight, parameters_.noise.bias);
+    point_at_gradients(layer_.up, parameters_.w1, parameters_.b1);
+    point_at_gradients(layer_.down, parameters_.w2, parameters_.b2);
+  }
+
+  /// Slots by expert, in token order within each: a counting sort, so that sums have one order.
+  void plan() {
+    const auto slots = layer_.tokens * layer_.top_k, e = layer_.experts;
+    std::fill_n(load_, e, 0);
+    const auto capacity = parameters_.capacity;
+    for (std::int64_t s = 0; s < slots; ++s) {
+      const bool fits = capacity < 0 || load_[layer_.chosen[s]] < capacity;
+      layer_.is_kept[s] = fits ? 1 : 0;
+      if (fits)
+        ++load_[layer_.chosen[s]];
+      else
+        ++dropped_;
+    }
+    layer_.first_panel[0] = 0;
+    for (std::int64_t i = 0; i < e; ++i) {
+      const auto first = layer_.first_panel[i];
+      const auto panels = static_cast<std::int32_t>(cpu::panels_of(load_[i]));
+      layer_.first_panel[i + 1] = first + panels;
+      std::fill_n(expert_of_ + first, panels, static_cast<std::int32_t>(i));
+    }
+    slot_panels_ = layer_.first_panel[e];
+    std::fill_n(layer_.slots, slot_panels_ * cpu::kPanel, -1);
+    std::vector<std::int64_t> next(static_cast<std::size_t>(e));
+    for (std::int64_t i = 0; i < e; ++i)
+      next[static_cast<std::size_t>(i)] = layer_.first_panel[i] * cpu::kPanel;
+    for (std::int64_t s = 0; s < slots; ++s)
+      if (layer_.is_kept[s] != 0)
+        layer_.slots[next[static_cast<std::size_t>(layer_.chosen[s])]++] =
+            static_cast<std::int32_t>(s);
+  }
+
+  MixtureParameters parameters_;
+  RowIds rows_;
+  Memory memory_;
+  std::int64_t* load_;
+  at::Tensor x_;
+  cpu::Mixture<T> layer_{};
+  std::int32_t* expert_of_ = nullptr;  // (slot panels)
+  std::int64_t slot_panels_ = 0, dropped_ = 0;
+};
+
+template <class T>
+MixtureResult run_mixture(const at::Tensor& x, const MixtureParameters& parameters,
+                          const LayerRun& run, std::int64_t* load) {
+  const auto call = c10::make_intrusive<MixtureCall<T>>(parameters, run, is_recording(x), load);
+  auto out = run_layer(x, call);
+  return {std::move(out), call->dropped()};
+}
+
+}  // namespace
+
+MixtureResult mixture_layer(const at::Tensor& x, const MixtureParameters& parameters,
+                            const LayerRun& run, std::int64_t* load) {
+  return x.scalar_type() == at::kDouble ? run_mixture<double>(x, parameters, run, load)
+                                        : run_mixture<float>(x, parameters, run, load);
+}
+
+}  // namespace moe::kernels
