@@ -9,6 +9,15 @@ namespace moe {
 
 namespace {
 
+/// A checkpoint that does not read back is the disk's fault, or its folder was taken away.
+void read_back(const fs::path& folder) {
+  try {
+    verify_manifest(folder);
+  } catch (const CheckpointError& error) {
+    throw ResourceError(cat(error.what(), " (it was just written; check the disk)"));
+  }
+}
+
 /// Published views of a flat buffer, names with a prefix.
 std::vector<NamedTensor> views(const FlatParameters& parameters, const at::Tensor& flat,
                                const std::string& prefix) {
@@ -57,7 +66,7 @@ void publish(const fs::path& checkpoints, std::int64_t step,
     layer.remove(temporary);
     layer.make_folder(temporary);
     publish_files(temporary, files, layer);
-    verify_manifest(temporary);  // read back before anything that exists is touched
+    read_back(temporary);  // before anything that exists is touched
     // An older one of this step steps aside whole: a crash never leaves half of it under its name.
     const auto aside = checkpoints / (std::string(kTemporaryPrefix) + "old-" + name);
     layer.remove(aside);
