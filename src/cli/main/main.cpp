@@ -86,8 +86,8 @@ int main(int argc, char** argv) {
       "Start here:\n  makemoe train --config configs/quickstart.json --data TEXT.txt --out runs/a\n"
       "  makemoe generate runs/a\nmakemoe COMMAND --help tells more.");
   Run run;
-  for (const auto add :
-       {add_train, add_eval, add_generate, add_info, add_import, add_export, add_config, add_bench})
+  for (const auto add : {add_train, add_eval, add_generate, add_info, add_import, add_export,
+                         add_config, add_bench, add_track})
     add(app, run);
   if (argc == 1) {
     std::fputs(app.help().c_str(), stderr);
