@@ -24,7 +24,9 @@ function(moe_room_test name)
     return()
   endif()
   add_executable(moe_${name}_tests ${sources})
-  target_include_directories(moe_${name}_tests PRIVATE ${PROJECT_SOURCE_DIR})
+  # Private headers, src/ROOM/x.h, include one another as "ROOM/x.h".
+  target_include_directories(moe_${name}_tests PRIVATE ${PROJECT_SOURCE_DIR}
+                                                       ${PROJECT_SOURCE_DIR}/src)
   target_link_libraries(moe_${name}_tests PRIVATE moe::${name} moe::flags GTest::gmock
                                                   GTest::gtest_main ${ARGN})
   add_test(NAME ${name} COMMAND moe_${name}_tests)

@@ -16,7 +16,7 @@
 #include "moe/eval/evaluator.h"
 #include "moe/model/build.h"
 #include "moe/sample/generator.h"
-#include "moe/tracking/run_folder.h"
+#include "moe/tracking/trackers.h"
 #include "moe/train/trainer.h"
 #include "train/material.h"
 #include "train/state.h"
@@ -49,6 +49,10 @@ class Loop {
   TrainSummary run();
   TrainSummary summary() const;
   void write_run_json(const std::string& status);
+  /// Lets the trackers end, once run.json says how the run ended.
+  void end_tracking() {
+    if (trackers_) trackers_->end();
+  }
 
  private:
   bool finished() const {
@@ -76,6 +80,7 @@ class Loop {
   Log& log_;
   FileLayer& files_;
   TrainState state_;
+  std::optional<Trackers> trackers_;         // while it runs
   Json recorded_ = folder_.read_run_json();  // of the run that is gone on with, else {}
   Json start_ = recorded_.value("start", Json(utc_now()));
   double begin_ = monotonic_seconds(), seconds_before_ = 0;
@@ -172,7 +177,7 @@ void Loop::evaluate() {
   } else {
     ++at.evaluations_without_best;
   }
-  folder_.write({at.step, seconds(), at.tokens, {{"train/loss", train}, {"val/loss", val}}});
+  trackers_->write({at.step, seconds(), at.tokens, {{"train/loss", train}, {"val/loss", val}}});
   log_.live("");
   log_.info(cat("step ", at.step, ": train loss ", fixed(train, 4), ", val loss ", fixed(val, 4),
                 at.best_step == at.step ? " (best)" : ""));
@@ -225,7 +230,7 @@ void Loop::report(const StepResult& result) {
                  {"grad_norm", result.grad_norm}}};
   if (request_.config.model.moe.capacity_factor)
     row.values.emplace_back("moe/dropped_fraction", result.dropped_fraction);
-  folder_.write(row);
+  trackers_->write(row);
   const auto line = progress_line(result, rate);
   if (log_.has_live_line())
     log_.live(line);
@@ -289,6 +294,7 @@ TrainSummary Loop::run() {
   const auto& train = request_.config.train;
   const auto end = std::min(train.max_iters, request_.stop_after.value_or(train.max_iters));
   write_run_json("running");
+  trackers_.emplace(folder_, request_.config, files_, log_);
   if (evaluation_is_due()) {  // of step 0, or one that a signal cut short
     maybe_evaluate();
     if (state_.at.step > 0) save_when_due();
@@ -303,6 +309,7 @@ TrainSummary Loop::run() {
   save();
   const auto signal = finished() ? 0 : interrupt_.signal();
   write_run_json(finished() ? "finished" : signal != 0 ? "interrupted" : "stopped");
+  end_tracking();
   auto done = summary();
   done.signal = signal;
   return done;
@@ -385,6 +392,7 @@ TrainSummary train(const TrainRequest& request, const InterruptFlag& interrupt, 
     return loop.run();
   } catch (...) {
     loop.write_run_json("failed");
+    loop.end_tracking();
     throw;
   }
 }
