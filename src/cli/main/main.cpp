@@ -87,7 +87,7 @@ int main(int argc, char** argv) {
       "  makemoe generate runs/a\nmakemoe COMMAND --help tells more.");
   Run run;
   for (const auto add :
-       {add_train, add_eval, add_generate, add_info, add_import, add_export, add_config, add_bench})
+       {add_train, add_eval, add_generate, add_info, add_import, add_export, add_config, add_bench, add_sweep})
     add(app, run);
   if (argc == 1) {
     std::fputs(app.help().c_str(), stderr);
