@@ -129,7 +129,7 @@ INSTANTIATE_TEST_SUITE_P(
               R"({"threads": {"int": [1, 2]}, "seed": {"int": [1, 2], "when": {"threads": 5}}})",
               "none of its values"},
         Wrong{"circle", R"({"seed": {"int": [1, 2], "when": {"seed": 1}}})", "circle"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& tested) { return tested.param.name; });
 
 TEST(SpaceRefuses, EveryMistakeAtOnce) {
   EXPECT_EQ(problems_of(R"({"seed": {"int": [3, 2]}, "threads": {"log": 1}, "device": 7})").size(),
