@@ -19,7 +19,7 @@ class AttentionCall : public LayerCall {
 
   at::Tensor forward(const at::Tensor& x) override {
     x_ = x.contiguous();
-    auto out = memory_.tensor(x.sizes());
+    auto out = memory_.result(x.sizes());
     const auto begin = memory_.position();
     const auto c = x.size(2);
     layer_.windows = x.size(0);
@@ -42,7 +42,7 @@ class AttentionCall : public LayerCall {
   }
 
   at::Tensor backward(const at::Tensor& d_out) override {
-    auto d_x = memory_.tensor(d_out.sizes());
+    auto d_x = memory_.result(d_out.sizes());
     const auto panels = layer_.windows * layer_.panels(), c = layer_.width;
     layer_.d_out = d_out.template const_data_ptr<T>();
     layer_.d_x = d_x.template mutable_data_ptr<T>();

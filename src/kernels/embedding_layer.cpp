@@ -21,7 +21,7 @@ class EmbeddingCall : public LayerCall {
 
   at::Tensor forward(const at::Tensor& /*the token table*/) override {
     const auto c = tokens_.size(1);
-    auto out = memory_.tensor({ids_.size(0), ids_.size(1), c});
+    auto out = memory_.result({ids_.size(0), ids_.size(1), c});
     auto* to = out.template mutable_data_ptr<T>();
     const auto* tokens = tokens_.const_data_ptr<T>();
     const auto* positions = positions_.const_data_ptr<T>();

@@ -1,5 +1,3 @@
-#include <ATen/ops/full.h>
-
 #include "kernels/layer_call.h"
 
 namespace moe::kernels {
@@ -35,8 +33,8 @@ class HeadCallOf : public HeadCall {
     layer_.tokens = x.numel() / layer_.width;
     layer_.vocabulary = head_.weight.size(0);
     HeadResult result;
-    result.logits = memory_.tensor({layer_.tokens, layer_.vocabulary});
-    if (targets_.defined()) result.loss = memory_.tensor({});
+    result.logits = memory_.result({layer_.tokens, layer_.vocabulary});
+    if (targets_.defined()) result.loss = memory_.result({});
     const auto begin = memory_.position();
     layer_.x = x_.template const_data_ptr<T>();
     layer_.logits = result.logits.template mutable_data_ptr<T>();
@@ -56,7 +54,7 @@ class HeadCallOf : public HeadCall {
   }
 
   at::Tensor backward(const at::Tensor& d_logits, double d_loss) override {
-    auto d_x = memory_.tensor(x_.sizes());
+    auto d_x = memory_.result(x_.sizes());
     const auto begin = memory_.position();
     const auto panels = cpu::panels_of(layer_.tokens);
     layer_.d_loss = d_loss;

@@ -7,6 +7,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "kernels/cpu/arguments.h"
 #include "kernels/cpu/pool.h"
@@ -42,40 +44,48 @@ inline bool is_recording(const at::Tensor& x) {
   return at::GradMode::is_enabled() && x.requires_grad();
 }
 
-/// x through the call. Where no backward comes, all but the outcome goes back to the workspace: the
-/// call takes it first.
+/// x through the call, under autograd where a backward may come.
 inline at::Tensor run_layer(const at::Tensor& x, const c10::intrusive_ptr<LayerCall>& call) {
   return is_recording(x) ? LayerFunction::apply(x, call) : call->forward(x.detach());
 }
 
-/// Memory of one call.
+/// Memory of one call: of the workspace, or, without one, of its own for as long as the call lives.
 class Memory {
  public:
   Memory(Workspace* workspace, at::ScalarType type) : workspace_(workspace), type_(type) {}
 
-  at::Tensor tensor(at::IntArrayRef sizes, at::ScalarType type) {
-    auto taken = workspace_ != nullptr ? workspace_->take(sizes, type) : at::empty(sizes, type);
-    if (workspace_ == nullptr) owned_.push_back(taken);
-    return taken;
-  }
-  at::Tensor tensor(at::IntArrayRef sizes) { return tensor(sizes, type_); }
+  /// What the call hands out. It is never kept here: it would hold the call, and the call it.
+  at::Tensor result(at::IntArrayRef sizes) { return take(sizes, type_); }
+
   template <class T>
   T* values(std::int64_t count) {
-    return tensor({count}, c10::CppTypeToScalarType<T>::value).template mutable_data_ptr<T>();
+    auto taken = take({count}, c10::CppTypeToScalarType<T>::value);
+    auto* data = taken.template mutable_data_ptr<T>();
+    if (workspace_ == nullptr) owned_.push_back(std::move(taken));
+    return data;
   }
-  /// Everything that was taken after `begin` goes back.
-  Workspace::Position position() const {
-    return workspace_ != nullptr ? workspace_->position() : Workspace::Position{};
+
+  struct Position {
+    Workspace::Position workspace;
+    std::size_t owned;
+  };
+  Position position() const {
+    return {workspace_ != nullptr ? workspace_->position() : Workspace::Position{}, owned_.size()};
   }
-  void rewind(Workspace::Position begin) {
-    if (workspace_ != nullptr) workspace_->rewind(begin);
-    owned_.clear();
+  /// What `values` gave after `begin` goes back.
+  void rewind(Position begin) {
+    if (workspace_ != nullptr) workspace_->rewind(begin.workspace);
+    owned_.resize(begin.owned);
   }
 
  private:
+  at::Tensor take(at::IntArrayRef sizes, at::ScalarType type) {
+    return workspace_ != nullptr ? workspace_->take(sizes, type) : at::empty(sizes, type);
+  }
+
   Workspace* workspace_;
   at::ScalarType type_;
-  std::vector<at::Tensor> owned_;  // without a workspace they live as long as the call
+  std::vector<at::Tensor> owned_;
 };
 
 /// Where the gradient of a parameter goes; made when it is not there yet.

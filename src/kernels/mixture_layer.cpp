@@ -7,18 +7,6 @@ namespace moe::kernels {
 
 namespace {
 
-cpu::GateKind gate_kind(MixtureGate gate) {
-  switch (gate) {
-    case MixtureGate::topk_softmax:
-      return cpu::GateKind::topk_softmax;
-    case MixtureGate::softmax_topk:
-      return cpu::GateKind::softmax_topk;
-    case MixtureGate::sigmoid:
-      return cpu::GateKind::sigmoid;
-  }
-  TORCH_CHECK(false, "no such gate");
-}
-
 template <class T>
 class MixtureCall : public LayerCall {
  public:
@@ -34,7 +22,7 @@ class MixtureCall : public LayerCall {
 
   at::Tensor forward(const at::Tensor& x) override {
     x_ = x.contiguous();
-    auto out = memory_.tensor(x.sizes());
+    auto out = memory_.result(x.sizes());
     const auto begin = memory_.position();
     describe(out);
     take_forward_memory();
@@ -53,7 +41,7 @@ class MixtureCall : public LayerCall {
   }
 
   at::Tensor backward(const at::Tensor& d_out) override {
-    auto d_x = memory_.tensor(d_out.sizes());
+    auto d_x = memory_.result(d_out.sizes());
     layer_.d_out = d_out.template const_data_ptr<T>();
     layer_.d_x = d_x.template mutable_data_ptr<T>();
     const auto begin = memory_.position();
@@ -81,7 +69,7 @@ class MixtureCall : public LayerCall {
     layer_.experts = parameters_.w1.size(0);
     layer_.hidden_width = parameters_.w1.size(1);
     layer_.top_k = parameters_.top_k;
-    layer_.gate = gate_kind(parameters_.gate);
+    layer_.gate = parameters_.gate;
     layer_.keys = token_keys(rows_);
     layer_.route = linear_arguments<T>(parameters_.route.weight, parameters_.route.bias);
     if (parameters_.noise.weight.defined())

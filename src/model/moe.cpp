@@ -29,14 +29,14 @@ at::Tensor expert_load(const kernels::RoutingPlan& plan) {
   return load;
 }
 
-kernels::MixtureGate mixture_gate(Gate gate) {
+kernels::GateKind gate_kind(Gate gate) {
   switch (gate) {
     case Gate::topk_softmax:
-      return kernels::MixtureGate::topk_softmax;
+      return kernels::GateKind::topk_softmax;
     case Gate::softmax_topk:
-      return kernels::MixtureGate::softmax_topk;
+      return kernels::GateKind::softmax_topk;
     case Gate::sigmoid:
-      return kernels::MixtureGate::sigmoid;
+      return kernels::GateKind::sigmoid;
   }
   TORCH_CHECK(false, "no such gate");
 }
@@ -146,7 +146,7 @@ MoeOutput SparseMoEImpl::fused(const at::Tensor& x, const torch::nn::LayerNorm& 
   parameters.b1 = weights_.b1;
   parameters.w2 = weights_.w2;
   parameters.b2 = weights_.b2;
-  parameters.gate = mixture_gate(config_.moe.gate);
+  parameters.gate = gate_kind(config_.moe.gate);
   parameters.top_k = config_.moe.top_k;
   parameters.capacity = expert_capacity(config_.moe, x.numel() / config_.n_embed, context.training);
   parameters.dropout_draw = draw_key(context, layer_, DrawKind::expert_dropout);

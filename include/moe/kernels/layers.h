@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "moe/kernels/draws.h"
+#include "moe/kernels/gate.h"
 #include "moe/kernels/workspace.h"
 
 namespace moe::kernels {
@@ -44,12 +45,11 @@ at::Tensor attention_layer(const at::Tensor& x, const AttentionParameters& param
                            const LayerRun& run);
 
 /// x + sum over the K chosen experts of gate * dropout(expert(norm(x))), x (B, T, C).
-enum class MixtureGate { topk_softmax, softmax_topk, sigmoid };
 struct MixtureParameters {
   NormParameters norm;
   LinearParameters route, noise;  // noise: undefined tensors for none
   at::Tensor w1, b1, w2, b2;      // (E, F, C), (E, F), (E, C, F), (E, C)
-  MixtureGate gate;
+  GateKind gate;
   std::int64_t top_k, capacity;  // capacity negative: none
   at::Tensor draws;              // (N, E) standard normal, or undefined: no noise
   DrawKey dropout_draw;

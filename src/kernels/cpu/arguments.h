@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "moe/kernels/gate.h"
+
 namespace moe::kernels::cpu {
 
 // What the CPU kernels are handed: plain pointers, no libtorch. Shapes: B windows of T tokens,
@@ -78,8 +80,6 @@ struct Attention {
 
   std::int64_t panels() const { return panels_of(time); }
 };
-
-enum class GateKind { topk_softmax, softmax_topk, sigmoid };
 
 /// out = x + sum over k of gate * dropout(expert(norm(x))), and its backward.
 template <class T>

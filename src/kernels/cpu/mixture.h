@@ -8,8 +8,8 @@
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
-/// Experts work on panels of slots (token, choice), kPanel slots of one expert each. One task is a
-/// few neighbouring panels of one expert; tasks write different rows, whatever their order.
+/// Experts work on panels of slots (token, choice), kPanel slots of one expert each. A task is one
+/// panel; tasks write different rows, whatever their order.
 template <class T>
 class ExpertPanels {
  public:
@@ -181,7 +181,7 @@ void tokens_backward(const Mixture<T>& layer, Index panel, T* scratch) {
 }
 
 /// Gradients of the parameters in tasks that write different rows: first the router's and the
-/// norm's, then for each expert kUpRows rows of up each, and its down in two halves.
+/// norm's, then for each expert kUpRows rows of up each, and kDownRows of down.
 inline constexpr Index kUpRows = 96, kDownRows = 24;
 
 template <class T>

@@ -14,8 +14,9 @@ namespace {
 
 using Task = std::function<void(std::int64_t, int)>;
 
-/// Looks this many times before it sleeps: some 20 microseconds, the gap between two parallel parts
-/// of a layer. Longer, and a disturbed machine pays; shorter, and each part pays a wake-up.
+/// Looks this many times before it sleeps: some tens of microseconds, about the gap between two
+/// parallel parts of a layer. Longer, and a disturbed machine pays; shorter, and each part pays a
+/// wake-up. Chosen, not yet measured.
 constexpr int kSpins = 2000;
 
 void relax() {
@@ -115,6 +116,14 @@ class Pool {
 
 thread_local bool is_in_task = false;
 
+/// Says so while it lives, through an exception too.
+struct InTask {
+  InTask() { is_in_task = true; }
+  ~InTask() { is_in_task = false; }
+  InTask(const InTask&) = delete;
+  InTask& operator=(const InTask&) = delete;
+};
+
 /// Threads are one resource of the process, as OpenMP's are: hence the one static object here.
 std::unique_ptr<Pool>& the_pool() {
   static std::unique_ptr<Pool> pool;
@@ -134,9 +143,8 @@ void run_tasks(std::int64_t tasks, int threads, const Task& task) {
     pool = std::make_unique<Pool>(threads - 1);
   }
   pool->run(static_cast<std::uint32_t>(tasks), [&](std::int64_t t, int thread) {
-    is_in_task = true;
+    const InTask mark;
     task(t, thread);
-    is_in_task = false;
   });
 }
 

@@ -11,7 +11,7 @@ namespace moe::kernels::cpu {
 /// An exception of a task is thrown here. Called from one thread at a time; a call from within a
 /// task runs there.
 ///
-/// The threads are our own, not OpenMP's: a waiting thread spins for a few microseconds only and
+/// The threads are our own, not OpenMP's: a waiting thread spins for tens of microseconds and
 /// then sleeps, so that a core taken by another process costs no whole scheduler tick
 /// (docs/adr/0011).
 void run_tasks(std::int64_t tasks, int threads,

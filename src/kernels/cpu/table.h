@@ -4,7 +4,8 @@
 
 namespace moe::kernels::cpu {
 
-/// Every kernel of one instruction set in one precision. `scratch_*` are in elements, a task each.
+/// Every kernel of one instruction set in one precision. `*_scratch` is what a
+/// task needs [values].
 template <class T>
 struct Table {
   const char* name;
