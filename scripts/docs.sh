@@ -8,6 +8,7 @@ makemoe="${MAKEMOE_BIN:-build/makemoe}"
 
 written="$(mktemp)"
 trap 'rm -f "$written"' EXIT
+# shellcheck disable=SC2016  # the backquotes are Markdown's
 {
   printf '# Config keys\n\n'
   printf 'Every key of a config file, made by `scripts/docs.sh` from the table in\n'

@@ -27,7 +27,7 @@ setup_has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2
 setup_has_package() {
   local command=""
   case "$1" in
-    g++ | cmake | pkg-config | ccache | mold | clang-format | clang-tidy) command="$1" ;;
+    g++ | cmake | pkg-config | ccache | mold | clang-format | clang-tidy | shellcheck) command="$1" ;;
     ninja-build) command=ninja ;;
     python3-venv) python3 -c 'import ensurepip, venv' >/dev/null 2>&1 && return 0 ;;
   esac
@@ -41,7 +41,7 @@ setup_has_package() {
 # setup_apt PACKAGE...: installs those that are missing, or stops with the one line to run.
 setup_apt() {
   local package
-  local -a missing=() root=()
+  local -a missing=() as_root=()
   for package in "$@"; do
     setup_has_package "$package" || missing+=("$package")
   done
@@ -57,12 +57,12 @@ setup_apt() {
     if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
       setup_die "missing system packages: ${missing[*]}" "run as root: sudo sh -c '$line'"
     fi
-    root=(sudo -n)
+    as_root=(sudo -n)
   fi
   setup_say "installing ${missing[*]}"
   # A list that cannot be refreshed may still serve; the install itself decides.
-  "${root[@]}" apt-get update -qq </dev/null >&2 || setup_say "apt-get update failed; going on"
-  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+  "${as_root[@]}" apt-get update -qq </dev/null >&2 || setup_say "apt-get update failed; going on"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
     --no-install-recommends "${missing[@]}" </dev/null >&2 ||
     setup_die "apt-get install ${missing[*]}" "read apt's message above, then run as root: $line"
 }
@@ -152,7 +152,7 @@ setup_use_torch() {
 
 # Looks for an existing libtorch, else installs the wheel. Sets and exports Torch_DIR.
 setup_torch() {
-  local prefix python
+  local prefix folder python
   local -a prefixes=()
   if [[ -n "${Torch_DIR:-}" ]]; then
     setup_use_torch "$Torch_DIR" "from Torch_DIR" ||
@@ -162,8 +162,8 @@ setup_torch() {
   fi
   IFS=':;' read -r -a prefixes <<<"${CMAKE_PREFIX_PATH:-}"
   for prefix in ${prefixes[@]+"${prefixes[@]}"}; do
-    for prefix in "$prefix/Torch" "$prefix/share/cmake/Torch" "$prefix"; do
-      if setup_use_torch "$prefix" "from CMAKE_PREFIX_PATH"; then
+    for folder in "$prefix/Torch" "$prefix/share/cmake/Torch" "$prefix"; do
+      if setup_use_torch "$folder" "from CMAKE_PREFIX_PATH"; then
         return 0
       fi
     done
