@@ -62,12 +62,22 @@ std::string explain(int id, std::string_view error, std::string_view number,
              "\" does not belong here; check quotes, commas and brackets");
 }
 
+std::string place_of(std::string_view text, std::size_t position) {
+  const auto before = text.substr(0, position > 0 ? position - 1 : 0);
+  const auto line = 1 + std::count(before.begin(), before.end(), '\n');
+  const auto last = before.rfind('\n');
+  const auto column = last == std::string_view::npos ? before.size() + 1 : before.size() - last;
+  return cat("line ", line, ", column ", column, ": ");
+}
+
 /// Reads without building anything: refuses what is too deep or names a key twice, and keeps the
-/// first problem with its place.
+/// first problem with its place. Where `twice` is given, keys that stand twice are noted there
+/// instead.
 class Checker : public nlohmann::json_sax<Json> {
  public:
-  Checker(std::string_view text, int max_depth, const std::size_t& bytes_read)
-      : text_(text), max_depth_(max_depth), bytes_read_(bytes_read) {}
+  Checker(std::string_view text, int max_depth, const std::size_t& bytes_read,
+          std::vector<std::string>* twice)
+      : text_(text), max_depth_(max_depth), bytes_read_(bytes_read), twice_(twice) {}
 
   bool null() override { return true; }
   bool boolean(bool) override { return true; }
@@ -82,7 +92,10 @@ class Checker : public nlohmann::json_sax<Json> {
   bool end_array() override { return ascend(); }
   bool key(string_t& name) override {
     if (keys_.back().insert(name).second) return true;
-    return stop(bytes_read_, cat("the key \"", printable(name), "\" stands twice; remove one"));
+    auto problem = cat("the key \"", printable(name), "\" stands twice; remove one");
+    if (twice_ == nullptr) return stop(bytes_read_, std::move(problem));
+    twice_->push_back(place_of(text_, bytes_read_) + problem);
+    return true;
   }
   bool parse_error(std::size_t at, const std::string& token,
                    const nlohmann::detail::exception& error) override {
@@ -112,6 +125,7 @@ class Checker : public nlohmann::json_sax<Json> {
   std::string_view text_;
   int max_depth_;
   const std::size_t& bytes_read_;
+  std::vector<std::string>* twice_;
   std::vector<std::set<std::string>> keys_;
   std::string problem_;
   std::size_t position_ = 0;
@@ -169,14 +183,6 @@ class Builder : public nlohmann::json_sax<Json> {
   std::vector<Json*> open_;  // only the last one grows, so that the others stay where they are
 };
 
-std::string place_of(std::string_view text, std::size_t position) {
-  const auto before = text.substr(0, position > 0 ? position - 1 : 0);
-  const auto line = 1 + std::count(before.begin(), before.end(), '\n');
-  const auto last = before.rfind('\n');
-  const auto column = last == std::string_view::npos ? before.size() + 1 : before.size() - last;
-  return cat("line ", line, ", column ", column, ": ");
-}
-
 [[noreturn]] void refuse(std::string_view where, const std::string& what, ErrorKind kind) {
   throw_error(kind, cat(where, ": ", what));
 }
@@ -190,7 +196,7 @@ bool has_nonfinite(const Json& value) {
 }  // namespace
 
 Json parse_json(std::string_view text, std::string_view where, ErrorKind kind,
-                const JsonLimits& limits) {
+                const JsonLimits& limits, std::vector<std::string>* twice) {
   if (text.size() > limits.max_bytes)
     refuse(where,
            cat(text.size(), " bytes of JSON, more than ", limits.max_bytes, "; make it smaller"),
@@ -200,7 +206,7 @@ Json parse_json(std::string_view text, std::string_view where, ErrorKind kind,
            "line 1, column 1: begins with a UTF-8 byte-order mark (BOM); save it without one",
            kind);
   std::size_t bytes_read = 0;
-  Checker checker(text, limits.max_depth, bytes_read);
+  Checker checker(text, limits.max_depth, bytes_read, twice);
   const CountingIterator first{text.data(), &bytes_read};
   const CountingIterator last{text.data() + text.size(), &bytes_read};
   if (!Json::sax_parse(first, last, &checker))
@@ -210,8 +216,9 @@ Json parse_json(std::string_view text, std::string_view where, ErrorKind kind,
   return std::move(builder.root);
 }
 
-Json read_json(const std::string& path, ErrorKind kind, const JsonLimits& limits) {
-  return parse_json(read_file(path, kind, limits.max_bytes), path, kind, limits);
+Json read_json(const std::string& path, ErrorKind kind, const JsonLimits& limits,
+               std::vector<std::string>* twice) {
+  return parse_json(read_file(path, kind, limits.max_bytes), path, kind, limits, twice);
 }
 
 std::string shown(const Json& value) { return printable(json_text(value), 60, Quotes::kept); }

@@ -40,8 +40,8 @@ void read_file_into(const fs::path& file, std::set<fs::path>& chain, RunConfig& 
   const auto canonical = fs::weakly_canonical(file, ignored);
   if (!chain.insert(canonical).second)
     throw ConfigError(cat(file.string(), ": extends itself in a circle; break it"));
-  auto json = read_json(file.string(), ErrorKind::config);
   Problems found;
+  auto json = read_json(file.string(), ErrorKind::config, {}, &found);
   if (json.is_object()) {
     json.erase("$schema");
     if (const auto base = json.find("extends"); base != json.end()) {
@@ -86,7 +86,8 @@ void add_overrides(RunConfig& config, std::span<const std::string> overrides, Pr
   for (const auto& text : overrides) {
     const auto equals = text.find('=');
     if (equals == 0 || equals == std::string::npos) {
-      problems.push_back(cat("--set ", printable(text), ": give KEY=VALUE, e.g. model.n_layer=4"));
+      problems.push_back(cat("--set ", printable(text),
+                             ": no key and value; give KEY=VALUE, e.g. model.n_layer=4"));
       continue;
     }
     const auto key = text.substr(0, equals);
@@ -133,6 +134,16 @@ RunConfig config_from_json(const Json& json, std::string_view where) {
   return config;
 }
 
+bool is_device_name(std::string_view name) {
+  constexpr std::string_view kIndexed = "cuda:";
+  constexpr std::size_t kMostDigits = 3;
+  if (name == "auto" || name == "cpu" || name == "cuda") return true;
+  if (!name.starts_with(kIndexed)) return false;
+  const auto index = name.substr(kIndexed.size());
+  return !index.empty() && index.size() <= kMostDigits &&
+         index.find_first_not_of("0123456789") == index.npos;
+}
+
 std::vector<std::string> config_problems(const RunConfig& config) {
   Problems problems;
   const auto& m = config.model;
@@ -146,6 +157,9 @@ std::vector<std::string> config_problems(const RunConfig& config) {
     problems.push_back(
         "model.moe.top_k: with 1, a softmax over the chosen is always 1 and the router gets no "
         "gradient; set model.moe.gate to \"softmax_topk\" or raise model.moe.top_k");
+  if (!is_device_name(config.device))
+    problems.push_back(cat("device: \"", printable(config.device),
+                           "\" is not a device; give auto, cpu, cuda or cuda:N"));
   if (config.data.tokenizer != "char")
     problems.push_back(cat("data.tokenizer: \"", printable(config.data.tokenizer),
                            "\" is not known; give \"char\""));

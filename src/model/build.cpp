@@ -11,6 +11,7 @@
 #include "moe/base/error.h"
 #include "moe/base/random.h"
 #include "moe/base/text.h"
+#include "moe/config/load.h"
 #include "moe/model/flat.h"
 
 namespace moe {
@@ -136,8 +137,7 @@ std::int64_t count_active_parameters(const ModelConfig& config, std::int64_t voc
 at::Device choose_device(const std::string& name) {
   if (name == "cpu") return at::kCPU;
   if (name == "auto") return at::hasCUDA() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
-  if (name != "cuda" && !(name.starts_with("cuda:") && name.size() > 5 && name.size() < 9 &&
-                          name.find_first_not_of("0123456789", 5) == std::string::npos))
+  if (!is_device_name(name))
     throw ConfigError(
         cat("device: \"", printable(name), "\" is not a device; give auto, cpu, cuda or cuda:N"));
   const auto index = name == "cuda" ? 0 : std::stoi(name.substr(5));

@@ -33,6 +33,17 @@ TEST(Json, TheTreeIsTheOneThatTheLibraryItselfBuilds) {
   EXPECT_EQ(parse(text), Json::parse(text));
 }
 
+TEST(Json, AReaderMayAskForAllKeysThatStandTwice) {
+  std::vector<std::string> twice;
+  const auto json = parse_json("{\"a\": 1,\n \"a\": 2, \"b\": {\"c\": 3, \"c\": 4}}", "f.json",
+                               ErrorKind::config, {}, &twice);
+  const std::vector<std::string> places{
+      "line 2, column 4: the key \"a\" stands twice; remove one",
+      "line 2, column 25: the key \"c\" stands twice; remove one"};
+  EXPECT_EQ(twice, places);
+  EXPECT_EQ(json.size(), 3U);
+}
+
 TEST(Json, SaysLineAndColumnOfWhatIsWrong) {
   EXPECT_EQ(refusal("{\n  \"a\": 1,\n  \"a\": 2\n}"),
             "f.json: line 3, column 5: the key \"a\" stands twice; remove one");

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "moe/base/error.h"
 
@@ -22,12 +23,15 @@ struct JsonLimits {
 
 /// Reads `text` strictly: no comments, no duplicate keys, no NaN or infinity, no numbers beyond
 /// double (1e400), no UTF-8 byte-order mark, nothing after the value. Throws Error of `kind` with
-/// "<where>: line L, column C: <what>; <what to do>".
+/// "<where>: line L, column C: <what>; <what to do>". Where `twice` is given, keys that stand twice
+/// in their object are noted there ("line L, column C: ...") and do not throw; both stay in the
+/// tree.
 Json parse_json(std::string_view text, std::string_view where, ErrorKind kind,
-                const JsonLimits& limits = {});
+                const JsonLimits& limits = {}, std::vector<std::string>* twice = nullptr);
 
 /// Reads and parses the file at `path`; a missing or unreadable file is an Error of `kind` too.
-Json read_json(const std::string& path, ErrorKind kind, const JsonLimits& limits = {});
+Json read_json(const std::string& path, ErrorKind kind, const JsonLimits& limits = {},
+               std::vector<std::string>* twice = nullptr);
 
 /// `value` as it stands in a file, for a message: cut, on one line.
 std::string shown(const Json& value);

@@ -26,6 +26,9 @@ RunConfig config_from_json(const Json& json, std::string_view where);
 /// Applies "key=value" texts; throws ConfigError.
 void apply_overrides(RunConfig& config, std::span<const std::string> overrides);
 
+/// Whether `name` has the form of a device: auto, cpu, cuda, cuda:N.
+bool is_device_name(std::string_view name);
+
 /// The rules that tie several keys together (n_head divides n_embed, top_k <= num_experts, ...);
 /// empty when the config is sound.
 std::vector<std::string> config_problems(const RunConfig& config);
