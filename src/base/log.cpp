@@ -32,6 +32,25 @@ std::string_view one_row(std::string_view line) {
   return line.substr(0, size.ws_col - std::size_t{1});
 }
 
+/// Control characters but line end and tab as "\\x1b": a hostile name must not steer a terminal.
+std::string without_controls(std::string_view text) {
+  constexpr std::string_view kHex = "0123456789abcdef";
+  std::string out;
+  unsigned char before = 0;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool is_c0 = (byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7F;
+    const bool is_c1 = before == 0xC2 && byte >= 0x80 && byte < 0xA0;  // U+0080 to U+009F
+    if (is_c1) out.pop_back();
+    if (is_c0 || is_c1)
+      out.append("\\x").append(1, kHex[byte >> 4U]).append(1, kHex[byte & 15U]);
+    else
+      out += c;
+    before = byte;
+  }
+  return out;
+}
+
 }  // namespace
 
 struct Log::State {
@@ -55,8 +74,9 @@ struct Log::State {
                std::string_view prefix, std::string_view text) noexcept {
     try {
       const std::lock_guard lock(mutex);
-      print(colour_code, prefix, text);
-      if (file) file->log(level, text);
+      const auto shown = without_controls(text);
+      print(colour_code, prefix, shown);
+      if (file) file->log(level, shown);
     } catch (...) {  // out of memory, a full disk: a log never ends a run
     }
   }

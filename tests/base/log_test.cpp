@@ -68,6 +68,13 @@ TEST(Log, RedrawsTheLiveLineBelowMessagesAndColoursPrefixesOnATerminal) {
   EXPECT_EQ(written, "step 1\r\033[K\033[33mwarning: \033[0mcareful\r\nstep 1\r\033[K");
 }
 
+TEST(Log, ControlCharactersOfAHostileNameAreShownAndNotSent) {
+  testing::internal::CaptureStderr();
+  Log().error("a\033[2Jb\r\x7f\xc2\x9b\tc\n\u00e9");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "error: a\\x1b[2Jb\\x0d\\x7f\\x9b\tc\n\u00e9\n");
+}
+
 TEST(Log, NoColorIsHeededOnATerminal) {
   setenv("NO_COLOR", "1", 1);
   EXPECT_EQ(on_terminal([] { Log().error("wrong"); }), "error: wrong\r\n");
