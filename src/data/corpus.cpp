@@ -28,23 +28,28 @@ bool fold_line_ends(std::string& text) {
 
 }  // namespace
 
-Text read_text(const std::filesystem::path& path) {
+Text clean_text(std::string bytes, std::string_view where) {
   Text text;
-  text.utf8 = read_file(path, ErrorKind::data);
+  text.utf8 = std::move(bytes);
   text.sha256 = sha256_hex(text.utf8);
   if (const auto bad = find_invalid_utf8(text.utf8))
-    throw DataError(
-        cat(path.string(), ": byte ", *bad, " is not valid UTF-8; convert the text to UTF-8"));
+    throw DataError(cat(where, ": byte ", *bad, " is not valid UTF-8; convert the text to UTF-8"));
   if (text.utf8.starts_with("\xEF\xBB\xBF")) {
     text.utf8.erase(0, 3);
     text.notices.emplace_back("the byte-order mark was left out");
   }
   if (fold_line_ends(text.utf8)) text.notices.emplace_back("CR line ends were folded to LF");
+  return text;
+}
+
+Text read_text(const std::filesystem::path& path) {
+  auto text = clean_text(read_file(path, ErrorKind::data), path.string());
   if (text.utf8.empty()) throw DataError(cat(path.string(), ": is empty; give it some text"));
   return text;
 }
 
-Corpus split_by_position(const Tokens& tokens, double train_fraction, std::int64_t block_size) {
+Corpus split_by_position(const Tokens& tokens, double train_fraction, std::int64_t block_size,
+                         std::string_view where) {
   const auto n = static_cast<std::int64_t>(tokens.size());
   const auto train = static_cast<std::int64_t>(std::floor(train_fraction * static_cast<double>(n)));
   const auto least = block_size + 1;
@@ -52,8 +57,9 @@ Corpus split_by_position(const Tokens& tokens, double train_fraction, std::int64
     const auto share = std::min(train_fraction, 1 - train_fraction);
     const auto needed = std::ceil(static_cast<double>(least) / share) + 1;
     constexpr double kLongest = 1e15;  // beyond it no text is: the fraction is the trouble
-    throw DataError(cat("the text has ", n, " symbols, ", train, " to train on and ", n - train,
-                        " to validate on; each part needs model.block_size + 1 = ", least, ": ",
+    throw DataError(cat(where, ": the text has ", n, " symbols, ", train, " to train on and ",
+                        n - train,
+                        " to validate on; each part needs model.block_size + 1 = ", least, "; ",
                         needed < kLongest ? cat("give at least about ", std::llround(needed),
                                                 " symbols or lower model.block_size")
                                           : "bring data.train_fraction nearer to 0.9"));

@@ -24,15 +24,16 @@ Material read_material(const RunConfig& config, Log& log) {
   auto tokenizer = CharTokenizer::from_text(text.utf8);
   const auto tokens = tokenizer.encode(text.utf8, data.path);
   if (data.val_path.empty())
-    return {tokenizer, split_by_position(tokens, data.train_fraction, config.model.block_size),
+    return {tokenizer,
+            split_by_position(tokens, data.train_fraction, config.model.block_size, data.path),
             text.sha256};
   const auto val = read_noticed(data.val_path, log);
   Corpus corpus{tokens, tokenizer.encode(val.utf8, data.val_path)};
   for (const auto* split : {&corpus.train, &corpus.val})
     if (static_cast<std::int64_t>(split->size()) < config.model.block_size + 1)
       throw DataError(cat(split == &corpus.train ? data.path : data.val_path, ": ", split->size(),
-                          " symbols are too few; at least model.block_size + 1 = ",
-                          config.model.block_size + 1, " are needed"));
+                          " symbols are too few; give at least model.block_size + 1 = ",
+                          config.model.block_size + 1));
   return {tokenizer, std::move(corpus), text.sha256 + val.sha256};
 }
 

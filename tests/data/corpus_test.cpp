@@ -45,6 +45,12 @@ TEST(ReadText, PlainTextStaysAsItIsWithoutANotice) {
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
+TEST(CleanText, OfNothingIsNothingAndAMistakeNamesItsSource) {
+  EXPECT_EQ(clean_text("", "standard input").utf8, "");
+  EXPECT_EQ(message_of<DataError>([] { clean_text("ab\xff", "standard input"); }),
+            "standard input: byte 2 is not valid UTF-8; convert the text to UTF-8");
+}
+
 struct Mended {
   const char* name;
   const char* bytes;
@@ -141,7 +147,7 @@ class SplitByPosition : public testing::TestWithParam<Split> {};
 TEST_P(SplitByPosition, TrainIsTheFirstFloorOfFractionTimesN) {
   const auto& [n, fraction, train] = GetParam();
   const auto tokens = count_to(n);
-  const auto corpus = split_by_position(tokens, fraction, 1);
+  const auto corpus = split_by_position(tokens, fraction, 1, "text");
   EXPECT_EQ(corpus.train.size(), train);
   auto joined = corpus.train;
   joined.insert(joined.end(), corpus.val.begin(), corpus.val.end());
@@ -158,15 +164,15 @@ INSTANTIATE_TEST_SUITE_P(Corpus, SplitByPosition,
                          });
 
 TEST(Corpus, EachPartHoldsBlockSizePlusOneAtTheLeast) {
-  EXPECT_EQ(split_by_position(count_to(18), 0.5, 8).val.size(), 9U);
-  EXPECT_THROW(split_by_position(count_to(17), 0.5, 8), DataError) << "8 to train on";
-  EXPECT_THROW(split_by_position(count_to(18), 0.49, 8), DataError) << "8 to train on";
-  EXPECT_THROW(split_by_position(count_to(18), 0.56, 8), DataError) << "8 to validate on";
-  EXPECT_THROW(split_by_position({}, 0.5, 1), DataError);
+  EXPECT_EQ(split_by_position(count_to(18), 0.5, 8, "text").val.size(), 9U);
+  EXPECT_THROW(split_by_position(count_to(17), 0.5, 8, "text"), DataError) << "8 to train on";
+  EXPECT_THROW(split_by_position(count_to(18), 0.49, 8, "text"), DataError) << "8 to train on";
+  EXPECT_THROW(split_by_position(count_to(18), 0.56, 8, "text"), DataError) << "8 to validate on";
+  EXPECT_THROW(split_by_position({}, 0.5, 1, "text"), DataError);
 }
 
 TEST(Corpus, ATextTooShortIsRefusedWithLengthsAndTheMinimum) {
-  EXPECT_THAT(message_of<DataError>([] { split_by_position(count_to(300), 0.9, 32); }),
+  EXPECT_THAT(message_of<DataError>([] { split_by_position(count_to(300), 0.9, 32, "text"); }),
               HasSubstr("300 symbols, 270 to train on and 30 to validate on; each part needs "
                         "model.block_size + 1 = 33"));
 }
@@ -174,15 +180,16 @@ TEST(Corpus, ATextTooShortIsRefusedWithLengthsAndTheMinimum) {
 TEST(Corpus, TheLengthThatTheRefusalAsksForIsEnoughAndNotMuchMore) {
   for (const std::int64_t block_size : {1, 7, 32, 100}) {
     for (const double fraction : {0.001, 0.1, 0.3, 1.0 / 3, 0.5, 0.7, 0.9, 0.95, 0.999}) {
-      const auto message =
-          message_of<DataError>([&] { split_by_position(count_to(2), fraction, block_size); });
+      const auto message = message_of<DataError>(
+          [&] { split_by_position(count_to(2), fraction, block_size, "text"); });
       std::smatch number;
       ASSERT_TRUE(std::regex_search(message, number, std::regex("at least about ([0-9]+) sym")));
       const auto asked = std::stoll(number[1]);
-      EXPECT_NO_THROW(split_by_position(count_to(asked), fraction, block_size)) << message;
+      EXPECT_NO_THROW(split_by_position(count_to(asked), fraction, block_size, "text")) << message;
       const auto slack = static_cast<std::int64_t>(2 / std::min(fraction, 1 - fraction)) + 2;
       if (asked > slack) {
-        EXPECT_THROW(split_by_position(count_to(asked - slack), fraction, block_size), DataError)
+        EXPECT_THROW(split_by_position(count_to(asked - slack), fraction, block_size, "text"),
+                     DataError)
             << message;
       }
     }
@@ -193,7 +200,7 @@ TEST(Corpus, TheLengthThatTheRefusalAsksForIsEnoughAndNotMuchMore) {
 TEST(Corpus, AFractionThatNoTextCanMeetAsksForNoNegativeLength) {
   for (const double fraction : {1e-19, 1e-300}) {
     const auto message =
-        message_of<DataError>([&] { split_by_position(count_to(100), fraction, 8); });
+        message_of<DataError>([&] { split_by_position(count_to(100), fraction, 8, "text"); });
     EXPECT_THAT(message, HasSubstr("model.block_size + 1 = 9"));
     EXPECT_EQ(message.find('-'), std::string::npos) << message;
   }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "moe/data/tokenizer.h"
@@ -16,7 +17,9 @@ struct Text {
   std::vector<std::string> notices;  // what was stripped or folded
 };
 
-/// Throws DataError: missing, empty, invalid UTF-8 (with the byte offset).
+/// Strips and folds. Throws DataError beginning with `where`: invalid UTF-8 (with the byte offset).
+Text clean_text(std::string bytes, std::string_view where);
+/// The same of a file; one that is missing or empty is a DataError too.
 Text read_text(const std::filesystem::path& path);
 
 using Tokens = std::vector<std::int32_t>;
@@ -27,7 +30,8 @@ struct Corpus {
 };
 
 /// train is the first floor(train_fraction * n) tokens. Throws DataError when a split is shorter
-/// than block_size + 1, naming the minimum.
-Corpus split_by_position(const Tokens& tokens, double train_fraction, std::int64_t block_size);
+/// than block_size + 1, naming `where` and the minimum.
+Corpus split_by_position(const Tokens& tokens, double train_fraction, std::int64_t block_size,
+                         std::string_view where);
 
 }  // namespace moe
