@@ -41,7 +41,8 @@ std::vector<CheckpointRef> list_checkpoints(const fs::path& run) {
 std::string steps_text(const std::vector<CheckpointRef>& checkpoints) {
   std::vector<std::string> steps;
   for (const auto& ref : checkpoints) steps.push_back(cat(ref.step));
-  return steps.empty() ? "it has no checkpoints yet" : "it has steps " + join(steps, ", ");
+  return steps.empty() ? "name a run folder that has been trained, or a checkpoint folder"
+                       : "name one of its steps, " + join(steps, ", ");
 }
 
 /// The checkpoint that the hint file `checkpoints/NAME` names, if there is such a one.
@@ -73,7 +74,7 @@ CheckpointRef resolve_in_run(const fs::path& run, const std::string& which) {
     return checkpoints.front();
   }
   const auto step = whole_number(std::string_view(which).substr(1));
-  if (!step) refuse(cat(printable(which), " is none of @best, @last, @STEP"));
+  if (!step) refuse(cat("\"", printable(which), "\" is none of @best, @last, @STEP"));
   for (const auto& ref : checkpoints)
     if (ref.step == *step) return ref;
   refuse(cat("there is no checkpoint of step ", *step));
@@ -127,13 +128,12 @@ CheckpointInfo read_checkpoint_info(const CheckpointRef& ref) {
   return info;
 }
 
-std::optional<CheckpointRef> newest_sound_checkpoint(const fs::path& run,
-                                                     std::vector<std::string>& notices) {
+std::optional<CheckpointInfo> newest_sound_checkpoint(const fs::path& run,
+                                                      std::vector<std::string>& notices) {
   const auto checkpoints = list_checkpoints(run);
   for (const auto& ref : checkpoints) {
     try {
-      read_checkpoint_info(ref);
-      return ref;
+      return read_checkpoint_info(ref);
     } catch (const Error& error) {
       notices.push_back(cat(error.what(), " (falling back to the checkpoint before)"));
     }

@@ -1,5 +1,6 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <torch/version.h>
 
 #include <algorithm>
 #include <cmath>
@@ -42,7 +43,7 @@ class Loop {
 
   void load_weights_from(const std::string& checkpoint);
   /// Goes on from a checkpoint.
-  void resume_from(const CheckpointRef& ref);
+  void resume_from(const CheckpointInfo& info);
   /// Whether nothing is left to do, not even to write that down.
   bool is_recorded_as_finished() const;
   TrainSummary run();
@@ -62,6 +63,7 @@ class Loop {
   void report(const StepResult& result);
   void sample();
   void update();
+  NumericsError diverged(std::string_view what, std::int64_t step) const;
   bool patience_is_out() const;
   bool due(std::int64_t interval) const { return state_.at.step % interval == 0; }
   double seconds() const { return seconds_before_ + monotonic_seconds() - begin_; }
@@ -92,16 +94,15 @@ void Loop::load_weights_from(const std::string& checkpoint) {
   moe::load_weights(ref, state_.flat);
 }
 
-void Loop::resume_from(const CheckpointRef& ref) {
-  const auto info = read_checkpoint_info(ref);
-  const auto where = (ref.folder / "state.json").string();
+void Loop::resume_from(const CheckpointInfo& info) {
+  const auto where = (info.ref.folder / "state.json").string();
   const auto facts = read_facts(info.state, where);
   if (facts.data_sha256 != material_.sha256)
     throw DataError(cat(request_.config.data.path,
                         ": is not the text that this run was trained on (sha256 differs); name "
                         "that text with --data, or train into another folder"));
-  moe::load_weights(ref, state_.flat);
-  load_optimizer(ref, state_.flat, state_.optimizer);
+  moe::load_weights(info.ref, state_.flat);
+  load_optimizer(info.ref, state_.flat, state_.optimizer);
   restore_state(info.state, where, state_);
   seconds_before_ = facts.seconds;
   if (facts.threads != at::get_num_threads() || facts.device != state_.device.str())
@@ -124,6 +125,7 @@ void Loop::write_run_json(const std::string& status) {
                      {{"status", status},
                       {"version", std::string(version())},
                       {"commit", std::string(commit())},
+                      {"libtorch", TORCH_VERSION},
                       {"compiler", std::string(compiler())},
                       {"device", state_.device.str()},
                       {"threads", at::get_num_threads()},
@@ -171,6 +173,7 @@ void Loop::evaluate() {
     ++at.evaluations_without_best;
   }
   folder_.write({at.step, seconds(), at.tokens, {{"train/loss", train}, {"val/loss", val}}});
+  log_.live("");
   log_.info(cat("step ", at.step, ": train loss ", fixed(train, 4), ", val loss ", fixed(val, 4),
                 at.best_step == at.step ? " (best)" : ""));
   reported_at_ = monotonic_seconds();  // evaluation does not count as training time
@@ -242,15 +245,20 @@ void Loop::sample() {
   reported_at_ = monotonic_seconds();
 }
 
+NumericsError Loop::diverged(std::string_view what, std::int64_t step) const {
+  const auto run = folder_.path().string();
+  return NumericsError(
+      cat(run, ": ", what, " is not finite at step ", step,
+          "; lower optim.learning_rate or set optim.grad_clip in a new run (--init-from ", run,
+          " takes the weights of its best checkpoint over)"));
+}
+
 void Loop::update() {
   try {
     report(train_step(state_));
   } catch (const NonFinite& problem) {
     folder_.write_json("nonfinite.json", problem.record);
-    throw NumericsError(cat(
-        folder_.path().string(), ": loss or gradient is not finite at step ", state_.at.step + 1,
-        "; lower optim.learning_rate or set optim.grad_clip, then --resume (see "
-        "nonfinite.json there)"));
+    throw diverged("loss or gradient", state_.at.step + 1);
   }
 }
 
@@ -266,6 +274,8 @@ void Loop::maybe_evaluate() {
     evaluate();
   } catch (const Interrupted&) {
     // Saved without it: the resumed run begins with this evaluation.
+  } catch (const NumericsError&) {
+    throw diverged("the loss of the evaluation", state_.at.step);
   }
 }
 
@@ -325,15 +335,6 @@ RunFolder open_folder(const TrainRequest& request, FileLayer& files) {
   return RunFolder::create(request.out, files);
 }
 
-void check_memory(const RunConfig& config, std::int64_t vocab_size) {
-  const auto needed = estimate_memory(config, vocab_size), available = available_memory();
-  if (available >= 0 && needed > available)
-    throw ResourceError(cat("training needs about ", human_bytes(static_cast<double>(needed)), ", ",
-                            human_bytes(static_cast<double>(available)),
-                            " are available; lower train.batch_size, model.block_size, "
-                            "model.n_embed, model.n_layer or model.moe.num_experts"));
-}
-
 }  // namespace
 
 std::int64_t estimate_memory(const RunConfig& config, std::int64_t vocab_size) {
@@ -350,6 +351,16 @@ std::int64_t estimate_memory(const RunConfig& config, std::int64_t vocab_size) {
   const auto bytes = sizeof(float) * (4 * parameters + activations);
   constexpr double kLargest = 9e18;  // an int64
   return static_cast<std::int64_t>(std::min(bytes, kLargest));
+}
+
+void check_memory(const RunConfig& config, std::int64_t vocab_size) {
+  const auto needed = estimate_memory(config, vocab_size), available = available_memory();
+  if (available >= 0 && needed > available)
+    throw ResourceError(cat("memory: this model and batch need about ",
+                            human_bytes(static_cast<double>(needed)), ", ",
+                            human_bytes(static_cast<double>(available)),
+                            " are available; lower train.batch_size, model.block_size, "
+                            "model.n_embed, model.n_layer or model.moe.num_experts"));
 }
 
 TrainSummary train(const TrainRequest& request, const InterruptFlag& interrupt, Log& log,

@@ -179,7 +179,7 @@ TEST_F(Checkpoint, ATruncatedFileIsNamedAndResumeFallsBack) {
     EXPECT_THAT(error_of([&] { read_checkpoint_info(resolve_checkpoint(run.string())); }),
                 HasSubstr("optimizer.safetensors"));
     std::vector<std::string> notices;
-    EXPECT_EQ(newest_sound_checkpoint(run, notices)->step, 1);
+    EXPECT_EQ(newest_sound_checkpoint(run, notices)->ref.step, 1);
     EXPECT_EQ(notices.size(), 1U);
     std::ofstream(path, std::ios::binary) << whole;
   }

@@ -60,8 +60,8 @@ void save_checkpoint(const std::filesystem::path& run, std::int64_t step,
 
 /// The newest checkpoint of a run that verifies, for --resume; a damaged one is skipped with a line
 /// in `notices`. nullopt when there is none at all; throws when all are damaged.
-std::optional<CheckpointRef> newest_sound_checkpoint(const std::filesystem::path& run,
-                                                     std::vector<std::string>& notices);
+std::optional<CheckpointInfo> newest_sound_checkpoint(const std::filesystem::path& run,
+                                                      std::vector<std::string>& notices);
 
 /// Removes all but the newest `keep` checkpoints (at least 2) and the best one.
 void prune_checkpoints(const std::filesystem::path& run, std::int64_t keep, std::int64_t best_step,

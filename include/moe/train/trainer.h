@@ -36,4 +36,7 @@ TrainSummary train(const TrainRequest& request, const InterruptFlag& interrupt, 
 /// Bytes that training needs: parameters, gradients, moments, activations [bytes].
 std::int64_t estimate_memory(const RunConfig& config, std::int64_t vocab_size);
 
+/// Throws ResourceError naming the keys to lower where that is more than is available.
+void check_memory(const RunConfig& config, std::int64_t vocab_size);
+
 }  // namespace moe
