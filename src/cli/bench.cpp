@@ -1,8 +1,8 @@
 #include <ATen/Parallel.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 
+#include "cli/options.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "moe/base/random.h"
@@ -12,6 +12,7 @@
 #include "moe/config/load.h"
 #include "moe/eval/evaluator.h"
 #include "moe/sample/generator.h"
+#include "moe/train/trainer.h"
 #include "train/material.h"
 #include "train/state.h"
 
@@ -22,6 +23,7 @@ namespace {
 constexpr std::int64_t kVocabulary = 65;  // tinyshakespeare's
 constexpr std::int64_t kRandomTokens = 100'000;
 constexpr std::int64_t kWarmUp = 5, kEvalBatches = 30, kGenerated = 100;
+constexpr std::int64_t kMostSteps = 100'000;
 
 struct BenchArgs {
   std::string config;
@@ -68,6 +70,7 @@ double median_step_seconds(TrainState& state, std::int64_t steps, const Services
 Json measure(const RunConfig& config, const BenchArgs& args, const Services& services) {
   const auto device = prepare_device(config, services.log);
   const auto data = bench_data(config, services.log);
+  check_memory(config, data.tokenizer.vocab_size());
   TrainState state(config, data.tokenizer.vocab_size(), data.tokens, device);
   const auto step = median_step_seconds(state, args.steps, services);
   const auto tokens_per_step =
@@ -117,11 +120,9 @@ void add_bench(CLI::App& app, Run& run) {
   auto* command = app.add_subcommand("bench", "Time training, evaluation and generation here");
   const auto args = std::make_shared<BenchArgs>();
   command->add_option("--config", args->config, "JSON config; default: the built-in one");
-  command->add_option("--set", args->overrides, "KEY=VALUE over the config")
-      ->take_all()
-      ->allow_extra_args(false);
-  command->add_option("--steps", args->steps, "training steps timed; default 30")
-      ->check(CLI::Range(1, 100000));
+  add_overrides(*command, args->overrides, "over the config; may be repeated");
+  add_whole(*command, "--steps", args->steps, "training steps timed; default 30", std::int64_t{1},
+            kMostSteps);
   command->add_flag("--json", args->json, "print one JSON object");
   command->footer("Example:\n  makemoe bench --config configs/makemoe.json --set threads=1 --json");
   command->callback([args, &run] {

@@ -1,5 +1,4 @@
-#include <CLI/CLI.hpp>
-
+#include "cli/options.h"
 #include "cli/output.h"
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
@@ -37,9 +36,7 @@ void add_config(CLI::App& app, Run& run) {
   });
   auto* show = command->add_subcommand("show", "Print the resolved config");
   show->add_option("--config", args->file, "JSON config");
-  show->add_option("--set", args->overrides, "KEY=VALUE over the config")
-      ->take_all()
-      ->allow_extra_args(false);
+  add_overrides(*show, args->overrides, "over the config; may be repeated");
   show->callback([args, &run] {
     run = [args](const Services&) {
       print_json(config_to_json(load(*args)));

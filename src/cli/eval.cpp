@@ -1,7 +1,7 @@
-#include <CLI/CLI.hpp>
 #include <cmath>
 #include <numbers>
 
+#include "cli/options.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "moe/base/random.h"
@@ -28,16 +28,29 @@ struct Target {
   double bytes_per_token = 1;
 };
 
-Target read_target(const EvalArgs& args, const std::string& split, const CheckpointInfo& info) {
+/// Whether `text` is neither the text nor the validation text whose sums the checkpoint keeps.
+bool is_another_text(const Text& text, const CheckpointInfo& info) {
+  const auto learned = info.state.value("data_sha256", Json());
+  if (!learned.is_string()) return false;
+  const auto& sums = learned.get_ref<const std::string&>();
+  return !sums.empty() && sums.find(text.sha256) == std::string::npos;
+}
+
+Target read_target(const EvalArgs& args, const std::string& split, const CheckpointInfo& info,
+                   Log& log) {
   const auto& data = info.config.data;
   const auto path = args.data.empty() ? data.path : args.data;
   const auto& tokenizer = info.tokenizer;
   const bool own_val = args.data.empty() && !data.val_path.empty();
   const auto file = own_val && split == "val" ? data.val_path : path;
+  if (file.empty()) throw DataError("eval: this run names no text of its own; give --data FILE");
   const auto text = read_text(file);
+  for (const auto& notice : text.notices) log.warn(cat(file, ": ", notice));
+  if (args.data.empty() && is_another_text(text, info))
+    log.warn(cat(file, ": is not the text that this run was trained on (sha256 differs)"));
   auto tokens = tokenizer.encode(text.utf8, file);
   if (split != "all" && !own_val) {
-    auto corpus = split_by_position(tokens, data.train_fraction, 1);
+    auto corpus = split_by_position(tokens, data.train_fraction, 1, file);
     tokens = std::move(split == "train" ? corpus.train : corpus.val);
   }
   if (tokens.size() < 2)
@@ -51,7 +64,7 @@ Target read_target(const EvalArgs& args, const std::string& split, const Checkpo
 int run_eval(const EvalArgs& args, const Services& services) {
   auto loaded = load_model(args.checkpoint, args.device, args.overrides, services.log);
   const auto split = !args.split.empty() ? args.split : args.data.empty() ? "val" : "all";
-  const auto target = read_target(args, split, loaded.info);
+  const auto target = read_target(args, split, loaded.info, services.log);
   const auto& config = loaded.info.config;
   const auto key = stream_key(static_cast<std::uint64_t>(config.seed), "eval command");
   const auto begin = monotonic_seconds();
@@ -92,9 +105,7 @@ void add_eval(CLI::App& app, Run& run) {
   command->add_option("--data", args->data, "UTF-8 text; default: the run's own");
   command->add_option("--split", args->split, "default: val, with --data all")
       ->check(CLI::IsMember({"train", "val", "all"}));
-  command->add_option("--set", args->overrides, "KEY=VALUE, e.g. eval.mode=random")
-      ->take_all()
-      ->allow_extra_args(false);
+  add_overrides(*command, args->overrides, "e.g. eval.mode=random");
   command->add_option("--device", args->device, "auto, cpu, cuda or cuda:N");
   command->add_flag("--json", args->json, "print one JSON object");
   command->footer("Example:\n  makemoe eval runs/quickstart --split val --json");

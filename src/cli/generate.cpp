@@ -1,13 +1,15 @@
-#include <CLI/CLI.hpp>
+#include <array>
 #include <iostream>
-#include <iterator>
+#include <limits>
 #include <random>
 
+#include "cli/options.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "moe/base/system.h"
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
+#include "moe/data/corpus.h"
 #include "moe/sample/generator.h"
 
 namespace moe::cli {
@@ -16,6 +18,7 @@ namespace {
 
 constexpr std::int64_t kMostTokens = 100'000'000;
 constexpr std::int64_t kMostSamples = 4096;
+constexpr std::uint64_t kMostPrompt = 64U << 20U;  // [bytes]
 
 struct GenerateArgs {
   CheckpointArgs checkpoint;
@@ -24,17 +27,40 @@ struct GenerateArgs {
   bool has_seed = false, json = false;
 };
 
-std::string read_prompt(const GenerateArgs& args) {
-  if (args.prompt_file.empty()) return args.prompt;
-  if (args.prompt_file != "-") return read_file(args.prompt_file, ErrorKind::data, 64U << 20U);
-  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+/// A prompt and where it came from, for messages.
+struct Prompt {
+  std::string text, where;
+};
+
+/// Standard input to its end; a signal ends it too, for generate() to hear of.
+std::string read_standard_input() {
+  std::string out;
+  std::array<char, std::size_t{1} << 16U> buffer{};
+  while (std::cin.read(buffer.data(), buffer.size()), std::cin.gcount() > 0) {
+    out.append(buffer.data(), static_cast<std::size_t>(std::cin.gcount()));
+    if (out.size() > kMostPrompt)
+      throw DataError(cat("standard input: is larger than ",
+                          human_bytes(static_cast<double>(kMostPrompt)),
+                          "; give a shorter prompt"));
+  }
+  return out;
+}
+
+Prompt read_prompt(const GenerateArgs& args, const Services& services) {
+  if (args.prompt_file.empty()) return {args.prompt, "--prompt"};
+  const bool is_stdin = args.prompt_file == "-";
+  if (const auto signal = services.interrupt.signal()) throw Interrupted(signal);
+  const std::string where = is_stdin ? "standard input" : args.prompt_file;
+  auto text = clean_text(
+      is_stdin ? read_standard_input() : read_file(where, ErrorKind::data, kMostPrompt), where);
+  for (const auto& notice : text.notices) services.log.warn(cat(where, ": ", notice));
+  return {std::move(text.utf8), where};
 }
 
 /// The prompt's ids; from nothing, generation starts at a newline, else at symbol 0.
-std::vector<std::int32_t> prompt_ids(const std::string& prompt, const CheckpointInfo& info,
-                                     Log& log) {
-  if (prompt.empty()) return {info.tokenizer.start_id()};
-  auto ids = info.tokenizer.encode(prompt, "--prompt");
+std::vector<std::int32_t> prompt_ids(const Prompt& prompt, const CheckpointInfo& info, Log& log) {
+  if (prompt.text.empty()) return {info.tokenizer.start_id()};
+  auto ids = info.tokenizer.encode(prompt.text, prompt.where);
   const auto block = info.config.model.block_size;
   if (static_cast<std::int64_t>(ids.size()) > block)
     log.warn(cat("the prompt has ", ids.size(), " symbols; the model sees the last ", block));
@@ -48,8 +74,13 @@ void stream_one(LoadedModel& loaded, const std::string& prompt, std::span<const 
     print(text);
     return true;
   };
-  generate(loaded.model, loaded.info.tokenizer, ids, args.options, stream,
-           [&] { return services.interrupt.signal(); });
+  try {
+    generate(loaded.model, loaded.info.tokenizer, ids, args.options, stream,
+             [&] { return services.interrupt.signal(); });
+  } catch (const Interrupted&) {
+    print("\n");
+    throw;
+  }
   print("\n");
 }
 
@@ -72,8 +103,9 @@ int run_generate(GenerateArgs args, const Services& services) {
   check_sampler_options(args.options.sampler);
   if (!args.has_seed) args.options.seed = std::random_device{}();
   auto loaded = load_model(args.checkpoint, args.device, {}, services.log);
-  const auto prompt = read_prompt(args);
-  const auto ids = prompt_ids(prompt, loaded.info, services.log);
+  const auto read = read_prompt(args, services);
+  const auto ids = prompt_ids(read, loaded.info, services.log);
+  const auto& prompt = read.text;
   if (!args.has_seed) services.log.info(cat("seed ", args.options.seed));
   if (!args.json && args.options.num_samples == 1) {
     stream_one(loaded, prompt, ids, args, services);
@@ -105,21 +137,25 @@ void add_generate(CLI::App& app, Run& run) {
   command
       ->add_option("--prompt-file", args->prompt_file, "file with the prompt; - for standard input")
       ->excludes(prompt);
-  command->add_option("--max-new-tokens", options.max_new_tokens, "default 500 [tokens]")
-      ->check(CLI::Range(std::int64_t{0}, kMostTokens));
-  command->add_option("--num-samples", options.num_samples, "default 1")
-      ->check(CLI::Range(std::int64_t{1}, kMostSamples));
-  command->add_option("--temperature", options.sampler.temperature, "0 is greedy; default 1");
-  command->add_option("--top-k", options.sampler.top_k, "keep the k likeliest; 0: all");
-  command->add_option("--top-p", options.sampler.top_p, "keep the smallest set with this mass");
-  command->add_option("--min-p", options.sampler.min_p,
-                      "keep at least this share of the likeliest");
-  command->add_option("--repetition-penalty", options.sampler.repetition_penalty,
-                      "above 1 makes seen symbols less likely");
+  add_whole(*command, "--max-new-tokens", options.max_new_tokens, "default 500 [tokens]",
+            std::int64_t{0}, kMostTokens);
+  add_whole(*command, "--num-samples", options.num_samples, "default 1", std::int64_t{1},
+            kMostSamples);
+  auto& sampler = options.sampler;
+  add_number(*command, "--temperature", sampler.temperature, "0 is greedy; default 1");
+  add_whole(*command, "--top-k", sampler.top_k, "keep the k likeliest; 0: all; default 0",
+            std::int64_t{0}, std::numeric_limits<std::int64_t>::max());
+  add_number(*command, "--top-p", sampler.top_p,
+             "keep the smallest set with this mass; default 1: all");
+  add_number(*command, "--min-p", sampler.min_p,
+             "keep what has at least this share of the likeliest one's mass; default 0: all");
+  add_number(*command, "--repetition-penalty", sampler.repetition_penalty,
+             "above 1 makes seen symbols less likely; default 1: none");
   command->add_option("--stop", options.stop, "end before this text; may be repeated")
       ->take_all()
       ->allow_extra_args(false);
-  auto* seed = command->add_option("--seed", options.seed, "default: drawn, and reported");
+  auto* seed = add_whole(*command, "--seed", options.seed, "default: drawn, and reported",
+                         std::uint64_t{0}, std::numeric_limits<std::uint64_t>::max());
   command->add_option("--device", args->device, "auto, cpu, cuda or cuda:N");
   command->add_flag("--json", args->json, "print one JSON object");
   command->footer(

@@ -6,6 +6,7 @@
 #include "moe/config/load.h"
 #include "moe/data/corpus.h"
 #include "moe/tracking/run_folder.h"
+#include "moe/train/trainer.h"
 #include "train/state.h"
 
 namespace moe::cli {
@@ -32,6 +33,7 @@ int run_import(const ImportArgs& args, const Services& services) {
   config.device = "cpu";
   prepare_device(config, services.log);
   const auto tokenizer = read_vocabulary(args);
+  check_memory(config, tokenizer.vocab_size());
   // A run at step 0 has a data cursor; any tokens give it one.
   const Tokens placeholder(static_cast<std::size_t>(config.model.block_size) + 1, 0);
   TrainState state(config, tokenizer.vocab_size(), placeholder, at::kCPU);

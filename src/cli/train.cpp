@@ -1,6 +1,7 @@
-#include <CLI/CLI.hpp>
 #include <cmath>
+#include <limits>
 
+#include "cli/options.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "moe/base/system.h"
@@ -84,6 +85,9 @@ int run_train(const TrainArgs& args, const Services& services) {
                                          " at step ", done.best_step)
                                    : "",
                           ", ", human_seconds(done.seconds)));
+  if (done.signal != 0)
+    services.log.info(cat("stopped by signal ", done.signal,
+                          "; go on with: makemoe train --resume --out ", done.run.string()));
   return done.signal == 0 ? 0 : 128 + done.signal;
 }
 
@@ -93,15 +97,13 @@ void add_train(CLI::App& app, Run& run) {
   auto* command = app.add_subcommand("train", "Train a model, or go on with a run");
   const auto args = std::make_shared<TrainArgs>();
   command->add_option("--config", args->config, "JSON config, e.g. configs/makemoe.json");
-  command->add_option("--set", args->overrides, "KEY=VALUE over the config; may be repeated")
-      ->take_all()
-      ->allow_extra_args(false);
+  add_overrides(*command, args->overrides, "over the config; may be repeated");
   command->add_option("--data", args->data, "UTF-8 text to learn from");
   command->add_option("--out", args->out, "run folder: empty or absent, unless --resume");
   command->add_option("--device", args->device, "auto, cpu, cuda or cuda:N");
   command->add_flag("--resume", args->resume, "go on with the run in --out, bit for bit");
-  command->add_option("--stop-after", args->stop_after, "end there, with a checkpoint [steps]")
-      ->check(CLI::NonNegativeNumber);
+  add_whole(*command, "--stop-after", args->stop_after, "end there, with a checkpoint [steps]",
+            std::int64_t{0}, std::numeric_limits<std::int64_t>::max());
   command->add_option("--init-from", args->init_from, "weights and vocabulary of a checkpoint");
   command->add_flag("--dry-run", args->dry_run, "print config, parameters, memory, and stop");
   command->add_flag("--json", args->json, "print one JSON object at the end");

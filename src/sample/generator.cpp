@@ -25,7 +25,7 @@ void check_options(const GenerateOptions& options) {
   if (options.num_samples < 1)
     throw ConfigError(cat("num_samples: ", options.num_samples, " is below 1; give 1 or more"));
   for (const auto& stop : options.stop)
-    if (stop.empty()) throw ConfigError("stop: a stop text is empty; give at least one character");
+    if (stop.empty()) throw ConfigError("--stop: the text is empty; give at least one character");
 }
 
 /// One sample on its way.

@@ -1,14 +1,19 @@
 #include <ATen/Context.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/util/Exception.h>
+#include <fcntl.h>
 #include <torch/version.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <new>
+#include <sstream>
+#include <tuple>
 
 #include "cli/output.h"
+#include "cli/usage.h"
 #include "moe/base/error.h"
 #include "moe/base/text.h"
 #include "moe/base/version.h"
@@ -49,11 +54,11 @@ int bug(Log& log, std::string_view what) {
   return kBug;
 }
 
-/// Runs what was named; the only place that catches.
-int guarded(const Run& run, const Services& services) {
-  auto& log = services.log;
+/// Runs `work`; the only place that catches.
+template <class Work>
+int guarded(Log& log, const Work& work) {
   try {
-    return run(services);
+    return work();
   } catch (const Error& error) {
     log.error(error.what());
     return error.exit_code();
@@ -75,35 +80,57 @@ FaultPlan fault_plan() {
   return text == nullptr ? FaultPlan{} : FaultPlan::parse(text);
 }
 
-}  // namespace
+/// A standard stream that came closed would be the number of the next file that is opened, and
+/// messages would land in that file. Reading from it still ends at once, writing to it still fails.
+void occupy_closed_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (fcntl(stream, F_GETFD) < 0) std::ignore = open("/dev/null", O_RDONLY);  // the lowest free
+}
 
-int main(int argc, char** argv) {
+/// What --help and --version print, or what is wrong with the command line.
+int answer(const CLI::App& app, const CLI::ParseError& error, Log& log) {
+  if (error.get_exit_code() == 0) {
+    std::ostringstream text;
+    app.exit(error, text, text);
+    print(text.str());
+    return 0;
+  }
+  const auto problem = usage_problem(app, error);
+  if (problem.empty())
+    std::fputs(named_command(app).help().c_str(), stderr);
+  else
+    log.error(problem);
+  return kUsage;
+}
+
+int makemoe(int argc, char** argv, const InterruptFlag& interrupt, Log& log) {
   CLI::App app{"Trains, evaluates and samples sparse mixture-of-experts language models",
                "makemoe"};
-  app.set_version_flag("--version", version_text);
+  app.set_version_flag("--version", version_text,
+                       "Print version, commit, libtorch, CUDA, compiler");
   app.require_subcommand(1);
-  app.footer(
-      "Start here:\n  makemoe train --config configs/quickstart.json --data TEXT.txt --out runs/a\n"
-      "  makemoe generate runs/a\nmakemoe COMMAND --help tells more.");
+  app.option_defaults()->take_last();  // of a flag that is given twice
   Run run;
   for (const auto add :
        {add_train, add_eval, add_generate, add_info, add_import, add_export, add_config, add_bench})
     add(app, run);
-  if (argc == 1) {
-    std::fputs(app.help().c_str(), stderr);
-    return kUsage;
-  }
+  app.footer(  // after the subcommands, which would inherit it
+      "Start here:\n  makemoe train --config configs/quickstart.json --data TEXT.txt --out runs/a\n"
+      "  makemoe generate runs/a\nmakemoe COMMAND --help tells more.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kUsage;
+    return answer(app, error, log);
   }
+  FileLayer files(fault_plan());
+  return run({interrupt, log, files});
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  occupy_closed_streams();
   const InterruptFlag interrupt;
   Log log;
-  return guarded(
-      [&](const Services& services) {
-        FileLayer files(fault_plan());
-        return run({services.interrupt, services.log, files});
-      },
-      {interrupt, log, *std::make_unique<FileLayer>()});
+  return guarded(log, [&] { return makemoe(argc, argv, interrupt, log); });
 }

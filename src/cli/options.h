@@ -1,0 +1,57 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <string>
+
+#include "moe/base/text.h"
+
+namespace moe::cli {
+
+// Numbers of the command line, read strictly: CLI11's own reader takes 010 for 8, -1 for 2^64 - 1,
+// and cuts what is too large.
+
+/// All of `text` as a T, or a CLI::ValidationError that begins with the option's `name`.
+template <class T>
+T read_number(const std::string& name, const std::string& text, const char* wanted) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc() && end == text.data() + text.size()) return value;
+  const bool too_large = error == std::errc::result_out_of_range;
+  throw CLI::ValidationError(
+      name, cat("\"", printable(text),
+                too_large ? "\" is out of range; give " : "\" does not fit; give ", wanted));
+}
+
+/// A whole number in [min, max] into `value`, which must outlive the parsing.
+template <class T>
+CLI::Option* add_whole(CLI::App& command, const std::string& name, T& value,
+                       const std::string& help, T min, T max) {
+  const auto read = [&value, name, min, max](const std::string& text) {
+    const auto number = read_number<T>(name, text, "a whole number");
+    if (number < min || number > max)
+      throw CLI::ValidationError(name, cat(number, " is out of range; give ", min, " to ", max));
+    value = number;
+  };
+  return command.add_option_function<std::string>(name, read, help)->type_name("N");
+}
+
+/// A number into `value`, which must outlive the parsing; its range is its user's to check.
+inline CLI::Option* add_number(CLI::App& command, const std::string& name, double& value,
+                               const std::string& help) {
+  const auto read = [&value, name](const std::string& text) {
+    value = read_number<double>(name, text, "a number");
+  };
+  return command.add_option_function<std::string>(name, read, help)->type_name("X");
+}
+
+/// KEY=VALUE texts over the config, one for each --set.
+inline void add_overrides(CLI::App& command, std::vector<std::string>& overrides,
+                          const std::string& help) {
+  command.add_option("--set", overrides, help)
+      ->take_all()
+      ->allow_extra_args(false)
+      ->type_name("KEY=VALUE");
+}
+
+}  // namespace moe::cli

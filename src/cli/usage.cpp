@@ -1,0 +1,84 @@
+#include "cli/usage.h"
+
+#include <CLI/CLI.hpp>
+
+#include "moe/base/text.h"
+
+namespace moe::cli {
+
+namespace {
+
+/// "makemoe config check"
+std::string full_name(const CLI::App& command) {
+  const auto* parent = command.get_parent();
+  return parent == nullptr ? command.get_name() : cat(full_name(*parent), " ", command.get_name());
+}
+
+std::vector<std::string> subcommands_of(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const auto* sub : command.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(sub->get_name());
+  return names;
+}
+
+std::vector<std::string> options_of(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const auto* option : command.get_options())
+    for (const auto& name : option->get_lnames()) names.push_back("--" + name);
+  return names;
+}
+
+/// The candidate that was probably meant: a typo of it, or its beginning.
+std::string_view meant(const std::string& word, const std::vector<std::string>& candidates) {
+  constexpr std::size_t kTelling = 4;  // "--t" begins too many
+  const auto near = nearest(word, candidates);
+  if (!near.empty() || word.size() < kTelling) return near;
+  for (const auto& candidate : candidates)
+    if (candidate.starts_with(word)) return candidate;
+  return {};
+}
+
+std::string unknown_word(const CLI::App& command, const std::string& word) {
+  const auto where = full_name(command);
+  const auto subcommands = subcommands_of(command);
+  if (word.starts_with('-')) {
+    const auto name = word.substr(0, word.find('='));
+    const auto near = meant(name, options_of(command));
+    return cat(where, ": ", printable(name), " is no option; ",
+               near.empty() ? cat("see ", where, " --help") : cat("did you mean ", near, "?"));
+  }
+  if (subcommands.empty())
+    return cat(where, ": \"", printable(word), "\" is one argument too many; put a text with ",
+               "spaces in quotes, and see ", where, " --help");
+  const auto near = meant(word, subcommands);
+  return cat(where, ": \"", printable(word), "\" is no command; ",
+             near.empty() ? cat("give one of ", join(subcommands, ", "))
+                          : cat("did you mean \"", near, "\"?"));
+}
+
+}  // namespace
+
+const CLI::App& named_command(const CLI::App& app) {
+  const auto named = app.get_subcommands();
+  return named.empty() ? app : named_command(*named.front());
+}
+
+std::string usage_problem(const CLI::App& app, const CLI::ParseError& error) {
+  const auto& command = named_command(app);
+  const auto where = full_name(command);
+  const auto kind = error.get_name();
+  const bool may_be_a_typo = kind == "RequiredError" || kind == "ExtrasError";
+  // What was missed may be what was mistyped.
+  if (const auto unknown = app.remaining(/*recurse=*/true); may_be_a_typo && !unknown.empty())
+    return unknown_word(command, unknown.front());
+  if (kind == "RequiredError" && !subcommands_of(command).empty()) return "";
+  const std::string what = error.what();
+  if (kind == "ValidationError" && what.find("; ") != std::string::npos)
+    return cat(where, ": ", what);
+  if (kind == "ArgumentMismatch")
+    return cat(where, ": ", what.substr(0, what.find(':')), " needs a value; see ", where,
+               " --help");
+  return cat(where, ": ", what, "; see ", where, " --help");
+}
+
+}  // namespace moe::cli
