@@ -4,10 +4,9 @@ import json
 import os
 import shutil
 import struct
-import unittest
 
 from support import (CHECKPOINT, CHECKPOINT_FILES, DATA, NUMERICS, RESOURCES, STEPS, TINY, RunCase, limited, makemoe,
-                     read_safetensors, reseal, safetensors, seal, strict_json, together, tree)
+                     main, read_safetensors, reseal, safetensors, seal, strict_json, together, tree)
 
 NAN, INFINITY = struct.pack("<f", float("nan")), struct.pack("<f", float("inf"))
 ROUTER = "blocks.0.smoe.router.topkroute_linear.weight"
@@ -669,4 +668,4 @@ class Names(RunCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    main(at_least=300)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 import typing
@@ -31,6 +32,9 @@ RAW = ("Exception raised from", "frame #", "terminate called", "[json.exception"
 BUG, USAGE, DATA, CHECKPOINT, NUMERICS, RESOURCES = 1, 2, 3, 4, 5, 6
 
 CHECKPOINT_FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "config.json", "tokenizer.json")
+
+
+refused = set()  # (class of tests, label) of each bad input that ended as it should
 
 
 class Result(typing.NamedTuple):
@@ -85,17 +89,17 @@ def wait_for(condition, process, seconds=60):
         time.sleep(0.01)
 
 
-def wait_for_handlers(process):
-    """Until the process catches SIGTERM: before that, any program dies of it."""
-    bit = 1 << (signal.SIGTERM - 1)
+def catches_signals(pid):
+    """Whether the process catches SIGTERM: before that, any program dies of it."""
+    try:
+        lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    except FileNotFoundError:
+        return False
+    return any(int(line.split()[1], 16) & 1 << (signal.SIGTERM - 1) for line in lines if line.startswith("SigCgt"))
 
-    def catches():
-        try:
-            lines = pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines()
-        except FileNotFoundError:
-            return False
-        return any(int(line.split()[1], 16) & bit for line in lines if line.startswith("SigCgt"))
-    wait_for(catches, process)
+
+def wait_for_handlers(process):
+    wait_for(lambda: catches_signals(process.pid), process)
 
 
 def strict_json(text):
@@ -193,7 +197,7 @@ class Case(unittest.TestCase):
         self.assertEqual(result.out, "")
         for phrase in says if isinstance(says, tuple) else (says,):
             self.assertIn(str(phrase), result.err)
-        if result.code > USAGE:  # where: what; what to do
+        if result.code != BUG:  # where: what; what to do
             where, colon, rest = result.err.partition("error: ")[2].partition(": ")
             self.assertTrue(where and colon and "; " in rest, result.err[:2000])
 
@@ -204,6 +208,7 @@ class Case(unittest.TestCase):
         for (label, (_, says)), result in zip(cases.items(), results):
             with self.subTest(label):
                 self.assert_refused(result, code, says)
+                refused.add((type(self).__name__, label))
         self.assertEqual(tree(self.folder), before)
 
 
@@ -253,3 +258,11 @@ class RunCase(Case):
     def timeless_rows(run):
         rows = [strict_json(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         return [{k: v for k, v in row.items() if k not in ("time_s", "tokens_per_second")} for row in rows]
+
+
+def main(at_least):
+    """All tests of a file; then how many distinct bad inputs it saw refused, which must be `at_least`."""
+    program = unittest.main(exit=False)
+    print(f"{len(refused)} distinct bad inputs, none ended in a signal, raw text or files left behind: at least {at_least}")
+    partial = len(sys.argv) > 1  # some tests were named
+    sys.exit(not program.result.wasSuccessful() or (not partial and len(refused) < at_least))
