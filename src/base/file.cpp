@@ -77,7 +77,7 @@ void sync(int descriptor, const fs::path& path) {
 
 std::string read_file(const fs::path& path, ErrorKind kind, std::uint64_t max_bytes) {
   const auto refuse = [&](const std::string& what) {
-    throw_error(kind, cat(path.string(), ": ", what));
+    throw_error(kind, cat(path.empty() ? "\"\"" : path.string(), ": ", what));
   };
   const auto refuse_size = [&] {
     refuse(cat("is larger than ", human_bytes(static_cast<double>(max_bytes)),

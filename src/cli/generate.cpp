@@ -151,9 +151,9 @@ void add_generate(CLI::App& app, Run& run) {
              "keep what has at least this share of the likeliest one's mass; default 0: all");
   add_number(*command, "--repetition-penalty", sampler.repetition_penalty,
              "above 1 makes seen symbols less likely; default 1: none");
-  command->add_option("--stop", options.stop, "end before this text; may be repeated")
-      ->take_all()
-      ->allow_extra_args(false);
+  auto* stop = command->add_option("--stop", options.stop, "end before this text; may be repeated")
+                   ->take_all()
+                   ->allow_extra_args(false);
   auto* seed = add_whole(*command, "--seed", options.seed, "default: drawn, and reported",
                          std::uint64_t{0}, std::numeric_limits<std::uint64_t>::max());
   command->add_option("--device", args->device, "auto, cpu, cuda or cuda:N");
@@ -162,7 +162,8 @@ void add_generate(CLI::App& app, Run& run) {
       "Examples:\n"
       "  makemoe generate runs/quickstart --prompt \"ROMEO:\" --temperature 0.8 --top-k 20\n"
       "  makemoe generate runs/quickstart@best --max-new-tokens 200 --seed 7 --json");
-  command->callback([args, seed, &run] {
+  command->callback([args, seed, stop, &run] {
+    args->options.stop = stop->results();  // CLI11 would read "{}" as no text at all
     args->has_seed = seed->count() > 0;
     run = [args](const Services& services) { return run_generate(*args, services); };
   });

@@ -64,7 +64,7 @@ int run_train(const TrainArgs& args, const Services& services) {
   TrainRequest request;
   request.config = resolve_config(args);
   if (args.resume && args.out.empty())
-    throw ConfigError("--resume: which run? name its folder with --out");
+    throw ConfigError("--resume: no run is named; give its folder with --out");
   if (args.dry_run) return dry_run(request.config, args, services.log);
   prepare_device(request.config, services.log);
   request.out = args.out.empty() ? default_folder(args) : fs::path(args.out);

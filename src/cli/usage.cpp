@@ -30,7 +30,7 @@ std::vector<std::string> options_of(const CLI::App& command) {
 
 /// The candidate that was probably meant: a typo of it, or its beginning.
 std::string_view meant(const std::string& word, const std::vector<std::string>& candidates) {
-  constexpr std::size_t kTelling = 4;  // "--t" begins too many
+  constexpr std::size_t kTelling = 3;  // fewer letters begin too many
   const auto near = nearest(word, candidates);
   if (!near.empty() || word.size() < kTelling) return near;
   for (const auto& candidate : candidates)
