@@ -119,7 +119,7 @@ int run_bench(const BenchArgs& args, const Services& services) {
 void add_bench(CLI::App& app, Run& run) {
   auto* command = app.add_subcommand("bench", "Time training, evaluation and generation here");
   const auto args = std::make_shared<BenchArgs>();
-  command->add_option("--config", args->config, "JSON config; default: the built-in one");
+  add_name(*command, "--config", args->config, "JSON config; default: the built-in one");
   add_overrides(*command, args->overrides, "over the config; may be repeated");
   add_whole(*command, "--steps", args->steps, "training steps timed; default 30", std::int64_t{1},
             kMostSteps);

@@ -29,13 +29,13 @@ void add_config(CLI::App& app, Run& run) {
   check->add_option("file", args->file, "JSON config")->required();
   check->callback([args, &run] {
     run = [args](const Services&) {
-      load(*args);
+      load_config(fs::path(args->file), {});
       print(cat(args->file, ": ok\n"));
       return 0;
     };
   });
   auto* show = command->add_subcommand("show", "Print the resolved config");
-  show->add_option("--config", args->file, "JSON config");
+  add_name(*show, "--config", args->file, "JSON config");
   add_overrides(*show, args->overrides, "over the config; may be repeated");
   show->callback([args, &run] {
     run = [args](const Services&) {

@@ -102,11 +102,11 @@ void add_eval(CLI::App& app, Run& run) {
   auto* command = app.add_subcommand("eval", "Loss and perplexity of a checkpoint on a text");
   const auto args = std::make_shared<EvalArgs>();
   add_checkpoint(*command, args->checkpoint);
-  command->add_option("--data", args->data, "UTF-8 text; default: the run's own");
+  add_name(*command, "--data", args->data, "UTF-8 text; default: the run's own");
   command->add_option("--split", args->split, "default: val, with --data all")
       ->check(CLI::IsMember({"train", "val", "all"}));
   add_overrides(*command, args->overrides, "e.g. eval.mode=random");
-  command->add_option("--device", args->device, "auto, cpu, cuda or cuda:N");
+  add_name(*command, "--device", args->device, "auto, cpu, cuda or cuda:N");
   command->add_flag("--json", args->json, "print one JSON object");
   command->footer("Example:\n  makemoe eval runs/quickstart --split val --json");
   command->callback([args, &run] {

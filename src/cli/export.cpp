@@ -1,5 +1,4 @@
-#include <CLI/CLI.hpp>
-
+#include "cli/options.h"
 #include "cli/session.h"
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
@@ -30,7 +29,7 @@ void add_export(CLI::App& app, Run& run) {
   add_checkpoint(*command, args->checkpoint);
   command->add_option("--format", args->format, "makemoe: the published state_dict")
       ->check(CLI::IsMember({"makemoe"}));
-  command->add_option("--out", args->out, "FILE.safetensors")->required();
+  add_name(*command, "--out", args->out, "FILE.safetensors")->required();
   command->footer(
       "Example:\n  makemoe export runs/quickstart --format makemoe --out weights.safetensors");
   command->callback([args, &run] {

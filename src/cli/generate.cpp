@@ -134,8 +134,8 @@ void add_generate(CLI::App& app, Run& run) {
   auto& options = args->options;
   add_checkpoint(*command, args->checkpoint);
   auto* prompt = command->add_option("--prompt", args->prompt, "text to go on from");
-  command
-      ->add_option("--prompt-file", args->prompt_file, "file with the prompt; - for standard input")
+  add_name(*command, "--prompt-file", args->prompt_file,
+           "file with the prompt; - for standard input")
       ->excludes(prompt);
   add_whole(*command, "--max-new-tokens", options.max_new_tokens, "default 500 [tokens]",
             std::int64_t{0}, kMostTokens);
@@ -156,7 +156,7 @@ void add_generate(CLI::App& app, Run& run) {
                    ->allow_extra_args(false);
   auto* seed = add_whole(*command, "--seed", options.seed, "default: drawn, and reported",
                          std::uint64_t{0}, std::numeric_limits<std::uint64_t>::max());
-  command->add_option("--device", args->device, "auto, cpu, cuda or cuda:N");
+  add_name(*command, "--device", args->device, "auto, cpu, cuda or cuda:N");
   command->add_flag("--json", args->json, "print one JSON object");
   command->footer(
       "Examples:\n"

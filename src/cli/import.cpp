@@ -1,5 +1,4 @@
-#include <CLI/CLI.hpp>
-
+#include "cli/options.h"
 #include "cli/session.h"
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
@@ -54,10 +53,10 @@ void add_import(CLI::App& app, Run& run) {
   auto* command = app.add_subcommand("import", "A published state_dict becomes a run at step 0");
   const auto args = std::make_shared<ImportArgs>();
   command->add_option("weights", args->weights, "WEIGHTS.safetensors")->required();
-  command->add_option("--config", args->config, "config with the model's shape")->required();
-  auto* data = command->add_option("--data", args->data, "the text, for its vocabulary");
-  command->add_option("--vocab", args->vocab, "TOKENIZER.json instead of --data")->excludes(data);
-  command->add_option("--out", args->out, "run folder to make")->required();
+  add_name(*command, "--config", args->config, "config with the model's shape")->required();
+  auto* data = add_name(*command, "--data", args->data, "the text, for its vocabulary");
+  add_name(*command, "--vocab", args->vocab, "TOKENIZER.json instead of --data")->excludes(data);
+  add_name(*command, "--out", args->out, "run folder to make")->required();
   add_allow_nonfinite(*command, args->values);
   command->footer(
       "Example:\n  makemoe import weights.safetensors --config configs/makemoe.json "

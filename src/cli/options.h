@@ -45,6 +45,16 @@ inline CLI::Option* add_number(CLI::App& command, const std::string& name, doubl
   return command.add_option_function<std::string>(name, read, help)->type_name("X");
 }
 
+/// A file, folder or device into `value`, which must outlive the parsing. An empty one, as from a
+/// shell variable that is not set, is a mistake and not the default.
+inline CLI::Option* add_name(CLI::App& command, const std::string& name, std::string& value,
+                             const std::string& help) {
+  const auto problem = [](const std::string& text) {
+    return text.empty() ? std::string("\"\" is empty; name one, or leave it out") : std::string();
+  };
+  return command.add_option(name, value, help)->check(problem);
+}
+
 /// KEY=VALUE texts over the config, one for each --set.
 inline void add_overrides(CLI::App& command, std::vector<std::string>& overrides,
                           const std::string& help) {

@@ -96,15 +96,15 @@ int run_train(const TrainArgs& args, const Services& services) {
 void add_train(CLI::App& app, Run& run) {
   auto* command = app.add_subcommand("train", "Train a model, or go on with a run");
   const auto args = std::make_shared<TrainArgs>();
-  command->add_option("--config", args->config, "JSON config, e.g. configs/makemoe.json");
+  add_name(*command, "--config", args->config, "JSON config, e.g. configs/makemoe.json");
   add_overrides(*command, args->overrides, "over the config; may be repeated");
-  command->add_option("--data", args->data, "UTF-8 text to learn from");
-  command->add_option("--out", args->out, "run folder: empty or absent, unless --resume");
-  command->add_option("--device", args->device, "auto, cpu, cuda or cuda:N");
+  add_name(*command, "--data", args->data, "UTF-8 text to learn from");
+  add_name(*command, "--out", args->out, "run folder: empty or absent, unless --resume");
+  add_name(*command, "--device", args->device, "auto, cpu, cuda or cuda:N");
   command->add_flag("--resume", args->resume, "go on with the run in --out, bit for bit");
   add_whole(*command, "--stop-after", args->stop_after, "end there, with a checkpoint [steps]",
             std::int64_t{0}, std::numeric_limits<std::int64_t>::max());
-  command->add_option("--init-from", args->init_from, "weights and vocabulary of a checkpoint");
+  add_name(*command, "--init-from", args->init_from, "weights and vocabulary of a checkpoint");
   command->add_flag("--dry-run", args->dry_run, "print config, parameters, memory, and stop");
   command->add_flag("--json", args->json, "print one JSON object at the end");
   command->footer(

@@ -28,14 +28,19 @@ std::vector<std::string> options_of(const CLI::App& command) {
   return names;
 }
 
-/// The candidate that was probably meant: a typo of it, or its beginning.
-std::string_view meant(const std::string& word, const std::vector<std::string>& candidates) {
+/// The candidate that was probably meant: one that begins so, or one letter or two away; or "".
+std::string meant(const std::string& word, const std::vector<std::string>& candidates) {
   constexpr std::size_t kTelling = 3;  // fewer letters begin too many
-  const auto near = nearest(word, candidates);
-  if (!near.empty() || word.size() < kTelling) return near;
-  for (const auto& candidate : candidates)
-    if (candidate.starts_with(word)) return candidate;
-  return {};
+  if (word.size() >= kTelling)
+    for (const auto& candidate : candidates)
+      if (candidate.starts_with(word)) return candidate;
+  return std::string(nearest(word, candidates));
+}
+
+/// CLI11's own names of its errors are not to be had of all: some carry the command's.
+template <class Kind>
+bool is_a(const CLI::ParseError& error) {
+  return dynamic_cast<const Kind*>(&error) != nullptr;
 }
 
 std::string unknown_word(const CLI::App& command, const std::string& word) {
@@ -66,16 +71,16 @@ const CLI::App& named_command(const CLI::App& app) {
 std::string usage_problem(const CLI::App& app, const CLI::ParseError& error) {
   const auto& command = named_command(app);
   const auto where = full_name(command);
-  const auto kind = error.get_name();
-  const bool may_be_a_typo = kind == "RequiredError" || kind == "ExtrasError";
-  // What was missed may be what was mistyped.
-  if (const auto unknown = app.remaining(/*recurse=*/true); may_be_a_typo && !unknown.empty())
+  const bool is_missing = is_a<CLI::RequiredError>(error);
+  // What is missing may be what was mistyped.
+  if (const auto unknown = app.remaining(/*recurse=*/true);
+      (is_missing || is_a<CLI::ExtrasError>(error)) && !unknown.empty())
     return unknown_word(command, unknown.front());
-  if (kind == "RequiredError" && !subcommands_of(command).empty()) return "";
+  if (is_missing && !subcommands_of(command).empty()) return "";
   const std::string what = error.what();
-  if (kind == "ValidationError" && what.find("; ") != std::string::npos)
+  if (is_a<CLI::ValidationError>(error) && what.find("; ") != std::string::npos)
     return cat(where, ": ", what);
-  if (kind == "ArgumentMismatch")
+  if (is_a<CLI::ArgumentMismatch>(error))
     return cat(where, ": ", what.substr(0, what.find(':')), " needs a value; see ", where,
                " --help");
   return cat(where, ": ", what, "; see ", where, " --help");

@@ -39,7 +39,7 @@ TEST(Json, AReaderMayAskForAllKeysThatStandTwice) {
                                ErrorKind::config, {}, &twice);
   const std::vector<std::string> places{
       "line 2, column 4: the key \"a\" stands twice; remove one",
-      "line 2, column 25: the key \"c\" stands twice; remove one"};
+      "line 2, column 26: the key \"c\" stands twice; remove one"};
   EXPECT_EQ(twice, places);
   EXPECT_EQ(json.size(), 3U);
 }

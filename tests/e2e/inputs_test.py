@@ -79,6 +79,11 @@ class Usage(RunCase):
         cases |= {f"train --device {d!r}": (("train", *self.small, "--out", "made", "--device", d), "device") for d in devices[:4]}
         cases |= {f"--split {s!r}": (("eval", run, "--split", s), "--split") for s in ("test", "", "TRAIN", "train,val")}
         cases |= {f"--format {s!r}": (("export", run, "--out", "w", "--format", s), "--format") for s in ("gguf", "")}
+        empty = {("train", *self.small[2:], "--out", "made"): ("--config", "--data", "--device", "--init-from"), ("train", *self.small): ("--out",),
+                 ("eval", run): ("--data", "--device"), ("generate", run): ("--device", "--prompt-file"), ("export", run): ("--out",),
+                 ("config", "show"): ("--config",), ("bench",): ("--config",)}
+        cases |= {f"{command[0]} with an empty {name}": ((*command, name, ""), (name, "is empty"))
+                  for command, names in empty.items() for name in names}
         cases["an empty stop text"] = (("generate", run, "--stop", ""), "--stop")
         cases["--set of a command that has none"] = (("generate", run, "--set", "seed=1"), "is no option")
         self.refuse(USAGE, cases)

@@ -35,7 +35,7 @@ class Terminal(RunCase):
     def test_training_shows_one_live_line_with_step_loss_rate_and_time_left(self):
         code, seen = self.at_terminal("train", *self.small, "--out", self.folder / "run")
         self.assertEqual(code, 0, seen)
-        self.assertRegex(seen, r"\r\x1b\[Kstep 2/3  loss \d\.\d{4}  val \d\.\d{4}  [\d,]+ tokens/s  ETA ")
+        self.assertRegex(seen, r"\nstep 2/3  loss \d\.\d{4}  val \d\.\d{4}  [\d,]+ tokens/s  ETA [\d.]+ s\r\x1b\[K")
         self.assertNotIn("evaluating\r\n", seen)
         self.assertTrue(seen.splitlines()[-1].endswith(" s"), seen)  # the summary, below what is left of the live line
         self.assertIn("(best)\r\n", seen)
