@@ -4,9 +4,10 @@ import json
 import os
 import re
 import shutil
+import time
 import unittest
 
-from support import (NUMERICS, RESOURCES, STEPS, TINY, RunCase, limited, makemoe, strict_json, tree)
+from support import (NUMERICS, RESOURCES, STEPS, TINY, RunCase, limited, makemoe, start, strict_json, tree, wait_for)
 
 COMMANDS = ("train", "eval", "generate", "info", "import", "export", "config", "bench")
 
@@ -93,6 +94,13 @@ class Streams(RunCase):
         self.assertEqual(self.train_small(run, preexec_fn=closed(0, 1, 2)).code, 0)
         self.assertEqual((run / ".lock").read_bytes(), b"")
         self.assert_same_end(run, self.run_folder)
+        endless = ("--set", "train.max_iters=100000000", "--set", "train.eval_interval=100000000")
+        process = start("train", *self.small, *endless, "--out", self.folder / "running", preexec_fn=closed(2))
+        wait_for(lambda: (self.folder / "running" / "metrics.jsonl").exists(), process)
+        time.sleep(0.3)
+        self.assertRegex((self.folder / "running" / ".lock").read_text(), rf"^pid {process.pid} on \S+ since \S+$")
+        process.kill()
+        process.communicate()
         before = tree(self.folder)
         self.assert_refused(makemoe("info", run, preexec_fn=closed(1)), RESOURCES, "standard output")
         self.assertEqual(tree(self.folder), before)

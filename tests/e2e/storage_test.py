@@ -346,6 +346,7 @@ class Signals(RunCase):
             process = start("train", *self.small, "--set", "train.grad_accumulation=65536", "--set", "train.batch_size=256",
                             "--out", run)
             wait_for(lambda: (run / "metrics.jsonl").exists(), process)
+            time.sleep(0.5)  # from the row of step 0 into the step
             process.send_signal(first)
             time.sleep(0.5)
             self.assertIsNone(process.poll())

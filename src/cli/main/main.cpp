@@ -43,7 +43,8 @@ bool is_out_of_memory(std::string_view what) {
 
 int out_of_memory(Log& log) {
   log.error(
-      "out of memory; lower train.batch_size, model.block_size, model.n_embed, model.n_layer or "
+      "memory: it ran out; lower train.batch_size, model.block_size, model.n_embed, model.n_layer "
+      "or "
       "model.moe.num_experts");
   return static_cast<int>(ErrorKind::resource);
 }
