@@ -12,6 +12,9 @@ function(moe_room name)  # moe_room(model DEPENDS base config kernels LINK moe::
   set(rooms ${arg_DEPENDS})
   list(TRANSFORM rooms PREPEND moe::)
   target_link_libraries(moe_${name} PUBLIC ${rooms} ${arg_LINK} PRIVATE moe::flags)
+  if("moe::torch" IN_LIST arg_LINK)
+    moe_use_torch_headers(moe_${name})
+  endif()
   list(JOIN arg_DEPENDS "," deps)
   set_property(GLOBAL APPEND PROPERTY MOE_ROOMS "${name}:${deps}")
 endfunction()
@@ -27,6 +30,10 @@ function(moe_room_test name)
   target_include_directories(moe_${name}_tests PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(moe_${name}_tests PRIVATE moe::${name} moe::flags GTest::gmock
                                                   GTest::gtest_main ${ARGN})
+  get_target_property(links moe_${name} INTERFACE_LINK_LIBRARIES)
+  if("moe::torch" IN_LIST links)
+    moe_use_torch_headers(moe_${name}_tests)
+  endif()
   add_test(NAME ${name} COMMAND moe_${name}_tests)
   set_tests_properties(
     ${name} PROPERTIES TIMEOUT 600 ENVIRONMENT
