@@ -31,8 +31,8 @@ class MixtureCall : public LayerCall {
     run_with_scratch<T>(panels, memory_, scratch,
                         [&](std::int64_t p, T* room) { table.route(layer_, p, room); });
     plan();
-    run_with_scratch<T>(slot_panels_, memory_, scratch, [&](std::int64_t p, T* room) {
-      table.experts_forward(layer_, expert_of_[p], p, room);
+    run_with_scratch<T>(tasks(), memory_, scratch, [&](std::int64_t t, T* room) {
+      table.experts_forward(layer_, tasks_[static_cast<std::size_t>(t)], room);
     });
     cpu::run_tasks(panels, at::get_num_threads(),
                    [&](std::int64_t p, int) { table.combine(layer_, p); });
@@ -49,8 +49,8 @@ class MixtureCall : public LayerCall {
     point_at_all_gradients();
     const auto& table = cpu::table<T>();
     const auto scratch = table.mixture_scratch(layer_);
-    run_with_scratch<T>(slot_panels_, memory_, scratch, [&](std::int64_t p, T* room) {
-      table.experts_backward(layer_, expert_of_[p], p, room);
+    run_with_scratch<T>(tasks(), memory_, scratch, [&](std::int64_t t, T* room) {
+      table.experts_backward(layer_, tasks_[static_cast<std::size_t>(t)], room);
     });
     run_with_scratch<T>(cpu::panels_of(layer_.tokens), memory_, scratch,
                         [&](std::int64_t p, T* room) { table.tokens_backward(layer_, p, room); });
@@ -97,7 +97,6 @@ class MixtureCall : public LayerCall {
     layer_.slots = memory_.template values<std::int32_t>(most_panels() * cpu::kPanel);
     layer_.hidden = memory_.template values<T>(most_panels() * layer_.hidden_width * cpu::kPanel);
     layer_.answers = memory_.template values<T>(n * k * cpu::padded(c));
-    expert_of_ = memory_.template values<std::int32_t>(most_panels());
   }
 
   /// Panels that any choice of experts fits in: the size of memory must not depend on the choice.
@@ -112,8 +111,8 @@ class MixtureCall : public LayerCall {
     layer_.d_gates = memory_.template values<T>(n * k);
     layer_.d_answers = memory_.template values<T>(panels * c * cpu::kPanel);
     layer_.d_hidden = memory_.template values<T>(panels * f * cpu::kPanel);
-    layer_.hidden_rows = memory_.template values<T>(panels * cpu::kPanel * cpu::padded(f));
-    layer_.input_rows = memory_.template values<T>(panels * cpu::kPanel * cpu::padded(c));
+    layer_.hidden_turned = memory_.template values<T>(panels * cpu::kPanel * cpu::padded(f));
+    layer_.input_turned = memory_.template values<T>(panels * cpu::kPanel * cpu::padded(c));
     layer_.d_inputs = memory_.template values<T>(n * k * cpu::padded(c));
     layer_.d_token_logits = memory_.template values<T>(n * e);
     layer_.d_logits = memory_.template values<T>(tokens * 2 * e * cpu::kPanel);
@@ -128,6 +127,8 @@ class MixtureCall : public LayerCall {
     point_at_gradients(layer_.up, parameters_.w1, parameters_.b1);
     point_at_gradients(layer_.down, parameters_.w2, parameters_.b2);
   }
+
+  std::int64_t tasks() const { return static_cast<std::int64_t>(tasks_.size()); }
 
   /// Slots by expert, in token order within each: a counting sort, so that sums have one order.
   void plan() {
@@ -147,10 +148,10 @@ class MixtureCall : public LayerCall {
       const auto first = layer_.first_panel[i];
       const auto panels = static_cast<std::int32_t>(cpu::panels_of(load_[i]));
       layer_.first_panel[i + 1] = first + panels;
-      std::fill_n(expert_of_ + first, panels, static_cast<std::int32_t>(i));
+      for (std::int32_t p = 0; p < panels; p += cpu::kExpertPanels)
+        tasks_.push_back({i, first + p, std::min(cpu::kExpertPanels, panels - p)});
     }
-    slot_panels_ = layer_.first_panel[e];
-    std::fill_n(layer_.slots, slot_panels_ * cpu::kPanel, -1);
+    std::fill_n(layer_.slots, layer_.first_panel[e] * cpu::kPanel, -1);
     std::vector<std::int64_t> next(static_cast<std::size_t>(e));
     for (std::int64_t i = 0; i < e; ++i)
       next[static_cast<std::size_t>(i)] = layer_.first_panel[i] * cpu::kPanel;
@@ -166,8 +167,8 @@ class MixtureCall : public LayerCall {
   std::int64_t* load_;
   at::Tensor x_;
   cpu::Mixture<T> layer_{};
-  std::int32_t* expert_of_ = nullptr;  // (slot panels)
-  std::int64_t slot_panels_ = 0, dropped_ = 0;
+  std::vector<cpu::ExpertTask> tasks_;
+  std::int64_t dropped_ = 0;
 };
 
 template <class T>

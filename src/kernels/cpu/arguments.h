@@ -81,6 +81,13 @@ struct Attention {
   std::int64_t panels() const { return panels_of(time); }
 };
 
+/// Panels of one expert's slots that one task works on: at most kExpertPanels, so that weights that
+/// come from far serve several panels, and yet there are tasks for all threads.
+inline constexpr int kExpertPanels = 4;
+struct ExpertTask {
+  std::int64_t expert, first, count;
+};
+
 /// out = x + sum over k of gate * dropout(expert(norm(x))), and its backward.
 template <class T>
 struct Mixture {
@@ -115,8 +122,8 @@ struct Mixture {
   T* d_gates;         // (N, K)
   T* d_answers;       // (slot_panels, C, kPanel)
   T* d_hidden;        // (slot_panels, F, kPanel)
-  T* hidden_rows;     // (slot_panels * kPanel, padded(F))
-  T* input_rows;      // (slot_panels * kPanel, padded(C))
+  T* hidden_turned;   // (slot_panels, blocks of F, kPanel tokens, kPanel)
+  T* input_turned;    // (slot_panels, blocks of C, kPanel tokens, kPanel)
   T* d_inputs;        // (N * K, padded(C))
   T* d_token_logits;  // (N, E)
   T* d_logits;        // (panels, 2E, kPanel): clean, then noise_linear's outcome

@@ -22,10 +22,10 @@ class AttentionWindow {
         grads_(scores_ + panels_ * kBlock),
         turned_(grads_ + panels_ * kBlock),
         panel_(turned_ + kBlock),
-        rows_(panel_ + c_ * kPanel) {}
+        rows_(panel_ + panels_ * c_ * kPanel) {}
 
   static Index scratch_size(const Attention<T>& layer) {
-    return 2 * layer.panels() * kBlock + kBlock + layer.width * kPanel +
+    return layer.panels() * (2 * kBlock + layer.width * kPanel) + kBlock +
            kPanel * padded(layer.width);
   }
 
@@ -33,24 +33,39 @@ class AttentionWindow {
     for (Index p = 0; p < panels_; ++p) {
       normalise_tokens(p);
       rows_to_panel<T>(
-          kPanel, c_, [&](Index i) { return normed_row(p, i); }, panel_);
-      T* qkv = qkv_panel(p, 0);
-      multiply<Left::row_major>(
-          3 * c_, Factor<T>{layer_.qkv.weight, c_}, Factor<T>{panel_, kPanel}, {c_},
-          [&](Index m, const Row<T>& row) { store_row(qkv + m * kPanel, row); });
+          kPanel, c_, [&](Index i) { return normed_row(p, i); }, panel(p));
     }
+    multiply<Left::row_major>(
+        3 * c_, Factor<T>{layer_.qkv.weight, c_}, Factor<T>{panel_, kPanel}, {c_},
+        {panels_, c_ * kPanel},
+        [&](Index m, Index p, const Row<T>& row) { store_row(qkv_panel(p, m), row); });
     for (Index p = 0; p < panels_; ++p) {
       const TokenLanes lanes = keys_of(p);
       for (Index h = 0; h < layer_.heads; ++h) attend(p, h, lanes);
-      project(p, lanes);
     }
+    const T* bias = layer_.proj.bias;
+    multiply<Left::row_major>(
+        c_, Factor<T>{layer_.proj.weight, c_}, Factor<T>{mixed_panel(0, 0), kPanel}, {c_},
+        {panels_, c_ * kPanel}, [&](Index m, Index p, const Row<T>& row) {
+          store_row(panel(p) + m * kPanel, map(row, [&](Vec<T> a) { return a + bias[m]; }));
+        });
+    for (Index p = 0; p < panels_; ++p) add_to_residual(p);
   }
 
   void backward() {
     T* parts = layer_.norm_parts + window_ * 2 * padded(c_);
     for (Index i = 0; i < 2 * padded(c_); ++i) parts[i] = 0;
     for (Index p = 0; p < panels_; ++p) output_backward(p);
+    // Into d_qkv's query part for now: a head reads it there before it writes its own.
+    multiply<Left::column_major>(
+        c_, Factor<T>{layer_.proj.weight, c_}, Factor<T>{d_output(0), kPanel}, {c_},
+        {panels_, c_ * kPanel},
+        [&](Index m, Index p, const Row<T>& row) { store_row(d_qkv_panel(p, m), row); });
     for (Index h = 0; h < layer_.heads; ++h) head_backward(h);
+    multiply<Left::column_major>(
+        c_, Factor<T>{layer_.qkv.weight, c_}, Factor<T>{d_qkv_panel(0, 0), kPanel}, {3 * c_},
+        {panels_, 3 * c_ * kPanel},
+        [&](Index m, Index p, const Row<T>& row) { store_row(panel(p) + m * kPanel, row); });
     for (Index p = 0; p < panels_; ++p) norm_backward(p, parts);
   }
 
@@ -61,6 +76,7 @@ class AttentionWindow {
     const Index left = layer_.time - p * kPanel;
     return left < kPanel ? left : kPanel;
   }
+  T* panel(Index p) const { return panel_ + p * c_ * kPanel; }
   Index place(Index p) const { return window_ * panels_ + p; }  // of a panel in the layer
   T* normed_row(Index p, Index i) const {
     return layer_.normed + (place(p) * kPanel + i) * padded(c_);
@@ -146,16 +162,10 @@ class AttentionWindow {
     return keys < layer_.time ? keys : layer_.time;
   }
 
-  void project(Index p, const TokenLanes& lanes) {
-    const T* bias = layer_.proj.bias;
-    multiply<Left::row_major>(
-        c_, Factor<T>{layer_.proj.weight, c_}, Factor<T>{mixed_panel(p, 0), kPanel}, {c_},
-        [&](Index m, const Row<T>& row) {
-          store_row(panel_ + m * kPanel, map(row, [&](Vec<T> a) { return a + bias[m]; }));
-        });
-    if (layer_.output_dropout.on) drop_panel(layer_.output_dropout, lanes, 0, c_, panel_);
+  void add_to_residual(Index p) {
+    if (layer_.output_dropout.on) drop_panel(layer_.output_dropout, keys_of(p), 0, c_, panel(p));
     const Index count = tokens_in(p);
-    panel_to_rows<T>(panel_, count, c_, [&](Index i) { return rows_ + i * padded(c_); });
+    panel_to_rows<T>(panel(p), count, c_, [&](Index i) { return rows_ + i * padded(c_); });
     for (Index i = 0; i < count; ++i) {
       const Index at = (first_token_ + p * kPanel + i) * c_;
       for (Index c = 0; c < c_; ++c)
@@ -163,20 +173,12 @@ class AttentionWindow {
     }
   }
 
-  /// Gradient of proj's outcome, of what the heads answer (into d_qkv's query part for now: the
-  /// head reads it there before it writes its own), and the heads' answers as rows for proj's
-  /// gradient.
+  /// Gradient of proj's outcome, and the heads' answers as rows for proj's gradient.
   void output_backward(Index p) {
-    const Index count = tokens_in(p);
-    T* d_output = layer_.d_output + place(p) * c_ * kPanel;
     rows_to_panel<T>(
-        count, c_, [&](Index i) { return layer_.d_out + (first_token_ + p * kPanel + i) * c_; },
-        d_output);
-    if (layer_.output_dropout.on) drop_panel(layer_.output_dropout, keys_of(p), 0, c_, d_output);
-    T* d_mixed = d_qkv_panel(p, 0);
-    multiply<Left::column_major>(
-        c_, Factor<T>{layer_.proj.weight, c_}, Factor<T>{d_output, kPanel}, {c_},
-        [&](Index m, const Row<T>& row) { store_row(d_mixed + m * kPanel, row); });
+        tokens_in(p), c_,
+        [&](Index i) { return layer_.d_out + (first_token_ + p * kPanel + i) * c_; }, d_output(p));
+    if (layer_.output_dropout.on) drop_panel(layer_.output_dropout, keys_of(p), 0, c_, d_output(p));
     panel_to_rows<T>(mixed_panel(p, 0), kPanel, c_, [&](Index i) {
       return layer_.mixed_rows + (place(p) * kPanel + i) * padded(c_);
     });
@@ -185,6 +187,7 @@ class AttentionWindow {
         layer_.mixed_rows[(place(p) * kPanel + i) * padded(c_) + c] = 0;
   }
 
+  T* d_output(Index p) const { return layer_.d_output + place(p) * c_ * kPanel; }
   T* d_qkv_panel(Index p, Index row) const {
     return layer_.d_qkv + (place(p) * 3 * c_ + row) * kPanel;
   }
@@ -274,11 +277,8 @@ class AttentionWindow {
   }
 
   void norm_backward(Index p, T* parts) {
-    multiply<Left::column_major>(
-        c_, Factor<T>{layer_.qkv.weight, c_}, Factor<T>{d_qkv_panel(p, 0), kPanel}, {3 * c_},
-        [&](Index m, const Row<T>& row) { store_row(panel_ + m * kPanel, row); });
     const Index count = tokens_in(p);
-    panel_to_rows<T>(panel_, count, c_, [&](Index i) { return rows_ + i * padded(c_); });
+    panel_to_rows<T>(panel(p), count, c_, [&](Index i) { return rows_ + i * padded(c_); });
     for (Index i = 0; i < count; ++i) {
       const Index at = (first_token_ + p * kPanel + i) * c_;
       for (Index c = 0; c < c_; ++c) layer_.d_x[at + c] = layer_.d_out[at + c];
@@ -319,7 +319,7 @@ void attention_gradients(const Attention<T>& layer, Index task) {
   const Index rows = height - first < kGradientRows ? height - first : kGradientRows;
   Factor<T> left = is_proj ? d_output : Factor<T>{layer.d_qkv, kPanel, 3 * c * kPanel};
   left.data += first * kPanel;
-  weight_gradient(rows, c, left, is_proj ? layer.mixed_rows : layer.normed, panels,
+  weight_gradient(rows, c, left, token_rows(is_proj ? layer.mixed_rows : layer.normed, c), panels,
                   (is_proj ? layer.proj.d_weight : layer.qkv.d_weight) + first * c,
                   layer.fresh_gradients);
 }

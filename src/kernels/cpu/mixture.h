@@ -8,121 +8,139 @@
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
-/// Experts work on panels of slots (token, choice), kPanel slots of one expert each. A task is one
-/// panel; tasks write different rows, whatever their order.
+/// Experts work on panels of slots (token, choice), kPanel slots of one expert each. Tasks write
+/// different rows, whatever their order.
 template <class T>
 class ExpertPanels {
  public:
-  ExpertPanels(const Mixture<T>& layer, Index expert, T* scratch)
-      : layer_(layer), expert_(expert), c_(layer.width), f_(layer.hidden_width), panel_(scratch) {}
+  ExpertPanels(const Mixture<T>& layer, const ExpertTask& task, T* scratch)
+      : layer_(layer),
+        first_(task.first),
+        count_(task.count),
+        c_(layer.width),
+        f_(layer.hidden_width),
+        up_bias_(layer.up.bias + task.expert * f_),
+        down_bias_(layer.down.bias + task.expert * c_),
+        up_{layer.up.weight + task.expert * f_ * c_, c_},
+        down_{layer.down.weight + task.expert * f_ * c_, f_},
+        panels_(scratch) {}
 
-  static Index scratch_size(const Mixture<T>& layer) { return layer.width * kPanel; }
-
-  /// hidden and answers of one panel.
-  void forward(Index panel) {
-    rows_to_panel<T>(
-        slots_in(panel), c_, [&](Index i) { return normed_row(panel, i); }, panel_);
-    T* hidden = hidden_panel(panel);
-    const T* bias = layer_.up.bias + expert_ * f_;
-    multiply<Left::row_major>(f_, Factor<T>{layer_.up.weight + expert_ * f_ * c_, c_},
-                              Factor<T>{panel_, kPanel}, {c_}, [&](Index m, const Row<T>& row) {
-                                store_row(hidden + m * kPanel, map(row, [&](Vec<T> a) {
-                                            return Relu::value<T>(a + bias[m]);
-                                          }));
-                              });
-    const T* out_bias = layer_.down.bias + expert_ * c_;
-    multiply<Left::row_major>(c_, Factor<T>{layer_.down.weight + expert_ * f_ * c_, f_},
-                              Factor<T>{hidden, kPanel}, {f_}, [&](Index m, const Row<T>& row) {
-                                store_row(panel_ + m * kPanel,
-                                          map(row, [&](Vec<T> a) { return a + out_bias[m]; }));
-                              });
-    if (layer_.dropout.on) drop(panel, panel_);
-    panel_to_rows<T>(panel_, slots_in(panel), c_,
-                     [&](Index i) { return layer_.answers + slot(panel, i) * padded(c_); });
+  static Index scratch_size(const Mixture<T>& layer) {
+    return kExpertPanels * layer.width * kPanel;
   }
 
-  /// Gradients of gates, inputs and hidden values of one panel, and the rows that the weights'
-  /// gradients read.
-  void backward(Index panel) {
-    const Index count = slots_in(panel);
-    T* d_answers = layer_.d_answers + panel * c_ * kPanel;
-    gate_gradients(panel, count);
-    rows_to_panel<T>(
-        count, c_, [&](Index i) { return layer_.d_out + slot(panel, i) / layer_.top_k * c_; },
-        d_answers);
-    T gates[kPanel] = {};
-    for (Index i = 0; i < count; ++i) gates[i] = layer_.gates[slot(panel, i)];
-    const Row<T> scale = load_row(gates);
-    for (Index c = 0; c < c_; ++c)
-      store_row(d_answers + c * kPanel, map(load_row(d_answers + c * kPanel), scale,
-                                            [](Vec<T> a, Vec<T> b) { return a * b; }));
-    if (layer_.dropout.on) drop(panel, d_answers);
-    const T* hidden = hidden_panel(panel);
-    T* d_hidden = layer_.d_hidden + panel * f_ * kPanel;
+  /// hidden and answers.
+  void forward() {
+    for (Index p = 0; p < count_; ++p)
+      rows_to_panel<T>(
+          slots_in(p), c_, [&](Index i) { return normed_row(p, i); }, panel(p));
+    multiply<Left::row_major>(f_, up_, Factor<T>{panels_, kPanel}, {c_}, {count_, c_ * kPanel},
+                              [&](Index m, Index p, const Row<T>& row) {
+                                store_row(hidden(p) + m * kPanel, map(row, [&](Vec<T> a) {
+                                            return Relu::value<T>(a + up_bias_[m]);
+                                          }));
+                              });
+    multiply<Left::row_major>(c_, down_, Factor<T>{hidden(0), kPanel}, {f_}, {count_, f_ * kPanel},
+                              [&](Index m, Index p, const Row<T>& row) {
+                                store_row(panel(p) + m * kPanel,
+                                          map(row, [&](Vec<T> a) { return a + down_bias_[m]; }));
+                              });
+    for (Index p = 0; p < count_; ++p) {
+      if (layer_.dropout.on) drop(p, panel(p));
+      panel_to_rows<T>(panel(p), slots_in(p), c_,
+                       [&](Index i) { return layer_.answers + slot(p, i) * padded(c_); });
+    }
+  }
+
+  /// Gradients of gates, inputs and hidden values, and what the weights' gradients read.
+  void backward() {
+    for (Index p = 0; p < count_; ++p) answer_gradients(p);
     multiply<Left::column_major>(
-        f_, Factor<T>{layer_.down.weight + expert_ * f_ * c_, f_}, Factor<T>{d_answers, kPanel},
-        {c_}, [&](Index m, const Row<T>& row) {
-          store_row(d_hidden + m * kPanel,
-                    map(row, load_row(hidden + m * kPanel),
+        f_, down_, Factor<T>{d_answers(0), kPanel}, {c_}, {count_, c_ * kPanel},
+        [&](Index m, Index p, const Row<T>& row) {
+          store_row(d_hidden(p) + m * kPanel,
+                    map(row, load_row(hidden(p) + m * kPanel),
                         [](Vec<T> g, Vec<T> h) { return Relu::gradient<T>(g, h); }));
         });
     multiply<Left::column_major>(
-        c_, Factor<T>{layer_.up.weight + expert_ * f_ * c_, c_}, Factor<T>{d_hidden, kPanel}, {f_},
-        [&](Index m, const Row<T>& row) { store_row(panel_ + m * kPanel, row); });
-    panel_to_rows<T>(panel_, count, c_,
-                     [&](Index i) { return layer_.d_inputs + slot(panel, i) * padded(c_); });
-    keep_rows(panel, count);
+        c_, up_, Factor<T>{d_hidden(0), kPanel}, {f_}, {count_, f_ * kPanel},
+        [&](Index m, Index p, const Row<T>& row) { store_row(panel(p) + m * kPanel, row); });
+    for (Index p = 0; p < count_; ++p) {
+      panel_to_rows<T>(panel(p), slots_in(p), c_,
+                       [&](Index i) { return layer_.d_inputs + slot(p, i) * padded(c_); });
+      keep_turned(p);
+    }
   }
 
  private:
-  Index slot(Index panel, Index i) const { return layer_.slots[panel * kPanel + i]; }
-  Index slots_in(Index panel) const {
+  // Panel p of the task, from here on.
+  Index slot(Index p, Index i) const { return layer_.slots[(first_ + p) * kPanel + i]; }
+  Index slots_in(Index p) const {
     Index count = 0;
-    while (count < kPanel && slot(panel, count) >= 0) ++count;
+    while (count < kPanel && slot(p, count) >= 0) ++count;
     return count;
   }
-  T* hidden_panel(Index panel) const { return layer_.hidden + panel * f_ * kPanel; }
-  const T* normed_row(Index panel, Index i) const {
-    return layer_.normed + slot(panel, i) / layer_.top_k * padded(c_);
+  T* panel(Index p) const { return panels_ + p * c_ * kPanel; }
+  T* hidden(Index p) const { return layer_.hidden + (first_ + p) * f_ * kPanel; }
+  T* d_hidden(Index p) const { return layer_.d_hidden + (first_ + p) * f_ * kPanel; }
+  T* d_answers(Index p) const { return layer_.d_answers + (first_ + p) * c_ * kPanel; }
+  const T* normed_row(Index p, Index i) const {
+    return layer_.normed + slot(p, i) / layer_.top_k * padded(c_);
   }
 
   /// Draws are numbered choice by choice, each choice's rounded up to whole blocks.
-  void drop(Index panel, T* values) {
-    const Index count = slots_in(panel), k = layer_.top_k;
+  void drop(Index p, T* values) {
+    const Index count = slots_in(p), k = layer_.top_k;
     const TokenLanes lanes = token_lanes(layer_.keys, [&](int i) {
-      const Index mine = slot(panel, i < count ? i : count - 1);
+      const Index mine = slot(p, i < count ? i : count - 1);
       return LaneKey{mine / k, mine % k * blocks_of(c_)};
     });
     drop_panel(layer_.dropout, lanes, 0, c_, values);
   }
 
-  void gate_gradients(Index panel, Index count) {
+  void answer_gradients(Index p) {
+    const Index count = slots_in(p);
+    gate_gradients(p, count);
+    T* d_answer = d_answers(p);
+    rows_to_panel<T>(
+        count, c_, [&](Index i) { return layer_.d_out + slot(p, i) / layer_.top_k * c_; },
+        d_answer);
+    T gates[kPanel] = {};
+    for (Index i = 0; i < count; ++i) gates[i] = layer_.gates[slot(p, i)];
+    const Row<T> scale = load_row(gates);
+    for (Index c = 0; c < c_; ++c)
+      store_row(d_answer + c * kPanel, map(load_row(d_answer + c * kPanel), scale,
+                                           [](Vec<T> a, Vec<T> b) { return a * b; }));
+    if (layer_.dropout.on) drop(p, d_answer);
+  }
+
+  void gate_gradients(Index p, Index count) {
     for (Index i = 0; i < count; ++i) {
-      const T* d_out = layer_.d_out + slot(panel, i) / layer_.top_k * c_;
-      const T* answer = layer_.answers + slot(panel, i) * padded(c_);
+      const T* d_out = layer_.d_out + slot(p, i) / layer_.top_k * c_;
+      const T* answer = layer_.answers + slot(p, i) * padded(c_);
       Vec<T> sums{};
       for (Index c = 0; c < c_; c += kLanes<T>)
         sums += load_part(d_out + c, c_ - c) * load_part(answer + c, c_ - c);
-      layer_.d_gates[slot(panel, i)] = sum_of<T>(sums);
+      layer_.d_gates[slot(p, i)] = sum_of<T>(sums);
     }
   }
 
-  /// hidden and inputs as rows of slots, zeros for the slots that fill the panel up.
-  void keep_rows(Index panel, Index count) {
-    const Index wide = padded(f_), narrow = padded(c_);
-    T* hidden = layer_.hidden_rows + panel * kPanel * wide;
-    panel_to_rows<T>(hidden_panel(panel), kPanel, f_, [&](Index i) { return hidden + i * wide; });
-    T* inputs = layer_.input_rows + panel * kPanel * narrow;
-    for (Index i = 0; i < kPanel; ++i) {
-      for (Index f = f_; f < wide; ++f) hidden[i * wide + f] = 0;
-      for (Index c = 0; c < narrow; ++c)
-        inputs[i * narrow + c] = i < count ? normed_row(panel, i)[c] : T{0};
-    }
+  /// hidden and inputs with features side by side, zeros for the slots that fill the panel up.
+  void keep_turned(Index p) {
+    turn_panel(hidden(p), f_, layer_.hidden_turned + (first_ + p) * padded(f_) * kPanel);
+    const Index count = slots_in(p);
+    T* inputs = layer_.input_turned + (first_ + p) * padded(c_) * kPanel;
+    for (Index c = 0; c < padded(c_); c += kPanel)
+      for (Index i = 0; i < kPanel; ++i)
+        store_row(inputs + c * kPanel + i * kPanel,
+                  i < count ? load_row(normed_row(p, i) + c) : Row<T>{});
   }
 
   const Mixture<T>& layer_;
-  Index expert_, c_, f_;
-  T* panel_;  // (C, kPanel)
+  Index first_, count_, c_, f_;
+  const T *up_bias_, *down_bias_;
+  Factor<T> up_, down_;
+  T* panels_;  // (count, C, kPanel)
 };
 
 /// out = x + gated answers of the tokens of one panel; choices beyond an expert's capacity give 0.
@@ -197,11 +215,11 @@ void router_gradients(const Mixture<T>& layer) {
   const bool fresh = layer.fresh_gradients;
   sum_norm_parts(layer.norm, layer.norm_parts, panels, c, fresh);
   const Factor<T> clean{layer.d_logits, kPanel, 2 * e * kPanel};
-  weight_gradient(e, c, clean, layer.normed, panels, layer.route.d_weight, fresh);
+  weight_gradient(e, c, clean, token_rows(layer.normed, c), panels, layer.route.d_weight, fresh);
   bias_gradient(e, clean, panels, layer.route.d_bias, fresh);
   if (layer.noise.weight == nullptr) return;
   const Factor<T> noisy{layer.d_logits + e * kPanel, kPanel, 2 * e * kPanel};
-  weight_gradient(e, c, noisy, layer.normed, panels, layer.noise.d_weight, fresh);
+  weight_gradient(e, c, noisy, token_rows(layer.normed, c), panels, layer.noise.d_weight, fresh);
   bias_gradient(e, noisy, panels, layer.noise.d_bias, fresh);
 }
 
@@ -217,13 +235,13 @@ void mixture_gradients(const Mixture<T>& layer, Index task) {
   if (part < up) {
     const Index first = part * kUpRows, rows = f - first < kUpRows ? f - first : kUpRows;
     const Factor<T> left{layer.d_hidden + (panel * f + first) * kPanel, kPanel, f * kPanel};
-    weight_gradient(rows, c, left, layer.input_rows + panel * kPanel * padded(c), panels,
+    weight_gradient(rows, c, left, turned(layer.input_turned, c, panel), panels,
                     layer.up.d_weight + (expert * f + first) * c, fresh);
     return bias_gradient(rows, left, panels, layer.up.d_bias + expert * f + first, fresh);
   }
   const Index first = (part - up) * kDownRows, rows = c - first < kDownRows ? c - first : kDownRows;
   const Factor<T> left{layer.d_answers + (panel * c + first) * kPanel, kPanel, c * kPanel};
-  weight_gradient(rows, f, left, layer.hidden_rows + panel * kPanel * padded(f), panels,
+  weight_gradient(rows, f, left, turned(layer.hidden_turned, f, panel), panels,
                   layer.down.d_weight + (expert * c + first) * f, fresh);
   bias_gradient(rows, left, panels, layer.down.d_bias + expert * c + first, fresh);
 }

@@ -20,56 +20,93 @@ struct Inner {
   Index depth;
   Index segments = 1;
 };
+/// Panels of the right factor, each `stride` elements after the one before.
+struct Panels {
+  Index count = 1, stride = 0;
+};
 
-/// Rows of one register tile: as many sums as the registers hold beside a row of the right factor.
+/// Panels in one register tile, and its rows: as many sums as the registers hold beside a row of
+/// the right factor and fit the addresses of the left factor's rows. Two panels, because a value of
+/// the left factor that has been loaded then serves two vectors.
 template <class T>
-inline constexpr int kTileRows = MOE_VECTOR_BYTES == 64   ? (kVecs<T> == 1 ? 16 : 8)
+inline constexpr int kTilePanels = MOE_VECTOR_BYTES == 64 && kVecs<T> == 1 ? 2 : 1;
+template <class T>
+inline constexpr int kTileRows = MOE_VECTOR_BYTES == 64   ? 8
                                  : MOE_VECTOR_BYTES == 32 ? (kVecs<T> == 2 ? 6 : 2)
                                                           : 2;
 
-template <int kRows, Left kLeft, class T, class Done>
-[[gnu::always_inline]] inline void multiply_tile(const T* left, Factor<T> a, Factor<T> b,
-                                                 Inner inner, Index row, Done&& done) {
-  Vec<T> sums[kRows][kVecs<T>] = {};
+template <int kRows, int kPanels, Left kLeft, class T, class Done>
+[[gnu::always_inline]] inline void multiply_tile(const T* left, Factor<T> a, const T* right,
+                                                 Factor<T> b, Index next, Inner inner,
+                                                 const Done& done) {
+  constexpr int kWide = kPanels * kVecs<T>;
+  Vec<T> sums[kRows][kWide] = {};
   for (Index s = 0; s < inner.segments; ++s) {
     const T* l = left + s * a.segment;
-    const T* r = b.data + s * b.segment;
+    const T* r = right + s * b.segment;
     for (Index k = 0; k < inner.depth; ++k, r += b.stride) {
-      Vec<T> right[kVecs<T>];
+      Vec<T> values[kWide];
 #pragma GCC unroll 8
-      for (int v = 0; v < kVecs<T>; ++v) right[v] = load(r + v * kLanes<T>);
+      for (int v = 0; v < kWide; ++v)
+        values[v] = load(r + v / kVecs<T> * next + v % kVecs<T> * kLanes<T>);
 #pragma GCC unroll 16
       for (int i = 0; i < kRows; ++i) {
         const T value = kLeft == Left::row_major ? l[i * a.stride + k] : l[k * a.stride + i];
 #pragma GCC unroll 8
-        for (int v = 0; v < kVecs<T>; ++v) sums[i][v] += value * right[v];
+        for (int v = 0; v < kWide; ++v) sums[i][v] += value * values[v];
       }
     }
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i) {
-    Row<T> result;
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 2
+    for (int p = 0; p < kPanels; ++p) {
+      Row<T> result;
 #pragma GCC unroll 8
-    for (int v = 0; v < kVecs<T>; ++v) result.v[v] = sums[i][v];
-    done(row + i, result);
-  }
+      for (int v = 0; v < kVecs<T>; ++v) result.v[v] = sums[i][p * kVecs<T> + v];
+      done(i, p, result);
+    }
 }
 
-/// The product (rows x kPanel) of a left factor and one panel: each finished row goes to
-/// `done(m, Row)`. This is the one matrix product of all layers; sums run over k in order.
+/// Rows [m, m + kRows) of the product with every panel: the left rows stay in the first cache.
+template <int kRows, Left kLeft, class T, class Done>
+[[gnu::always_inline]] inline void multiply_rows(Index m, Factor<T> a, Factor<T> b, Inner inner,
+                                                 Panels panels, const Done& done) {
+  const T* left = a.data + (kLeft == Left::row_major ? m * a.stride : m);
+  Index p = 0;
+  const auto tile = [&](auto together) __attribute__((always_inline)) {
+    multiply_tile<kRows, together(), kLeft>(
+        left, a, b.data + p * panels.stride, b, panels.stride, inner,
+        [&](int i, int q, const Row<T>& row) { done(m + i, p + q, row); });
+    p += together();
+  };
+  if constexpr (kTilePanels<T> == 2)
+    while (p + 2 <= panels.count) tile(Constant<2>{});
+  while (p < panels.count) tile(Constant<1>{});
+}
+
+/// The product (rows x kPanel) of a left factor and each of the panels: each finished row goes to
+/// `done(m, panel, Row)`. This is the one matrix product of all layers; sums run over k in order,
+/// whatever the number of panels.
 template <Left kLeft, class T, class Done>
-inline void multiply(Index rows, Factor<T> a, Factor<T> b, Inner inner, Done&& done) {
+inline void multiply(Index rows, Factor<T> a, Factor<T> b, Inner inner, Panels panels,
+                     const Done& done) {
   constexpr int kMost = kTileRows<T>;
-  const auto at = [&](Index m) { return a.data + (kLeft == Left::row_major ? m * a.stride : m); };
   Index m = 0;
-  for (; m + kMost <= rows; m += kMost) multiply_tile<kMost, kLeft>(at(m), a, b, inner, m, done);
-  if constexpr (kMost > 8)
-    for (; m + 8 <= rows; m += 8) multiply_tile<8, kLeft>(at(m), a, b, inner, m, done);
+  for (; m + kMost <= rows; m += kMost)
+    multiply_rows<kMost, kLeft>(m, a, b, inner, panels, done);
   if constexpr (kMost > 4)
-    for (; m + 4 <= rows; m += 4) multiply_tile<4, kLeft>(at(m), a, b, inner, m, done);
+    for (; m + 4 <= rows; m += 4) multiply_rows<4, kLeft>(m, a, b, inner, panels, done);
   if constexpr (kMost > 2)
-    for (; m + 2 <= rows; m += 2) multiply_tile<2, kLeft>(at(m), a, b, inner, m, done);
-  for (; m < rows; ++m) multiply_tile<1, kLeft>(at(m), a, b, inner, m, done);
+    for (; m + 2 <= rows; m += 2) multiply_rows<2, kLeft>(m, a, b, inner, panels, done);
+  for (; m < rows; ++m) multiply_rows<1, kLeft>(m, a, b, inner, panels, done);
+}
+
+/// With one panel: `done(m, Row)`.
+template <Left kLeft, class T, class Done>
+inline void multiply(Index rows, Factor<T> a, Factor<T> b, Inner inner, const Done& done) {
+  multiply<kLeft>(rows, a, b, inner, Panels{},
+                  [&](Index m, Index, const Row<T>& row) { done(m, row); });
 }
 
 }  // namespace moe::kernels::cpu::MOE_LEVEL

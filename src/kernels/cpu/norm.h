@@ -1,6 +1,6 @@
 #pragma once
 
-#include "kernels/cpu/vector.h"
+#include "kernels/cpu/multiply.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
@@ -74,27 +74,58 @@ inline void sum_norm_parts(const Norm<T>& norm, const T* parts, Index count, Ind
   }
 }
 
-/// d_weight rows [first, first + rows) x `width` columns of a Linear: the sum over tokens of
-/// left[token][row] * right[token][column]. `left` holds panels (any, kPanel) of which row m begins
-/// at left + m * kPanel; `right` rows of tokens, padded(width) long.
+/// The right factor of a weight's gradient: tokens by features, kPanel features side by side, in
+/// blocks of kPanel features that lie `block` elements apart.
 template <class T>
-inline void weight_gradient(Index rows, Index width, Factor<T> left, const T* right, Index panels,
-                            T* d_weight, bool fresh) {
-  const Index stride = padded(width);
-  for (Index c = 0; c < width; c += kPanel) {
-    const Factor<T> b{right + c, stride, kPanel * stride};
-    const Index left_columns = width - c;
-    multiply<Left::row_major>(rows, left, b, {kPanel, panels}, [&](Index m, Row<T> row) {
-      T* to = d_weight + m * width + c;
-      if (left_columns >= kPanel) {
-        if (!fresh) row = map(row, load_row(to), [](Vec<T> a, Vec<T> b2) { return a + b2; });
-        store_row(to, row);
-        return;
-      }
-      T values[kPanel];
-      store_row(values, row);
-      for (Index i = 0; i < left_columns; ++i) to[i] = values[i] + (fresh ? T{0} : to[i]);
-    });
+struct TokenFactor {
+  Factor<T> first;  // segments are panels of tokens
+  Index block;
+};
+/// Rows of tokens, padded(width) long.
+template <class T>
+inline TokenFactor<T> token_rows(const T* rows, Index width) {
+  return {{rows, padded(width), kPanel * padded(width)}, kPanel};
+}
+/// Panels from `panel` on as `turn_panel` leaves them: what one block needs lies together.
+template <class T>
+inline TokenFactor<T> turned(const T* panels, Index width, Index panel) {
+  return {{panels + panel * padded(width) * kPanel, kPanel, padded(width) * kPanel},
+          kPanel * kPanel};
+}
+/// A panel (width, kPanel) into (blocks of width, kPanel tokens, kPanel); zeros beyond the width.
+template <class T>
+inline void turn_panel(const T* panel, Index width, T* to) {
+  for (Index c = 0; c < width; c += kPanel)
+    rows_to_panel<T>(
+        width - c < kPanel ? width - c : kPanel, kPanel,
+        [&](Index i) { return panel + (c + i) * kPanel; }, to + c * kPanel);
+}
+
+/// d_weight (rows, width) of a Linear: the sum over tokens of left[token][row] *
+/// right[token][column]. `left` holds panels (any, kPanel) of which row m begins at
+/// left + m * kPanel.
+template <class T>
+inline void weight_gradient(Index rows, Index width, Factor<T> left, TokenFactor<T> right,
+                            Index panels, T* d_weight, bool fresh) {
+  constexpr Index kTogether = kTilePanels<T>;
+  const Index blocks = panels_of(width);
+  for (Index block = 0; block < blocks; block += kTogether) {
+    Factor<T> b = right.first;
+    b.data += block * right.block;
+    const Index together = blocks - block < kTogether ? blocks - block : kTogether;
+    multiply<Left::row_major>(
+        rows, left, b, {kPanel, panels}, {together, right.block},
+        [&](Index m, Index p, Row<T> row) {
+          const Index c = (block + p) * kPanel;
+          T* to = d_weight + m * width + c;
+          if (width - c >= kPanel) {
+            if (!fresh) row = map(row, load_row(to), [](Vec<T> x, Vec<T> y) { return x + y; });
+            return store_row(to, row);
+          }
+          T values[kPanel];
+          store_row(values, row);
+          for (Index i = 0; i < width - c; ++i) to[i] = values[i] + (fresh ? T{0} : to[i]);
+        });
   }
 }
 

@@ -90,10 +90,18 @@ class Pool {
       if (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel)) continue;
       // The job can not end before this task is done: its description stands.
       const auto tasks = tasks_;
-      guarded(static_cast<std::int64_t>(tasks) - static_cast<std::int64_t>(ticket & kLeft), thread);
+      guarded(place(tasks - static_cast<std::uint32_t>(ticket & kLeft), tasks), thread);
       if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == tasks) done_.notify_one();
       ticket = ticket_.load(std::memory_order_acquire);
     }
+  }
+
+  /// Which task is handed out as number `i`. Neighbours share data (the weights of an expert), so
+  /// that threads in step take neighbours each: with two threads 0, n/2, 1, n/2 + 1, ...
+  std::int64_t place(std::uint32_t i, std::uint32_t tasks) const {
+    const auto threads = static_cast<std::uint32_t>(helpers()) + 1;
+    const auto stretch = tasks / threads, even = stretch * threads;
+    return i < even ? i % threads * stretch + i / threads : i;
   }
 
   void guarded(std::int64_t task, int thread) {

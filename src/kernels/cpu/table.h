@@ -18,11 +18,9 @@ struct Table {
 
   std::int64_t (*mixture_scratch)(const Mixture<T>&);
   void (*route)(const Mixture<T>&, std::int64_t token_panel, T* scratch);
-  void (*experts_forward)(const Mixture<T>&, std::int64_t expert, std::int64_t slot_panel,
-                          T* scratch);
+  void (*experts_forward)(const Mixture<T>&, const ExpertTask&, T* scratch);
   void (*combine)(const Mixture<T>&, std::int64_t token_panel);
-  void (*experts_backward)(const Mixture<T>&, std::int64_t expert, std::int64_t slot_panel,
-                           T* scratch);
+  void (*experts_backward)(const Mixture<T>&, const ExpertTask&, T* scratch);
   void (*tokens_backward)(const Mixture<T>&, std::int64_t token_panel, T* scratch);
   std::int64_t (*mixture_gradient_tasks)(const Mixture<T>&);
   void (*mixture_gradients)(const Mixture<T>&, std::int64_t task);

@@ -17,6 +17,12 @@ namespace moe::kernels::cpu::MOE_LEVEL {
 
 using Index = std::int64_t;
 
+/// A number as a type, std::integral_constant's twin.
+template <int kValue>
+struct Constant {
+  constexpr int operator()() const { return kValue; }
+};
+
 template <class T>
 struct VectorOf {
   typedef T Type __attribute__((vector_size(MOE_VECTOR_BYTES)));

@@ -36,12 +36,12 @@ constexpr Table<T> make_table(const char* name) {
   t.attention_gradients = attention_gradients<T>;
   t.mixture_scratch = mixture_scratch<T>;
   t.route = route_tokens<T>;
-  t.experts_forward = [](const Mixture<T>& layer, Index expert, Index panel, T* scratch) {
-    ExpertPanels<T>(layer, expert, scratch).forward(panel);
+  t.experts_forward = [](const Mixture<T>& layer, const ExpertTask& task, T* scratch) {
+    ExpertPanels<T>(layer, task, scratch).forward();
   };
   t.combine = combine_tokens<T>;
-  t.experts_backward = [](const Mixture<T>& layer, Index expert, Index panel, T* scratch) {
-    ExpertPanels<T>(layer, expert, scratch).backward(panel);
+  t.experts_backward = [](const Mixture<T>& layer, const ExpertTask& task, T* scratch) {
+    ExpertPanels<T>(layer, task, scratch).backward();
   };
   t.tokens_backward = tokens_backward<T>;
   t.mixture_gradient_tasks = mixture_gradient_tasks<T>;
