@@ -51,20 +51,36 @@ BenchData bench_data(const RunConfig& config, Log& log) {
   return {CharTokenizer::from_text(alphabet), std::move(tokens)};
 }
 
-double median_step_seconds(TrainState& state, std::int64_t steps, const Services& services) {
-  std::vector<double> seconds;
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+/// Medians of a step and of its parts [s].
+struct StepTimes {
+  double step;
+  StepSeconds parts;
+};
+
+StepTimes time_steps(TrainState& state, std::int64_t steps, const Services& services) {
+  std::vector<double> seconds, data, forward, backward, update;
   for (std::int64_t i = 0; i < kWarmUp + steps; ++i) {
     if (const auto signal = services.interrupt.signal()) throw Interrupted(signal);
     const auto begin = monotonic_seconds();
+    StepSeconds parts;
     try {
-      train_step(state);
+      parts = train_step(state).seconds;
     } catch (const NonFinite&) {
       throw NumericsError("bench: the loss is not finite; lower optim.learning_rate");
     }
-    if (i >= kWarmUp) seconds.push_back(monotonic_seconds() - begin);
+    if (i < kWarmUp) continue;
+    seconds.push_back(monotonic_seconds() - begin);
+    data.push_back(parts.data);
+    forward.push_back(parts.forward);
+    backward.push_back(parts.backward);
+    update.push_back(parts.update);
   }
-  std::sort(seconds.begin(), seconds.end());
-  return seconds[seconds.size() / 2];
+  return {median(seconds), {median(data), median(forward), median(backward), median(update)}};
 }
 
 Json measure(const RunConfig& config, const BenchArgs& args, const Services& services) {
@@ -72,7 +88,8 @@ Json measure(const RunConfig& config, const BenchArgs& args, const Services& ser
   const auto data = bench_data(config, services.log);
   check_memory(config, data.tokenizer.vocab_size());
   TrainState state(config, data.tokenizer.vocab_size(), data.tokens, device);
-  const auto step = median_step_seconds(state, args.steps, services);
+  const auto times = time_steps(state, args.steps, services);
+  const auto step = times.step;
   const auto tokens_per_step =
       config.train.batch_size * config.model.block_size * config.train.grad_accumulation;
 
@@ -90,6 +107,11 @@ Json measure(const RunConfig& config, const BenchArgs& args, const Services& ser
   const auto generate_seconds = monotonic_seconds() - begin;
   return {{"train_ms_per_step", 1e3 * step},
           {"train_tokens_per_second", static_cast<double>(tokens_per_step) / step},
+          {"train_parts_ms",
+           {{"data", 1e3 * times.parts.data},
+            {"forward", 1e3 * times.parts.forward},
+            {"backward", 1e3 * times.parts.backward},
+            {"update", 1e3 * times.parts.update}}},
           {"eval_tokens_per_second", static_cast<double>(eval.tokens) / eval_seconds},
           {"generate_tokens_per_second", kGenerated / generate_seconds},
           {"threads", at::get_num_threads()},

@@ -5,6 +5,7 @@
 
 #include <numbers>
 
+#include "kernels/cpu/table.h"
 #include "moe/base/random.h"
 
 namespace moe::kernels {
@@ -78,13 +79,12 @@ void fill_mask(T* out, const RowIds& rows, std::int64_t width, double p, DrawKey
 
 template <class T>
 void fill_normals(T* out, const RowIds& rows, std::int64_t width, DrawKey key) {
-  for_each_block(rows, width, key, [=](std::int64_t row, std::int64_t block, Philox4 drawn) {
-    const auto a = normal_pair(drawn[0], drawn[1]), b = normal_pair(drawn[2], drawn[3]);
-    const std::array<double, 4> values{a[0], a[1], b[0], b[1]};
-    const auto first = block * 4, count = std::min<std::int64_t>(4, width - first);
-    for (std::int64_t i = 0; i < count; ++i)
-      out[row * width + first + i] = static_cast<T>(values[static_cast<std::size_t>(i)]);
-  });
+  const auto sequence = rows.sequence.contiguous(), position = rows.position.contiguous();
+  const cpu::Normals normals{
+      key.key,
+      key.site,
+      {sequence.const_data_ptr<std::int64_t>(), position.const_data_ptr<std::int64_t>()}};
+  cpu::table<T>().normal_rows(normals, sequence.numel(), width, out);
 }
 
 /// Words of whole blocks, (N, 4 * blocks).

@@ -78,6 +78,8 @@ class MixtureCall : public LayerCall {
     layer_.down = linear_arguments<T>(parameters_.w2, parameters_.b2);
     layer_.x = x_.template const_data_ptr<T>();
     layer_.out = out.template mutable_data_ptr<T>();
+    layer_.noisy = parameters_.noisy;
+    layer_.normals = {parameters_.noise_draw.key, parameters_.noise_draw.site, layer_.keys};
     layer_.draws = nullptr;
     if (parameters_.draws.defined()) layer_.draws = parameters_.draws.template const_data_ptr<T>();
   }

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "moe/base/text.h"
+#include "moe/kernels/flat_memory.h"
 
 namespace moe {
 
@@ -104,8 +105,8 @@ FlatParameters::FlatParameters(SparseMoELanguageModel model) {
     total += item.value().numel();
   }
   const auto options = parameters[0].value().options().requires_grad(false);
-  values_ = at::empty({total}, options);
-  gradients_ = at::zeros({total}, options);
+  values_ = kernels::flat_zeros(total, options);
+  gradients_ = kernels::flat_zeros(total, options);
   for (const auto& item : parameters) {
     auto parameter = item.value();
     const auto at = offsets.at(item.key());

@@ -126,9 +126,13 @@ Routing SparseMoEImpl::route(const at::Tensor& x, const ForwardContext& context)
   return topk_ ? topk_->forward(x) : noisy_->forward(x, noise_draws(x, context));
 }
 
+bool SparseMoEImpl::draws_noise(const ForwardContext& context) const {
+  return context.noise.defined() || context.training || config_.moe.noise_in_eval;
+}
+
 at::Tensor SparseMoEImpl::noise_draws(const at::Tensor& like, const ForwardContext& context) const {
   if (context.noise.defined()) return context.noise[layer_];
-  if (!context.training && !config_.moe.noise_in_eval) return {};
+  if (!draws_noise(context)) return {};
   return kernels::normal_draws(context.rows, config_.moe.num_experts,
                                draw_key(context, layer_, DrawKind::router_noise), like);
 }
@@ -140,7 +144,9 @@ MoeOutput SparseMoEImpl::fused(const at::Tensor& x, const torch::nn::LayerNorm& 
   parameters.route = topk_ ? topk_->route() : noisy_->route();
   if (noisy_) {
     parameters.noise = noisy_->noise();
-    parameters.draws = noise_draws(x, context);
+    parameters.noisy = draws_noise(context);
+    parameters.noise_draw = draw_key(context, layer_, DrawKind::router_noise);
+    if (context.noise.defined()) parameters.draws = context.noise[layer_].contiguous();
   }
   parameters.w1 = weights_.w1;
   parameters.b1 = weights_.b1;

@@ -1,9 +1,9 @@
-#include "moe/kernels/adamw.h"
-
 #include <ATen/ATen.h>
 
 #include <cmath>
 
+#include "moe/kernels/adamw.h"
+#include "moe/kernels/flat_memory.h"
 #include "moe/optim/optim.h"
 
 namespace moe {
@@ -13,8 +13,8 @@ double l2_norm(const at::Tensor& flat) { return std::sqrt(kernels::sum_of_square
 double clip_scale(double norm, double max_norm) { return norm > max_norm ? max_norm / norm : 1; }
 
 AdamW::AdamW(const OptimConfig& config, const at::Tensor& parameters)
-    : exp_avg(at::zeros_like(parameters)),
-      exp_avg_sq(at::zeros_like(parameters)),
+    : exp_avg(kernels::flat_zeros(parameters.numel(), parameters.options())),
+      exp_avg_sq(kernels::flat_zeros(parameters.numel(), parameters.options())),
       beta1_(config.betas[0]),
       beta2_(config.betas[1]),
       eps_(config.eps),

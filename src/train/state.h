@@ -53,6 +53,12 @@ SavedFacts read_facts(const Json& json, const std::string& where);
 /// The reverse of state_to_json; throws CheckpointError for what does not fit.
 void restore_state(const Json& json, const std::string& where, TrainState& state);
 
+/// Where the time of one update went [s].
+struct StepSeconds {
+  double data = 0, forward = 0, backward = 0;
+  double update = 0;  // gradient norm and optimizer
+};
+
 /// What one update measured.
 struct StepResult {
   double loss = 0;       // cross-entropy of the batch before the update [nats/token]
@@ -60,6 +66,7 @@ struct StepResult {
   double learning_rate = 0;
   std::int64_t tokens = 0;
   double dropped_fraction = 0;  // of (token, choice) slots, where a capacity is set
+  StepSeconds seconds;
 };
 
 /// One update: gradients averaged over grad_accumulation batches, clipping, AdamW. Throws

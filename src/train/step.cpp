@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "moe/base/random.h"
+#include "moe/base/system.h"
 #include "train/batch_tensors.h"
 #include "train/state.h"
 
@@ -14,6 +15,19 @@ namespace {
 Json finite_or_text(double value) {
   return std::isfinite(value) ? Json(value) : Json(std::isnan(value) ? "NaN" : "Infinity");
 }
+
+/// Adds the time between two of its calls to one part after another [s].
+class Laps {
+ public:
+  void end(double& part) {
+    const auto now = monotonic_seconds();
+    part += now - last_;
+    last_ = now;
+  }
+
+ private:
+  double last_ = monotonic_seconds();
+};
 
 /// What to look at when a loss or gradient is not finite.
 Json nonfinite_record(const TrainState& state, double loss, const Json& offsets) {
@@ -45,6 +59,7 @@ StepResult train_step(TrainState& state) {
   const auto key = stream_key(static_cast<std::uint64_t>(config.seed), "train",
                               static_cast<std::uint64_t>(update));
   StepResult result;
+  Laps laps;
   const auto cursor = state.sampler.state();
   Json offsets = Json::array();
   double loss_sum = 0;
@@ -58,12 +73,15 @@ StepResult train_step(TrainState& state) {
     state.workspace.reset();
     context.workspace = &state.workspace;
     context.fresh_gradients = micro == 0 && state.model->is_fused();
+    laps.end(result.seconds.data);
     const auto out = state.model->forward(tensors.inputs, tensors.targets, context);
     loss_sum += out.loss.item<double>();
     dropped += out.dropped;
     offsets.push_back(batch.offsets);
+    laps.end(result.seconds.forward);
     (out.loss / static_cast<double>(config.train.grad_accumulation)).backward();
     result.tokens += batch.batch_size * batch.block_size;
+    laps.end(result.seconds.backward);
   }
   result.loss = loss_sum / static_cast<double>(config.train.grad_accumulation);
   const auto refuse = [&] {
@@ -78,6 +96,7 @@ StepResult train_step(TrainState& state) {
   result.learning_rate = learning_rate_at(config.optim, config.train.max_iters, update);
   state.optimizer.step(state.flat.values(), state.flat.gradients(), result.learning_rate,
                        clip_scale(result.grad_norm, clip));
+  laps.end(result.seconds.update);
   const auto slots = result.tokens * config.model.moe.top_k * config.model.n_layer;
   result.dropped_fraction = static_cast<double>(dropped) / static_cast<double>(slots);
   state.at.step = update;

@@ -51,7 +51,9 @@ struct MixtureParameters {
   at::Tensor w1, b1, w2, b2;      // (E, F, C), (E, F), (E, C, F), (E, C)
   GateKind gate;
   std::int64_t top_k, capacity;  // capacity negative: none
-  at::Tensor draws;              // (N, E) standard normal, or undefined: no noise
+  bool noisy = false;            // logits get noise
+  DrawKey noise_draw;            // by these draws
+  at::Tensor draws;              // or by these where defined: (N, E) standard normal
   DrawKey dropout_draw;
 };
 struct MixtureResult {

@@ -85,6 +85,7 @@ class SparseMoEImpl : public torch::nn::Module {
 
  private:
   Routing route(const at::Tensor& x, const ForwardContext& context);
+  bool draws_noise(const ForwardContext& context) const;
   at::Tensor noise_draws(const at::Tensor& like, const ForwardContext& context) const;
   at::Tensor composed_experts(const at::Tensor& x, const Routing& routing,
                               const kernels::RoutingPlan& plan, const at::Tensor& mask);

@@ -31,19 +31,22 @@ void adamw_update(const AdamWUpdate<T>& update, Index begin, Index end) {
 template <class T>
 double sum_of_squares(const T* values, Index count) {
   using Doubles = Vec<double>;
-  Doubles sums[4] = {};
-  constexpr Index kStep = 4 * kLanes<double>;
-  Index i = 0;
-  for (; i + kStep <= count; i += kStep)
-    for (int j = 0; j < 4; ++j) {
-      Doubles v;
-      for (int l = 0; l < kLanes<double>; ++l)
-        v[l] = static_cast<double>(values[i + j * kLanes<double> + l]);
+  typedef T Part __attribute__((vector_size(kLanes<double> * sizeof(T))));
+  // From several places at once: one stream alone waits for memory.
+  constexpr int kStreams = 8;
+  Doubles sums[kStreams] = {};
+  const Index stretch = count / kStreams / kLanes<double> * kLanes<double>;
+  for (Index i = 0; i < stretch; i += kLanes<double>)
+#pragma GCC unroll 8
+    for (int j = 0; j < kStreams; ++j) {
+      Part part;
+      __builtin_memcpy(&part, values + j * stretch + i, sizeof part);
+      const Doubles v = __builtin_convertvector(part, Doubles);
       sums[j] += v * v;
     }
   double total = 0;
-  for (; i < count; ++i) total += static_cast<double>(values[i]) * static_cast<double>(values[i]);
-  for (int j = 0; j < 4; ++j) total += sum_of<double>(sums[j]);
+  for (Index i = kStreams * stretch; i < count; ++i) total += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  for (int j = 0; j < kStreams; ++j) total += sum_of<double>(sums[j]);
   return total;
 }
 

@@ -34,6 +34,13 @@ struct TokenKeys {
   const std::int64_t* position;
 };
 
+/// Counter-based standard normal draws (moe/kernels/draws.h) of tokens.
+struct Normals {
+  std::uint64_t key = 0;
+  std::uint32_t site = 0;
+  TokenKeys keys{};
+};
+
 /// A layer norm: parameters (C), gradients or null, statistics (tokens).
 template <class T>
 struct Norm {
@@ -104,7 +111,9 @@ struct Mixture {
   Linear<T> up, down;    // (E, F, C), (E, F) and (E, C, F), (E, C)
   const T* x;            // (N, C)
   T* out;                // (N, C)
-  const T* draws;        // (N, E) standard normal; null: no noise
+  bool noisy;            // logits get noise: `draws` where given, else drawn by `normals`
+  const T* draws;        // (N, E) standard normal, or null
+  Normals normals;
   T* normed;             // (panels * kPanel, padded(C))
   T* logits;             // (N, E) that the choice was made by
   T* noise_slope;        // (N, E) d logit / d noise_linear's outcome

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/cpu/elementary.h"
 #include "kernels/cpu/multiply.h"
 #include "kernels/cpu/norm.h"
 #include "kernels/cpu/random.h"
@@ -151,7 +152,7 @@ class AttentionWindow {
     T* out = mixed_panel(p, h * d_);
     multiply<Left::row_major>(
         d_, Factor<T>{value(0, h), kPanel, 3 * c_ * kPanel}, Factor<T>{scores_, kPanel, kBlock},
-        {kPanel, p + 1}, [&](Index m, const Row<T>& row) {
+        PanelSegments{p + 1}, [&](Index m, const Row<T>& row) {
           store_row(out + m * kPanel, map(row, scale, [](Vec<T> a, Vec<T> b) { return a * b; }));
         });
   }
@@ -225,7 +226,7 @@ class AttentionWindow {
     // Last: d_mixed lay where the queries' gradient belongs.
     multiply<Left::row_major>(
         d_, Factor<T>{key(0, h), kPanel, 3 * c_ * kPanel}, Factor<T>{grads_, kPanel, kBlock},
-        {kPanel, p + 1}, [&](Index m, const Row<T>& row) { store_row(d_mixed + m * kPanel, row); });
+        PanelSegments{p + 1}, [&](Index m, const Row<T>& row) { store_row(d_mixed + m * kPanel, row); });
   }
 
   /// scores_ become softmax weights.
@@ -269,7 +270,7 @@ class AttentionWindow {
   /// to (D, kPanel) += left (D, kPanel tokens) times turned_.
   void add_product(const T* left, T* to) {
     multiply<Left::row_major>(
-        d_, Factor<T>{left, kPanel}, Factor<T>{turned_, kPanel}, {kPanel},
+        d_, Factor<T>{left, kPanel}, Factor<T>{turned_, kPanel}, PanelSegments{},
         [&](Index m, const Row<T>& row) {
           T* at = to + m * kPanel;
           store_row(at, map(row, load_row(at), [](Vec<T> a, Vec<T> b) { return a + b; }));

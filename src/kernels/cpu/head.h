@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/cpu/elementary.h"
 #include "kernels/cpu/multiply.h"
 #include "kernels/cpu/norm.h"
 

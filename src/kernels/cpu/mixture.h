@@ -175,7 +175,7 @@ void tokens_backward(const Mixture<T>& layer, Index panel, T* scratch) {
   multiply<Left::column_major>(
       c, Factor<T>{layer.route.weight, c}, Factor<T>{d_logits, kPanel}, {e},
       [&](Index m, const Row<T>& row) { store_row(d_normed + m * kPanel, row); });
-  if (layer.draws != nullptr)
+  if (layer.noisy)
     multiply<Left::column_major>(
         c, Factor<T>{layer.noise.weight, c}, Factor<T>{d_logits + e * kPanel, kPanel}, {e},
         [&](Index m, const Row<T>& row) {

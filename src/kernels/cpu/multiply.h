@@ -20,6 +20,11 @@ struct Inner {
   Index depth;
   Index segments = 1;
 };
+/// Segments of kPanel: the depth is known to the compiler, so that no loop's end is guessed wrong.
+struct PanelSegments {
+  static constexpr Index depth = kPanel;
+  Index segments = 1;
+};
 /// Panels of the right factor, each `stride` elements after the one before.
 struct Panels {
   Index count = 1, stride = 0;
@@ -35,16 +40,29 @@ inline constexpr int kTileRows = MOE_VECTOR_BYTES == 64   ? 8
                                  : MOE_VECTOR_BYTES == 32 ? (kVecs<T> == 2 ? 6 : 2)
                                                           : 2;
 
-template <int kRows, int kPanels, Left kLeft, class T, class Done>
+template <class Depth>
+inline constexpr bool IsPanelSegments = false;
+template <>
+inline constexpr bool IsPanelSegments<PanelSegments> = true;
+
+template <int kRows, int kPanels, Left kLeft, class T, class Depth, class Done>
 [[gnu::always_inline]] inline void multiply_tile(const T* left, Factor<T> a, const T* right,
-                                                 Factor<T> b, Index next, Inner inner,
+                                                 Factor<T> b, Index next, Depth inner,
                                                  const Done& done) {
   constexpr int kWide = kPanels * kVecs<T>;
+  // Weights come from far: what the tiles after this one read is fetched line by line meanwhile.
+  constexpr bool kFetch = kRows == kTileRows<T> && !IsPanelSegments<Depth>;
+  const auto ahead = [&](const T* l, Index k) {
+    return kLeft == Left::row_major ? l + 2 * kRows * a.stride + k * kRows
+                                    : l + k * a.stride + 4 * kRows;
+  };
   Vec<T> sums[kRows][kWide] = {};
   for (Index s = 0; s < inner.segments; ++s) {
     const T* l = left + s * a.segment;
     const T* r = right + s * b.segment;
+#pragma GCC unroll 4
     for (Index k = 0; k < inner.depth; ++k, r += b.stride) {
+      if constexpr (kFetch) __builtin_prefetch(ahead(l, k), 0, 2);
       Vec<T> values[kWide];
 #pragma GCC unroll 8
       for (int v = 0; v < kWide; ++v)
@@ -69,8 +87,8 @@ template <int kRows, int kPanels, Left kLeft, class T, class Done>
 }
 
 /// Rows [m, m + kRows) of the product with every panel: the left rows stay in the first cache.
-template <int kRows, Left kLeft, class T, class Done>
-[[gnu::always_inline]] inline void multiply_rows(Index m, Factor<T> a, Factor<T> b, Inner inner,
+template <int kRows, Left kLeft, class T, class Depth, class Done>
+[[gnu::always_inline]] inline void multiply_rows(Index m, Factor<T> a, Factor<T> b, Depth inner,
                                                  Panels panels, const Done& done) {
   const T* left = a.data + (kLeft == Left::row_major ? m * a.stride : m);
   Index p = 0;
@@ -88,8 +106,8 @@ template <int kRows, Left kLeft, class T, class Done>
 /// The product (rows x kPanel) of a left factor and each of the panels: each finished row goes to
 /// `done(m, panel, Row)`. This is the one matrix product of all layers; sums run over k in order,
 /// whatever the number of panels.
-template <Left kLeft, class T, class Done>
-inline void multiply(Index rows, Factor<T> a, Factor<T> b, Inner inner, Panels panels,
+template <Left kLeft, class T, class Depth = Inner, class Done>
+inline void multiply(Index rows, Factor<T> a, Factor<T> b, Depth inner, Panels panels,
                      const Done& done) {
   constexpr int kMost = kTileRows<T>;
   Index m = 0;
@@ -103,8 +121,8 @@ inline void multiply(Index rows, Factor<T> a, Factor<T> b, Inner inner, Panels p
 }
 
 /// With one panel: `done(m, Row)`.
-template <Left kLeft, class T, class Done>
-inline void multiply(Index rows, Factor<T> a, Factor<T> b, Inner inner, const Done& done) {
+template <Left kLeft, class T, class Depth = Inner, class Done>
+inline void multiply(Index rows, Factor<T> a, Factor<T> b, Depth inner, const Done& done) {
   multiply<kLeft>(rows, a, b, inner, Panels{},
                   [&](Index m, Index, const Row<T>& row) { done(m, row); });
 }

@@ -114,10 +114,11 @@ inline void weight_gradient(Index rows, Index width, Factor<T> left, TokenFactor
     b.data += block * right.block;
     const Index together = blocks - block < kTogether ? blocks - block : kTogether;
     multiply<Left::row_major>(
-        rows, left, b, {kPanel, panels}, {together, right.block},
+        rows, left, b, PanelSegments{panels}, {together, right.block},
         [&](Index m, Index p, Row<T> row) {
           const Index c = (block + p) * kPanel;
           T* to = d_weight + m * width + c;
+          __builtin_prefetch(to + kTileRows<T> * width, 1);  // where the next tile goes
           if (width - c >= kPanel) {
             if (!fresh) row = map(row, load_row(to), [](Vec<T> x, Vec<T> y) { return x + y; });
             return store_row(to, row);

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "kernels/cpu/vector.h"
+#include "kernels/cpu/elementary.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
@@ -130,6 +130,50 @@ inline void drop_panel(const Dropout& dropout, const TokenLanes& lanes, Index fi
     for (Index w = 0; w < 4 && c + w < width; ++w) {
       T* row = panel + (c + w) * kPanel;
       store_row(row, map(load_row(row), factors[w], [](Vec<T> a, Vec<T> b) { return a * b; }));
+    }
+  }
+}
+
+/// A uniform draw in (0, 1) of each word: its middle, so that it is never 0.
+[[gnu::always_inline]] inline Vec<double> uniforms(const std::uint32_t* words) {
+  Vec<double> u;
+  for (int i = 0; i < kLanes<double>; ++i) u[i] = static_cast<double>(words[i]);
+  return (u + 0.5) * 0x1p-32;
+}
+
+/// Standard normal draws 4 * block to 4 * block + 3 of every token (Box and Muller on word pairs,
+/// computed in double whatever T is): values (4, kPanel).
+template <class T>
+inline void normal_block(const Normals& normals, const TokenLanes& lanes, Index block, T* values) {
+  const Words words = philox(lanes, static_cast<std::uint32_t>(block), normals.site, normals.key);
+  std::uint32_t drawn[4][kPanel];
+  for (int w = 0; w < 4; ++w) __builtin_memcpy(drawn[w], words.v[w], sizeof drawn[w]);
+  for (int pair = 0; pair < 4; pair += 2)
+    for (int i = 0; i < kPanel; i += kLanes<double>) {
+      Vec<double> squared = -2.0 * logarithm(uniforms(drawn[pair] + i));
+      for (int l = 0; l < kLanes<double>; ++l) squared[l] = __builtin_sqrt(squared[l]);
+      const SineCosine turn = turn_sine_cosine(uniforms(drawn[pair + 1] + i));
+      const Vec<double> first = squared * turn.cosine, second = squared * turn.sine;
+      for (int l = 0; l < kLanes<double>; ++l) {
+        values[pair * kPanel + i + l] = static_cast<T>(first[l]);
+        values[(pair + 1) * kPanel + i + l] = static_cast<T>(second[l]);
+      }
+    }
+}
+
+/// Rows of tokens [first, first + count), `width` draws each.
+template <class T>
+void normal_rows(const Normals& normals, Index tokens, Index width, T* rows) {
+  T block_values[4 * kPanel];
+  for (Index first = 0; first < tokens; first += kPanel) {
+    const Index count = tokens - first < kPanel ? tokens - first : kPanel;
+    const TokenLanes lanes = token_lanes(
+        normals.keys, [&](int i) { return LaneKey{first + (i < count ? i : count - 1)}; });
+    for (Index w = 0; w < width; w += 4) {
+      normal_block(normals, lanes, w / 4, block_values);
+      for (Index i = 0; i < count; ++i)
+        for (Index j = 0; j < 4 && w + j < width; ++j)
+          rows[(first + i) * width + w + j] = block_values[j * kPanel + i];
     }
   }
 }

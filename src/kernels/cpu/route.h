@@ -2,14 +2,10 @@
 
 #include "kernels/cpu/multiply.h"
 #include "kernels/cpu/norm.h"
+#include "kernels/cpu/random.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
-/// log(1 + e^x), as PyTorch's softplus: the identity beyond 20.
-template <class T>
-inline T softplus(T x) {
-  return x > T{20} ? x : static_cast<T>(__builtin_log1p(__builtin_exp(static_cast<double>(x))));
-}
 template <class T>
 inline T sigmoid(T x) {
   return static_cast<T>(1 / (1 + __builtin_exp(-static_cast<double>(x))));
@@ -62,13 +58,37 @@ inline void gate_values(const Mixture<T>& layer, const T* logits, const std::int
   softmax(gates, layer.top_k);
 }
 
+/// Draws of expert rows [0, E) of the tokens of one panel, (blocks of four of E, kPanel) in `to`.
+template <class T>
+inline void noise_draws(const Mixture<T>& layer, Index first, Index count, T* to) {
+  const Index e = layer.experts;
+  if (layer.draws != nullptr)
+    return rows_to_panel<T>(
+        count, e, [&](Index i) { return layer.draws + (first + i) * e; }, to);
+  const TokenLanes lanes = token_lanes(
+      layer.keys, [&](int i) { return LaneKey{first + (i < count ? i : count - 1)}; });
+  for (Index block = 0; block < blocks_of(e); ++block)
+    normal_block(layer.normals, lanes, block, to + block * 4 * kPanel);
+}
+
+/// logits (E, kPanel) += draw * softplus(scale), whose slope (E, kPanel) replaces scale.
+template <class T>
+inline void add_noise(Index experts, const T* draws, T* logits, T* scale) {
+  for (Index j = 0; j < experts * kPanel; j += kLanes<T>) {
+    const Vec<T> raw = load(scale + j), draw = load(draws + j);
+    store(logits + j, load(logits + j) + draw * softplus<T>(raw));
+    store(scale + j, draw * softplus_slope<T>(raw));
+  }
+}
+
 /// Norm, logits, noise, choice and gates of the tokens of one panel.
-/// scratch: (C, kPanel), (2E, kPanel), (E).
+/// scratch: (C, kPanel), (E, kPanel) twice, (blocks of four of E, kPanel), (E).
 template <class T>
 void route_tokens(const Mixture<T>& layer, Index panel, T* scratch) {
   const Index c = layer.width, e = layer.experts, first = panel * kPanel;
   const Index count = first + kPanel < layer.tokens ? kPanel : layer.tokens - first;
-  T *values = scratch, *logits = scratch + c * kPanel, *all = logits + 2 * e * kPanel;
+  T *values = scratch, *logits = values + c * kPanel, *scale = logits + e * kPanel;
+  T *draws = scale + e * kPanel, *all = draws + blocks_of(e) * 4 * kPanel;
   T* normed = layer.normed + first * padded(c);
   for (Index i = 0; i < count; ++i)
     normalise(layer.norm, first + i, layer.x + (first + i) * c, c, normed + i * padded(c));
@@ -84,17 +104,17 @@ void route_tokens(const Mixture<T>& layer, Index panel, T* scratch) {
                               });
   };
   linear(layer.route, logits);
-  if (layer.draws != nullptr) linear(layer.noise, logits + e * kPanel);
-  for (Index i = 0; i < count; ++i) {
-    const Index n = first + i;
-    T* mine = layer.logits + n * e;
-    for (Index j = 0; j < e; ++j) {
-      mine[j] = logits[j * kPanel + i];
-      if (layer.draws == nullptr) continue;
-      const T raw = logits[(e + j) * kPanel + i], draw = layer.draws[n * e + j];
-      mine[j] += draw * softplus(raw);
-      if (layer.keep) layer.noise_slope[n * e + j] = draw * (raw > T{20} ? T{1} : sigmoid(raw));
-    }
+  if (layer.noisy) {
+    linear(layer.noise, scale);
+    noise_draws(layer, first, count, draws);
+    add_noise(e, draws, logits, scale);
+    if (layer.keep)
+      panel_to_rows<T>(scale, count, e,
+                       [&](Index i) { return layer.noise_slope + (first + i) * e; });
+  }
+  panel_to_rows<T>(logits, count, e, [&](Index i) { return layer.logits + (first + i) * e; });
+  for (Index n = first; n < first + count; ++n) {
+    const T* mine = layer.logits + n * e;
     choose(mine, e, layer.top_k, layer.chosen + n * layer.top_k);
     gate_values(layer, mine, layer.chosen + n * layer.top_k, all, layer.gates + n * layer.top_k);
   }
@@ -102,7 +122,8 @@ void route_tokens(const Mixture<T>& layer, Index panel, T* scratch) {
 
 template <class T>
 Index route_scratch(const Mixture<T>& layer) {
-  return layer.width * kPanel + 2 * layer.experts * kPanel + padded(layer.experts);
+  const Index e = layer.experts;
+  return (layer.width + 2 * e + blocks_of(e) * 4) * kPanel + padded(e);
 }
 
 /// Gradient of one token's logits (E) from that of its gates (K).
@@ -141,7 +162,7 @@ inline void logit_gradients(const Mixture<T>& layer, Index first, Index count, T
                    d_mine);
     for (Index j = 0; j < e; ++j) {
       d_logits[j * kPanel + i] = d_mine[j];
-      if (layer.draws != nullptr)
+      if (layer.noisy)
         d_logits[(e + j) * kPanel + i] = d_mine[j] * layer.noise_slope[n * e + j];
     }
   }

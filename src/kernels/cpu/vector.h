@@ -93,54 +93,93 @@ template <class T>
 [[gnu::always_inline]] inline Vec<T> maximum(Vec<T> a, Vec<T> b) {
   return a > b ? a : b;
 }
+/// Sum of the lanes, by halves.
 template <class T>
 [[gnu::always_inline]] inline T sum_of(Vec<T> v) {
-  T total = v[0];
-  for (int i = 1; i < kLanes<T>; ++i) total += v[i];
-  return total;
+  T lanes[kLanes<T>];
+  store(lanes, v);
+#pragma GCC unroll 4
+  for (int half = kLanes<T> / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  return lanes[0];
 }
 
-/// e^x. In float by Cephes' reduction and polynomial (within 2 ulp on the range where the result is
-/// normal; below it is 0); in double by the C library, lane by lane: only tests compute in double.
-[[gnu::always_inline]] inline Vec<float> exponential(Vec<float> x) {
-  using Int = VectorOf<std::int32_t>::Type;
-  const Vec<float> lowest = Vec<float>{} - 87.3F, highest = Vec<float>{} + 88.0F;
-  const Int underflow = x < lowest;
-  x = x < lowest ? lowest : x;
-  x = x > highest ? highest : x;
-  constexpr float kMagic = 12582912.0F;  // 1.5 * 2^23: adding it rounds to the nearest integer
-  const Vec<float> shifted = x * 1.44269504088896341F + kMagic;
-  const Vec<float> n = shifted - kMagic;
-  Vec<float> r = x - n * 0.693359375F;
-  r = r + n * 2.12194440e-4F;
-  Vec<float> p = r * 1.9875691500e-4F + 1.3981999507e-3F;
-  p = p * r + 8.3334519073e-3F;
-  p = p * r + 4.1665795894e-2F;
-  p = p * r + 1.6666665459e-1F;
-  p = p * r + 5.0000001201e-1F;
-  p = p * r * r + r + 1.0F;
-  Int bits;
-  __builtin_memcpy(&bits, &shifted, sizeof bits);
-  bits = ((bits - 0x4B400000) + 127) << 23;
-  Vec<float> scale;
-  __builtin_memcpy(&scale, &bits, sizeof scale);
-  const Vec<float> result = p * scale;
-  return underflow ? Vec<float>{} : result;
+#if MOE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+/// v[j][i] becomes v[i][j].
+[[gnu::always_inline]] inline void transpose(__m512 (&v)[kPanel]) {
+  __m512 w[kPanel];
+#pragma GCC unroll 8
+  for (int i = 0; i < kPanel; i += 2) {
+    w[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
+    w[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kPanel; i += 4)
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      const __m512d a = _mm512_castps_pd(w[i + half]), b = _mm512_castps_pd(w[i + 2 + half]);
+      v[i + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+      v[i + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+    }
+  // v[4g + j], 128-bit lane l: feature 4l + j of tokens 4g to 4g + 3. Left: a transpose of lanes.
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const __m512 low01 = _mm512_shuffle_f32x4(v[j], v[4 + j], 0x44);
+    const __m512 high01 = _mm512_shuffle_f32x4(v[j], v[4 + j], 0xEE);
+    const __m512 low23 = _mm512_shuffle_f32x4(v[8 + j], v[12 + j], 0x44);
+    const __m512 high23 = _mm512_shuffle_f32x4(v[8 + j], v[12 + j], 0xEE);
+    w[j] = _mm512_shuffle_f32x4(low01, low23, 0x88);
+    w[4 + j] = _mm512_shuffle_f32x4(low01, low23, 0xDD);
+    w[8 + j] = _mm512_shuffle_f32x4(high01, high23, 0x88);
+    w[12 + j] = _mm512_shuffle_f32x4(high01, high23, 0xDD);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kPanel; ++i) v[i] = w[i];
 }
-[[gnu::always_inline]] inline Vec<double> exponential(Vec<double> x) {
-  for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_exp(x[i]);
-  return x;
+
+/// Whole blocks of kPanel features, as far as they go: how many features that is.
+template <class Token>
+inline Index blocks_to_panel(Index rows, Index width, Token&& token, float* panel) {
+  Index c = 0;
+  for (; c + kPanel <= width; c += kPanel) {
+    __m512 v[kPanel];
+#pragma GCC unroll 16
+    for (int i = 0; i < kPanel; ++i)
+      v[i] = i < rows ? _mm512_loadu_ps(token(i) + c) : _mm512_setzero_ps();
+    transpose(v);
+#pragma GCC unroll 16
+    for (int i = 0; i < kPanel; ++i) _mm512_storeu_ps(panel + (c + i) * kPanel, v[i]);
+  }
+  return c;
 }
+template <class Token>
+inline Index panel_to_blocks(const float* panel, Index rows, Index width, Token&& token) {
+  Index c = 0;
+  for (; c + kPanel <= width; c += kPanel) {
+    __m512 v[kPanel];
+#pragma GCC unroll 16
+    for (int i = 0; i < kPanel; ++i) v[i] = _mm512_loadu_ps(panel + (c + i) * kPanel);
+    transpose(v);
+    for (Index i = 0; i < rows; ++i) _mm512_storeu_ps(token(i) + c, v[i]);
+  }
+  return c;
+}
+#endif
 
 /// Rows of kPanel tokens, each `stride` apart, into the panel (width, kPanel); `rows` tokens are
 /// there, the others become 0. `token(i)` is where token i begins.
 template <class T, class Token>
 inline void rows_to_panel(Index rows, Index width, Token&& token, T* panel) {
   typedef T Four __attribute__((vector_size(4 * sizeof(T))));
+  Index first = 0;
+#if MOE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) first = blocks_to_panel(rows, width, token, panel);
+#endif
   for (int i = 0; i < kPanel; i += 4) {
     const T* from[4];
     for (int j = 0; j < 4; ++j) from[j] = i + j < rows ? token(i + j) : nullptr;
-    Index c = 0;
+    Index c = first;
     if (i + 4 <= rows)
       for (; c + 4 <= width; c += 4) {
         Four a, b, d, e;
@@ -169,8 +208,12 @@ inline void rows_to_panel(Index rows, Index width, Token&& token, T* panel) {
 template <class T, class Token>
 inline void panel_to_rows(const T* panel, Index rows, Index width, Token&& token) {
   typedef T Four __attribute__((vector_size(4 * sizeof(T))));
+  Index first = 0;
+#if MOE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) first = panel_to_blocks(panel, rows, width, token);
+#endif
   for (int i = 0; i < rows; i += 4) {
-    Index c = 0;
+    Index c = first;
     if (i + 4 <= rows) {
       T* to[4];
       for (int j = 0; j < 4; ++j) to[j] = token(i + j);

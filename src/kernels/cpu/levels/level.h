@@ -51,6 +51,7 @@ constexpr Table<T> make_table(const char* name) {
   t.head_backward = head_backward<T>;
   t.head_gradient_tasks = head_gradient_tasks<T>;
   t.head_gradients = head_gradients<T>;
+  t.normal_rows = normal_rows<T>;
   t.adamw = adamw_update<T>;
   t.sum_of_squares = sum_of_squares<T>;
   return t;
