@@ -29,7 +29,8 @@ at::Tensor flat_zeros(std::int64_t count, const at::TensorOptions& options) {
   madvise(data, rounded, MADV_HUGEPAGE);  // a wish: refused, the pages are small
 #endif
   std::memset(data, 0, rounded);
-  return at::from_blob(data, {count}, [](void* memory) { std::free(memory); }, options);
+  return at::from_blob(
+      data, {count}, [](void* memory) { std::free(memory); }, options);
 }
 
 }  // namespace moe::kernels

@@ -97,7 +97,8 @@ class MixtureCall : public LayerCall {
     layer_.is_kept = memory_.template values<unsigned char>(n * k);
     layer_.first_panel = memory_.template values<std::int32_t>(e + 1);
     layer_.slots = memory_.template values<std::int32_t>(most_panels() * cpu::kPanel);
-    layer_.hidden = memory_.template values<T>(most_panels() * layer_.hidden_width * cpu::kPanel);
+    if (layer_.keep)
+      layer_.hidden = memory_.template values<T>(most_panels() * layer_.hidden_width * cpu::kPanel);
     layer_.answers = memory_.template values<T>(n * k * cpu::padded(c));
   }
 

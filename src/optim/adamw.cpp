@@ -1,8 +1,9 @@
+#include "moe/kernels/adamw.h"
+
 #include <ATen/ATen.h>
 
 #include <cmath>
 
-#include "moe/kernels/adamw.h"
 #include "moe/kernels/flat_memory.h"
 #include "moe/optim/optim.h"
 

@@ -1,4 +1,5 @@
-#include <ATen/Context.h>
+#include "train/loop.h"
+
 #include <ATen/Parallel.h>
 #include <torch/version.h>
 
@@ -6,20 +7,10 @@
 #include <cmath>
 
 #include "moe/base/random.h"
-#include "moe/base/sha256.h"
-#include "moe/base/system.h"
 #include "moe/base/text.h"
 #include "moe/base/version.h"
-#include "moe/checkpoint/checkpoint.h"
-#include "moe/config/load.h"
-#include "moe/data/corpus.h"
 #include "moe/eval/evaluator.h"
-#include "moe/model/build.h"
 #include "moe/sample/generator.h"
-#include "moe/tracking/run_folder.h"
-#include "moe/train/trainer.h"
-#include "train/material.h"
-#include "train/state.h"
 
 namespace moe {
 
@@ -27,62 +18,7 @@ namespace {
 
 constexpr std::int64_t kSampleLength = 200;  // characters in the log and samples.jsonl
 
-/// One run from its first update to its end: what is done, in order, and who is told.
-class Loop {
- public:
-  Loop(const TrainRequest& request, Material material, RunFolder& folder,
-       const InterruptFlag& interrupt, Log& log, FileLayer& files)
-      : request_(request),
-        material_(std::move(material)),
-        folder_(folder),
-        interrupt_(interrupt),
-        log_(log),
-        files_(files),
-        state_(request.config, material_.tokenizer.vocab_size(), material_.corpus.train,
-               choose_device(request.config.device)) {}
-
-  void load_weights_from(const std::string& checkpoint);
-  /// Goes on from a checkpoint.
-  void resume_from(const CheckpointInfo& info);
-  /// Whether nothing is left to do, not even to write that down.
-  bool is_recorded_as_finished() const;
-  TrainSummary run();
-  TrainSummary summary() const;
-  void write_run_json(const std::string& status);
-
- private:
-  bool finished() const {
-    return state_.at.step >= request_.config.train.max_iters || patience_is_out();
-  }
-  bool evaluation_is_due() const;
-  void evaluate();
-  void maybe_evaluate();
-  void save_when_due();
-  void save();
-  void save_or_warn();
-  void report(const StepResult& result);
-  void sample();
-  void update();
-  NumericsError diverged(std::string_view what, std::int64_t step) const;
-  bool patience_is_out() const;
-  bool due(std::int64_t interval) const { return state_.at.step % interval == 0; }
-  double seconds() const { return seconds_before_ + monotonic_seconds() - begin_; }
-  std::string progress_line(const StepResult& result, double tokens_per_second) const;
-
-  const TrainRequest& request_;
-  Material material_;
-  RunFolder& folder_;
-  const InterruptFlag& interrupt_;
-  Log& log_;
-  FileLayer& files_;
-  TrainState state_;
-  Json recorded_ = folder_.read_run_json();  // of the run that is gone on with, else {}
-  Json start_ = recorded_.value("start", Json(utc_now()));
-  double begin_ = monotonic_seconds(), seconds_before_ = 0;
-  double reported_at_ = monotonic_seconds();  // of the last row
-  std::int64_t reported_tokens_ = 0;
-  std::int64_t saved_step_ = -1;
-};
+}  // namespace
 
 void Loop::load_weights_from(const std::string& checkpoint) {
   const auto ref = resolve_checkpoint(checkpoint);
@@ -314,79 +250,6 @@ TrainSummary Loop::summary() const {
 
 bool Loop::is_recorded_as_finished() const {
   return finished() && !evaluation_is_due() && recorded_.value("status", Json()) == "finished";
-}
-
-/// Refuses what may not change between a run and its continuation.
-void check_resumable(const RunFolder& folder, const RunConfig& wanted) {
-  const auto file = folder.path() / "config.json";
-  if (!fs::exists(file)) return;
-  const auto saved = config_from_json(read_json(file.string(), ErrorKind::config), file.string());
-  const auto differences = resume_differences(saved, wanted);
-  if (!differences.empty())
-    throw ConfigError(cat(folder.path().string(), ": --resume can not change ",
-                          join(differences, "; "),
-                          "; take these back, or train into another folder"));
-}
-
-RunFolder open_folder(const TrainRequest& request, FileLayer& files) {
-  std::error_code ignored;
-  if (request.resume && fs::exists(request.out, ignored))
-    return RunFolder::open(request.out, files);
-  return RunFolder::create(request.out, files);
-}
-
-}  // namespace
-
-std::int64_t estimate_memory(const RunConfig& config, std::int64_t vocab_size) {
-  const auto& m = config.model;
-  const auto c = static_cast<double>(m.n_embed);
-  const auto tokens =
-      static_cast<double>(config.train.batch_size) * static_cast<double>(m.block_size);
-  // Kept for backward, per token and layer: norms, q/k/v, attention weights, expert rows.
-  const auto attention = 10 * c + 4 * static_cast<double>(m.n_head * m.block_size);
-  const auto experts = static_cast<double>(m.moe.top_k) * (4 + 6) * c;
-  const auto activations = tokens * (static_cast<double>(m.n_layer) * (attention + experts) +
-                                     4 * static_cast<double>(vocab_size));
-  const auto parameters = static_cast<double>(count_parameters(m, vocab_size));
-  const auto bytes = sizeof(float) * (4 * parameters + activations);
-  constexpr double kLargest = 9e18;  // an int64
-  return static_cast<std::int64_t>(std::min(bytes, kLargest));
-}
-
-void check_memory(const RunConfig& config, std::int64_t vocab_size) {
-  const auto needed = estimate_memory(config, vocab_size), available = available_memory();
-  if (available >= 0 && needed > available)
-    throw ResourceError(cat("memory: this model and batch need about ",
-                            human_bytes(static_cast<double>(needed)), ", ",
-                            human_bytes(static_cast<double>(available)),
-                            " are available; lower train.batch_size, model.block_size, "
-                            "model.n_embed, model.n_layer or model.moe.num_experts"));
-}
-
-TrainSummary train(const TrainRequest& request, const InterruptFlag& interrupt, Log& log,
-                   FileLayer& files) {
-  auto material = read_material(request.config, log);
-  check_memory(request.config, material.tokenizer.vocab_size());
-  auto folder = open_folder(request, files);
-  if (request.resume) check_resumable(folder, request.config);
-  std::vector<std::string> notices;
-  const auto from = request.resume ? newest_sound_checkpoint(folder.path(), notices) : std::nullopt;
-  for (const auto& notice : notices) log.warn(notice);
-  const auto tokenizer = material.tokenizer;
-  Loop loop(request, std::move(material), folder, interrupt, log, files);
-  if (!request.init_from.empty() && !from) loop.load_weights_from(request.init_from);
-  if (from) loop.resume_from(*from);
-  if (from && loop.is_recorded_as_finished()) return loop.summary();
-  if (!from && request.resume) folder.cut_back_to(-1);
-  log.also_to(folder.path() / "log.txt");
-  folder.write_json("config.json", config_to_json(request.config));
-  folder.write_json("tokenizer.json", tokenizer.to_json());
-  try {
-    return loop.run();
-  } catch (...) {
-    loop.write_run_json("failed");
-    throw;
-  }
 }
 
 }  // namespace moe

@@ -5,10 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "moe/base/random.h"
 #include "moe/kernels/adamw.h"
 #include "moe/kernels/dispatch.h"
 #include "moe/kernels/draws.h"
@@ -110,6 +112,25 @@ TEST(DrawsTest, DropoutDropsItsShareAndScalesTheRest) {
     EXPECT_TRUE((dropped | mask.eq(1 / (1 - p))).all().item<bool>());
   }
   EXPECT_TRUE(dropout_mask(rows_of(5, 4), 10, 0, kKey, like).eq(1).all().item<bool>());
+}
+
+TEST(DrawsTest, NormalDrawsAreThoseOfTheCLibrary) {
+  // Twice the deviation that was seen of our logarithm, sine and cosine, in units of the draw.
+  constexpr double kElementary = 4e-15;
+  const auto rows = rows_of(40, 50, at::kCPU);
+  const auto drawn = normal_draws(rows, 8, kKey, at::empty({0}, at::kDouble));
+  const auto from = words(rows, 8, kKey);
+  for (std::int64_t n = 0; n < 2000; ++n)
+    for (std::int64_t w = 0; w < 8; w += 2) {
+      const auto word = [&](std::int64_t i) {
+        return static_cast<std::uint32_t>(from[n][i].item<std::int64_t>());
+      };
+      const auto want = normal_pair(word(w), word(w + 1));
+      for (std::int64_t i = 0; i < 2; ++i)
+        ASSERT_NEAR(drawn[n][w + i].item<double>(), want[static_cast<std::size_t>(i)],
+                    kElementary * std::max(1.0, std::abs(want[static_cast<std::size_t>(i)])))
+            << n << ", " << w + i;
+    }
 }
 
 TEST(DrawsTest, NormalDrawsHaveTheirMoments) {

@@ -45,7 +45,8 @@ double sum_of_squares(const T* values, Index count) {
       sums[j] += v * v;
     }
   double total = 0;
-  for (Index i = kStreams * stretch; i < count; ++i) total += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  for (Index i = kStreams * stretch; i < count; ++i)
+    total += static_cast<double>(values[i]) * static_cast<double>(values[i]);
   for (int j = 0; j < kStreams; ++j) total += sum_of<double>(sums[j]);
   return total;
 }

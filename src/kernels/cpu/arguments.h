@@ -105,14 +105,14 @@ struct Mixture {
   bool fresh_gradients;
   bool keep;  // for backward
 
-  Norm<T> norm;          // statistics (panels * kPanel)
-  Linear<T> route;       // (E, C)
-  Linear<T> noise;       // (E, C); weight null: none
-  Linear<T> up, down;    // (E, F, C), (E, F) and (E, C, F), (E, C)
-  const T* x;            // (N, C)
-  T* out;                // (N, C)
-  bool noisy;            // logits get noise: `draws` where given, else drawn by `normals`
-  const T* draws;        // (N, E) standard normal, or null
+  Norm<T> norm;        // statistics (panels * kPanel)
+  Linear<T> route;     // (E, C)
+  Linear<T> noise;     // (E, C); weight null: none
+  Linear<T> up, down;  // (E, F, C), (E, F) and (E, C, F), (E, C)
+  const T* x;          // (N, C)
+  T* out;              // (N, C)
+  bool noisy;          // logits get noise: `draws` where given, else drawn by `normals`
+  const T* draws;      // (N, E) standard normal, or null
   Normals normals;
   T* normed;             // (panels * kPanel, padded(C))
   T* logits;             // (N, E) that the choice was made by
@@ -123,7 +123,7 @@ struct Mixture {
   std::int32_t* slots;        // (slot_panels, kPanel)
   std::int32_t* first_panel;  // (E + 1)
   unsigned char* is_kept;     // (N * K) 0 where a slot is beyond its expert's capacity
-  T* hidden;                  // (slot_panels, F, kPanel) after the activation
+  T* hidden;                  // (slot_panels, F, kPanel) after the activation; only where kept
   T* answers;                 // (N * K, padded(C)) after dropout, before the gate
   // Backward.
   const T* d_out;     // (N, C)

@@ -226,7 +226,8 @@ class AttentionWindow {
     // Last: d_mixed lay where the queries' gradient belongs.
     multiply<Left::row_major>(
         d_, Factor<T>{key(0, h), kPanel, 3 * c_ * kPanel}, Factor<T>{grads_, kPanel, kBlock},
-        PanelSegments{p + 1}, [&](Index m, const Row<T>& row) { store_row(d_mixed + m * kPanel, row); });
+        PanelSegments{p + 1},
+        [&](Index m, const Row<T>& row) { store_row(d_mixed + m * kPanel, row); });
   }
 
   /// scores_ become softmax weights.

@@ -124,8 +124,8 @@ void head_gradients(const Head<T>& layer, Index task) {
     return sum_norm_parts(layer.norm, layer.norm_parts, panels, c, layer.fresh_gradients);
   const Index first = (task - 1) * kHeadRows, rows = v - first < kHeadRows ? v - first : kHeadRows;
   const Factor<T> left{layer.d_logits + first * kPanel, kPanel, v * kPanel};
-  weight_gradient(rows, c, left, token_rows(layer.normed, c), panels, layer.head.d_weight + first * c,
-                  layer.fresh_gradients);
+  weight_gradient(rows, c, left, token_rows(layer.normed, c), panels,
+                  layer.head.d_weight + first * c, layer.fresh_gradients);
   bias_gradient(rows, left, panels, layer.head.d_bias + first, layer.fresh_gradients);
 }
 

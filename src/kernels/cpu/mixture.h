@@ -23,10 +23,13 @@ class ExpertPanels {
         down_bias_(layer.down.bias + task.expert * c_),
         up_{layer.up.weight + task.expert * f_ * c_, c_},
         down_{layer.down.weight + task.expert * f_ * c_, f_},
-        panels_(scratch) {}
+        panels_(scratch),
+        hidden_(layer.keep ? layer.hidden + first_ * f_ * kPanel
+                           : scratch + kExpertPanels * c_ * kPanel) {}
 
   static Index scratch_size(const Mixture<T>& layer) {
-    return kExpertPanels * layer.width * kPanel;
+    const Index hidden = layer.keep ? 0 : layer.hidden_width;
+    return kExpertPanels * (layer.width + hidden) * kPanel;
   }
 
   /// hidden and answers.
@@ -81,7 +84,7 @@ class ExpertPanels {
     return count;
   }
   T* panel(Index p) const { return panels_ + p * c_ * kPanel; }
-  T* hidden(Index p) const { return layer_.hidden + (first_ + p) * f_ * kPanel; }
+  T* hidden(Index p) const { return hidden_ + p * f_ * kPanel; }
   T* d_hidden(Index p) const { return layer_.d_hidden + (first_ + p) * f_ * kPanel; }
   T* d_answers(Index p) const { return layer_.d_answers + (first_ + p) * c_ * kPanel; }
   const T* normed_row(Index p, Index i) const {
@@ -141,6 +144,7 @@ class ExpertPanels {
   const T *up_bias_, *down_bias_;
   Factor<T> up_, down_;
   T* panels_;  // (count, C, kPanel)
+  T* hidden_;  // (count, F, kPanel)
 };
 
 /// out = x + gated answers of the tokens of one panel; choices beyond an expert's capacity give 0.

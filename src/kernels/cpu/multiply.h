@@ -111,8 +111,7 @@ inline void multiply(Index rows, Factor<T> a, Factor<T> b, Depth inner, Panels p
                      const Done& done) {
   constexpr int kMost = kTileRows<T>;
   Index m = 0;
-  for (; m + kMost <= rows; m += kMost)
-    multiply_rows<kMost, kLeft>(m, a, b, inner, panels, done);
+  for (; m + kMost <= rows; m += kMost) multiply_rows<kMost, kLeft>(m, a, b, inner, panels, done);
   if constexpr (kMost > 4)
     for (; m + 4 <= rows; m += 4) multiply_rows<4, kLeft>(m, a, b, inner, panels, done);
   if constexpr (kMost > 2)

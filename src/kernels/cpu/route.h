@@ -65,8 +65,8 @@ inline void noise_draws(const Mixture<T>& layer, Index first, Index count, T* to
   if (layer.draws != nullptr)
     return rows_to_panel<T>(
         count, e, [&](Index i) { return layer.draws + (first + i) * e; }, to);
-  const TokenLanes lanes = token_lanes(
-      layer.keys, [&](int i) { return LaneKey{first + (i < count ? i : count - 1)}; });
+  const TokenLanes lanes =
+      token_lanes(layer.keys, [&](int i) { return LaneKey{first + (i < count ? i : count - 1)}; });
   for (Index block = 0; block < blocks_of(e); ++block)
     normal_block(layer.normals, lanes, block, to + block * 4 * kPanel);
 }
@@ -162,8 +162,7 @@ inline void logit_gradients(const Mixture<T>& layer, Index first, Index count, T
                    d_mine);
     for (Index j = 0; j < e; ++j) {
       d_logits[j * kPanel + i] = d_mine[j];
-      if (layer.noisy)
-        d_logits[(e + j) * kPanel + i] = d_mine[j] * layer.noise_slope[n * e + j];
+      if (layer.noisy) d_logits[(e + j) * kPanel + i] = d_mine[j] * layer.noise_slope[n * e + j];
     }
   }
 }

@@ -122,7 +122,7 @@ template <class T>
       v[i + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
       v[i + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
     }
-  // v[4g + j], 128-bit lane l: feature 4l + j of tokens 4g to 4g + 3. Left: a transpose of lanes.
+    // v[4g + j], 128-bit lane l: feature 4l + j of tokens 4g to 4g + 3. Left: a transpose of lanes.
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
     const __m512 low01 = _mm512_shuffle_f32x4(v[j], v[4 + j], 0x44);

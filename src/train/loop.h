@@ -1,0 +1,74 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "moe/base/error.h"
+#include "moe/base/system.h"
+#include "moe/checkpoint/checkpoint.h"
+#include "moe/model/build.h"
+#include "moe/tracking/run_folder.h"
+#include "moe/train/trainer.h"
+#include "train/material.h"
+#include "train/state.h"
+
+namespace moe {
+
+/// One run from its first update to its end: what is done, in order, and who is told.
+class Loop {
+ public:
+  Loop(const TrainRequest& request, Material material, RunFolder& folder,
+       const InterruptFlag& interrupt, Log& log, FileLayer& files)
+      : request_(request),
+        material_(std::move(material)),
+        folder_(folder),
+        interrupt_(interrupt),
+        log_(log),
+        files_(files),
+        state_(request.config, material_.tokenizer.vocab_size(), material_.corpus.train,
+               choose_device(request.config.device)) {}
+
+  void load_weights_from(const std::string& checkpoint);
+  /// Goes on from a checkpoint.
+  void resume_from(const CheckpointInfo& info);
+  /// Whether nothing is left to do, not even to write that down.
+  bool is_recorded_as_finished() const;
+  TrainSummary run();
+  TrainSummary summary() const;
+  void write_run_json(const std::string& status);
+
+ private:
+  bool finished() const {
+    return state_.at.step >= request_.config.train.max_iters || patience_is_out();
+  }
+  bool evaluation_is_due() const;
+  void evaluate();
+  void maybe_evaluate();
+  void save_when_due();
+  void save();
+  void save_or_warn();
+  void report(const StepResult& result);
+  void sample();
+  void update();
+  NumericsError diverged(std::string_view what, std::int64_t step) const;
+  bool patience_is_out() const;
+  bool due(std::int64_t interval) const { return state_.at.step % interval == 0; }
+  double seconds() const { return seconds_before_ + monotonic_seconds() - begin_; }
+  std::string progress_line(const StepResult& result, double tokens_per_second) const;
+
+  const TrainRequest& request_;
+  Material material_;
+  RunFolder& folder_;
+  const InterruptFlag& interrupt_;
+  Log& log_;
+  FileLayer& files_;
+  TrainState state_;
+  Json recorded_ = folder_.read_run_json();  // of the run that is gone on with, else {}
+  Json start_ = recorded_.value("start", Json(utc_now()));
+  double begin_ = monotonic_seconds(), seconds_before_ = 0;
+  double reported_at_ = monotonic_seconds();  // of the last row
+  std::int64_t reported_tokens_ = 0;
+  std::int64_t saved_step_ = -1;
+};
+
+}  // namespace moe
