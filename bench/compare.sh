@@ -1,24 +1,49 @@
 #!/usr/bin/env bash
-# makemoe against PyTorch in Python, side by side on this machine: three rounds of each in turn,
-# medians, and the ratios. Usage: bench/compare.sh [THREADS]
+# makemoe against PyTorch in Python, side by side on this machine: rounds of each in turn, medians
+# and their range, and the ratios. Usage: bench/compare.sh [THREADS [ROUNDS]]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 threads="${1:-$(nproc)}"
+rounds="${2:-3}"
 python=python3
 if [[ -x .venv/bin/python ]]; then python=.venv/bin/python; fi
 results="$(mktemp -d)"
 trap 'rm -rf "$results"' EXIT
-for round in 1 2 3; do
+for ((round = 0; round < rounds; ++round)); do
   build/makemoe bench --config configs/makemoe.json --set "threads=$threads" --json >"$results/ours-$round"
   "$python" bench/python_baseline.py --threads "$threads" >"$results/python-$round"
+  "$python" bench/python_baseline.py --threads "$threads" --fused >"$results/fused-$round"
 done
-"$python" - "$results" <<'PY'
+build/makemoe --version | head -n 1
+"$python" - "$results" "$rounds" <<'PY'
 import json, pathlib, statistics, sys
-folder = pathlib.Path(sys.argv[1])
-rounds = {who: [json.loads((folder / f"{who}-{i}").read_text()) for i in (1, 2, 3)] for who in ("ours", "python")}
-for key in ("train_tokens_per_second", "eval_tokens_per_second", "generate_tokens_per_second"):
-    ours, python = ([r[key] for r in rounds[who]] for who in ("ours", "python"))
-    ratios = sorted(a / b for a, b in zip(ours, python))
-    print(f"{key:28} makemoe {statistics.median(ours):9.1f}  python {statistics.median(python):9.1f}  "
-          f"ratio {ratios[1]:.2f} ({ratios[0]:.2f} to {ratios[2]:.2f})")
+
+folder, count = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+rounds = {who: [json.loads((folder / f"{who}-{i}").read_text()) for i in range(count)] for who in ("ours", "python", "fused")}
+
+
+def of(row, path):
+    for key in path.split("/"):
+        row = row[key]
+    return row
+
+
+def compare(label, ours, python, against="python"):
+    a = [of(r, ours) for r in rounds["ours"]]
+    b = [of(r, python) for r in rounds[against]]
+    ratios = sorted(x / y for x, y in zip(a, b))
+    print(f"{label:42} makemoe {statistics.median(a):9.1f}  python {statistics.median(b):9.1f}  "
+          f"ratio {statistics.median(ratios):6.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+
+
+train, evaluate, generate = (f"{what}_tokens_per_second" for what in ("train", "eval", "generate"))
+print("tokens a second, configs/makemoe.json")
+compare("training", train, train)
+compare("training, Python's AdamW(fused=True)", train, train, "fused")
+compare("evaluation", evaluate, evaluate)
+compare("generation, 100 tokens from one", generate, generate)
+compare("generation within the context", "generate_1_tokens_per_second/within_context", generate)
+compare("generation beyond the context", "generate_1_tokens_per_second/beyond_context", generate)
+compare("32 sequences within the context", "generate_32_tokens_per_second/within_context", generate)
+compare("32 sequences beyond the context", "generate_32_tokens_per_second/beyond_context", generate)
 PY

@@ -23,6 +23,7 @@ namespace {
 constexpr std::int64_t kVocabulary = 65;  // tinyshakespeare's
 constexpr std::int64_t kRandomTokens = 100'000;
 constexpr std::int64_t kWarmUp = 5, kEvalBatches = 30, kGenerated = 100;
+constexpr std::int64_t kBeyond = 16, kGenerations = 5;  // tokens after the context; repeats
 constexpr std::int64_t kMostSteps = 100'000;
 
 struct BenchArgs {
@@ -83,6 +84,35 @@ StepTimes time_steps(TrainState& state, std::int64_t steps, const Services& serv
   return {median(seconds), {median(data), median(forward), median(backward), median(update)}};
 }
 
+/// Tokens drawn in a second, all sequences together, after a prompt of `prompt` symbols.
+double generation_rate(TrainState& state, const CharTokenizer& tokenizer, std::int64_t prompt,
+                       std::int64_t fresh, std::int64_t sequences, const Services& services) {
+  GenerateOptions options;
+  options.max_new_tokens = fresh;
+  options.num_samples = sequences;
+  const std::vector<std::int32_t> symbols(static_cast<std::size_t>(prompt), 0);
+  std::vector<double> seconds;
+  for (std::int64_t i = 0; i < kGenerations; ++i) {
+    const auto begin = monotonic_seconds();
+    generate(state.model, tokenizer, symbols, options, /*stream=*/{},
+             [&] { return services.interrupt.signal(); });
+    seconds.push_back(monotonic_seconds() - begin);
+  }
+  return static_cast<double>(fresh * sequences) / median(seconds);
+}
+
+/// Rates with the cache, from one symbol to a full context, and beyond it, where the window is
+/// computed anew for each token.
+Json generation_rates(TrainState& state, const CharTokenizer& tokenizer, std::int64_t sequences,
+                      const Services& services) {
+  const auto block = state.config.model.block_size;
+  Json rates = Json::object();
+  if (block > 1)
+    rates["within_context"] = generation_rate(state, tokenizer, 1, block - 1, sequences, services);
+  rates["beyond_context"] = generation_rate(state, tokenizer, block, kBeyond, sequences, services);
+  return rates;
+}
+
 Json measure(const RunConfig& config, const BenchArgs& args, const Services& services) {
   const auto device = prepare_device(config, services.log);
   const auto data = bench_data(config, services.log);
@@ -94,17 +124,13 @@ Json measure(const RunConfig& config, const BenchArgs& args, const Services& ser
       config.train.batch_size * config.model.block_size * config.train.grad_accumulation;
 
   evaluate_random(state.model, data.tokens, 0, 1, config.train.batch_size);
-  auto begin = monotonic_seconds();
+  const auto begin = monotonic_seconds();
   const auto eval =
       evaluate_random(state.model, data.tokens, 1, kEvalBatches, config.train.batch_size);
   const auto eval_seconds = monotonic_seconds() - begin;
 
-  GenerateOptions options;
-  options.max_new_tokens = kGenerated;
-  const std::vector<std::int32_t> prompt{0};
-  begin = monotonic_seconds();
-  generate(state.model, data.tokenizer, prompt, options);
-  const auto generate_seconds = monotonic_seconds() - begin;
+  const auto& tokenizer = data.tokenizer;
+  const auto generated = generation_rate(state, tokenizer, 1, kGenerated, 1, services);
   return {{"train_ms_per_step", 1e3 * step},
           {"train_tokens_per_second", static_cast<double>(tokens_per_step) / step},
           {"train_parts_ms",
@@ -113,7 +139,9 @@ Json measure(const RunConfig& config, const BenchArgs& args, const Services& ser
             {"backward", 1e3 * times.parts.backward},
             {"update", 1e3 * times.parts.update}}},
           {"eval_tokens_per_second", static_cast<double>(eval.tokens) / eval_seconds},
-          {"generate_tokens_per_second", kGenerated / generate_seconds},
+          {"generate_tokens_per_second", generated},
+          {"generate_1_tokens_per_second", generation_rates(state, tokenizer, 1, services)},
+          {"generate_32_tokens_per_second", generation_rates(state, tokenizer, 32, services)},
           {"threads", at::get_num_threads()},
           {"device", device.str()},
           {"peak_memory_bytes", peak_memory()}};
@@ -127,12 +155,15 @@ int run_bench(const BenchArgs& args, const Services& services) {
     print_json(result);
     return 0;
   }
-  for (const auto& [key, value] : result.items())
-    print(cat(key, std::string(30 - key.size(), ' '),
+  constexpr std::size_t kColumn = 50;
+  for (const auto& [path, value] : result.flatten().items()) {
+    const auto key = path.substr(1);  // after the pointer's "/"
+    print(cat(key, std::string(kColumn - key.size(), ' '),
               value.is_string()         ? value.get<std::string>()
               : value.is_number_float() ? fixed(value.get<double>(), 1)
                                         : json_text(value),
               "\n"));
+  }
   return 0;
 }
 

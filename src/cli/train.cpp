@@ -39,7 +39,11 @@ RunConfig resolve_config(const TrainArgs& args) {
 
 fs::path default_folder(const TrainArgs& args) {
   const auto name = args.config.empty() ? "run" : fs::path(args.config).stem().string();
-  return fs::path("runs") / cat(name, "-", utc_stamp());
+  const auto first = cat(name, "-", utc_stamp());
+  auto folder = fs::path("runs") / first;
+  std::error_code ignored;
+  for (int i = 2; fs::exists(folder, ignored); ++i) folder = fs::path("runs") / cat(first, "-", i);
+  return folder;
 }
 
 int dry_run(const RunConfig& config, const TrainArgs& args, Log& log) {

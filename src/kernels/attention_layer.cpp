@@ -1,3 +1,5 @@
+#include <ATen/ops/zeros.h>
+
 #include "kernels/layer_call.h"
 
 namespace moe::kernels {
@@ -5,13 +7,20 @@ namespace moe::kernels {
 namespace {
 
 template <class T>
+cpu::Cache<T> cache_arguments(KeyValues& cache) {
+  return {cache.values.size(1), cache.keys.mutable_data_ptr<T>(),
+          cache.values.mutable_data_ptr<T>()};
+}
+
+template <class T>
 class AttentionCall : public LayerCall {
  public:
-  AttentionCall(AttentionParameters parameters, const LayerRun& run, bool keeps)
+  AttentionCall(AttentionParameters parameters, const LayerRun& run, bool keeps, KeyValues* cache)
       : parameters_(std::move(parameters)),
         rows_(run.rows),
         memory_(run.workspace, c10::CppTypeToScalarType<T>::value),
         keeps_(keeps) {
+    if (cache != nullptr) layer_.cache = cache_arguments<T>(*cache);
     layer_.fresh_gradients = run.fresh_gradients;
     layer_.weights_dropout = dropout_arguments(run.dropout, parameters_.weights_draw);
     layer_.output_dropout = dropout_arguments(run.dropout, parameters_.output_draw);
@@ -85,14 +94,62 @@ class AttentionCall : public LayerCall {
   cpu::Attention<T> layer_{};
 };
 
+template <class T>
+at::Tensor run_attention_step(const at::Tensor& x, const AttentionParameters& parameters,
+                              const LayerRun& run, KeyValues& cache, std::int64_t position) {
+  Memory memory(run.workspace, c10::CppTypeToScalarType<T>::value);
+  auto out = memory.result(x.sizes());
+  const auto begin = memory.position();
+  const auto b = x.size(0), c = x.size(2);
+  cpu::AttentionStep<T> step{};
+  step.sequences = b;
+  step.width = c;
+  step.heads = parameters.heads;
+  step.position = position;
+  step.score_scale = parameters.score_scale;
+  step.norm = norm_arguments<T>(parameters.norm, memory.values<T>(b), memory.values<T>(b));
+  step.qkv = linear_arguments<T>(parameters.qkv, {});
+  step.proj = linear_arguments<T>(parameters.proj.weight, parameters.proj.bias);
+  step.x = x.const_data_ptr<T>();
+  step.out = out.template mutable_data_ptr<T>();
+  step.cache = cache_arguments<T>(cache);
+  step.normed = memory.values<T>(b * cpu::padded(c));
+  step.qkv_values = memory.values<T>(b * 3 * c);
+  step.mixed = memory.values<T>(b * cpu::padded(c));
+  const auto& table = cpu::table<T>();
+  const auto scratch = table.step_scratch(step);
+  table.step_normalise(step);
+  run_with_scratch<T>(cpu::step_tasks(3 * c), memory, scratch,
+                      [&](std::int64_t t, T* room) { table.step_project(step, t, room); });
+  run_with_scratch<T>(b, memory, scratch,
+                      [&](std::int64_t n, T* room) { table.step_attend(step, n, room); });
+  run_with_scratch<T>(cpu::step_tasks(c), memory, scratch,
+                      [&](std::int64_t t, T* room) { table.step_output(step, t, room); });
+  memory.rewind(begin);
+  return out;
+}
+
 }  // namespace
 
 at::Tensor attention_layer(const at::Tensor& x, const AttentionParameters& parameters,
-                           const LayerRun& run) {
+                           const LayerRun& run, KeyValues* cache) {
   const bool keeps = is_recording(x);
   if (x.scalar_type() == at::kDouble)
-    return run_layer(x, c10::make_intrusive<AttentionCall<double>>(parameters, run, keeps));
-  return run_layer(x, c10::make_intrusive<AttentionCall<float>>(parameters, run, keeps));
+    return run_layer(x, c10::make_intrusive<AttentionCall<double>>(parameters, run, keeps, cache));
+  return run_layer(x, c10::make_intrusive<AttentionCall<float>>(parameters, run, keeps, cache));
+}
+
+KeyValues make_key_values(const at::Tensor& x, std::int64_t positions) {
+  const auto capacity = cpu::padded(positions);
+  return {at::zeros({x.size(0), x.size(2), capacity}, x.options()),
+          at::zeros({x.size(0), capacity, x.size(2)}, x.options())};
+}
+
+at::Tensor attention_step(const at::Tensor& x, const AttentionParameters& parameters,
+                          const LayerRun& run, KeyValues& cache, std::int64_t position) {
+  return x.scalar_type() == at::kDouble
+             ? run_attention_step<double>(x, parameters, run, cache, position)
+             : run_attention_step<float>(x, parameters, run, cache, position);
 }
 
 }  // namespace moe::kernels

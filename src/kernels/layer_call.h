@@ -59,10 +59,10 @@ class Memory {
 
   template <class T>
   T* values(std::int64_t count) {
-    auto taken = take({count}, c10::CppTypeToScalarType<T>::value);
-    auto* data = taken.template mutable_data_ptr<T>();
-    if (workspace_ == nullptr) owned_.push_back(std::move(taken));
-    return data;
+    const auto bytes = count * static_cast<std::int64_t>(sizeof(T));
+    if (workspace_ != nullptr) return static_cast<T*>(workspace_->take_bytes(bytes));
+    owned_.push_back(at::empty({bytes}, at::kByte));
+    return reinterpret_cast<T*>(owned_.back().mutable_data_ptr<std::uint8_t>());
   }
 
   struct Position {

@@ -30,6 +30,11 @@ class MixtureCall : public LayerCall {
     const auto panels = cpu::panels_of(layer_.tokens), scratch = table.mixture_scratch(layer_);
     run_with_scratch<T>(panels, memory_, scratch,
                         [&](std::int64_t p, T* room) { table.route(layer_, p, room); });
+    if (takes_one_by_one()) {
+      answer_one_by_one();
+      memory_.rewind(begin);
+      return out;
+    }
     plan();
     run_with_scratch<T>(tasks(), memory_, scratch, [&](std::int64_t t, T* room) {
       table.experts_forward(layer_, tasks_[static_cast<std::size_t>(t)], room);
@@ -100,6 +105,23 @@ class MixtureCall : public LayerCall {
     if (layer_.keep)
       layer_.hidden = memory_.template values<T>(most_panels() * layer_.hidden_width * cpu::kPanel);
     layer_.answers = memory_.template values<T>(n * k * cpu::padded(c));
+  }
+
+  bool takes_one_by_one() const {
+    return !layer_.keep && layer_.tokens <= cpu::kFewTokens && !layer_.dropout.on &&
+           parameters_.capacity < 0;
+  }
+
+  void answer_one_by_one() {
+    const auto slots = layer_.tokens * layer_.top_k;
+    std::fill_n(load_, layer_.experts, 0);
+    for (std::int64_t s = 0; s < slots; ++s) ++load_[layer_.chosen[s]];
+    const auto tasks = slots * cpu::expert_parts(layer_.hidden_width);
+    auto* parts = memory_.template values<T>(tasks * layer_.width);
+    const auto& table = cpu::table<T>();
+    cpu::run_tasks(tasks, at::get_num_threads(),
+                   [&](std::int64_t t, int) { table.expert_part(layer_, t, parts); });
+    table.combine_parts(layer_, parts);
   }
 
   /// Panels that any choice of experts fits in: the size of memory must not depend on the choice.

@@ -18,22 +18,32 @@ std::int64_t aligned(std::int64_t bytes) {
 
 }  // namespace
 
+std::int64_t Workspace::claim(std::int64_t bytes) {
+  const auto whole = aligned(bytes);
+  while (block_ < blocks_.size() && used_ + whole > blocks_[block_].numel()) {
+    ++block_;
+    used_ = 0;
+  }
+  if (block_ == blocks_.size())
+    blocks_.push_back(at::empty({std::max({whole, kSmallestBlock, this->bytes()})}, at::kByte));
+  const auto begin = used_;
+  used_ += whole;
+  return begin;
+}
+
 at::Tensor Workspace::take(at::IntArrayRef sizes, at::ScalarType type) {
   // Plain tensors over one storage, not views: autograd must not tie them to one another.
   const at::AutoDispatchBelowADInplaceOrView no_views;
   std::int64_t count = 1;
   for (const auto size : sizes) count *= size;
-  const auto width = static_cast<std::int64_t>(c10::elementSize(type));
-  const auto bytes = aligned(count * width);
-  while (block_ < blocks_.size() && used_ + bytes > blocks_[block_].numel()) {
-    ++block_;
-    used_ = 0;
-  }
-  if (block_ == blocks_.size())
-    blocks_.push_back(at::empty({std::max({bytes, kSmallestBlock, this->bytes()})}, at::kByte));
-  const auto begin = used_;
-  used_ += bytes;
-  return blocks_[block_].narrow(0, begin, count * width).view(type).view(sizes);
+  const auto bytes = count * static_cast<std::int64_t>(c10::elementSize(type));
+  const auto begin = claim(bytes);
+  return blocks_[block_].narrow(0, begin, bytes).view(type).view(sizes);
+}
+
+void* Workspace::take_bytes(std::int64_t bytes) {
+  const auto begin = claim(bytes);
+  return blocks_[block_].mutable_data_ptr<std::uint8_t>() + begin;
 }
 
 void Workspace::reset() {

@@ -74,7 +74,7 @@ at::Tensor MultiHeadAttentionImpl::forward(const at::Tensor& x, const ForwardCon
 }
 
 at::Tensor MultiHeadAttentionImpl::fused(const at::Tensor& x, const torch::nn::LayerNorm& norm,
-                                         const ForwardContext& context) {
+                                         const ForwardContext& context, LayerCache* cache) {
   const kernels::AttentionParameters parameters{
       norm_parameters(norm),
       qkv_,
@@ -83,7 +83,20 @@ at::Tensor MultiHeadAttentionImpl::fused(const at::Tensor& x, const torch::nn::L
       scale_,
       draw_key(context, layer_, DrawKind::attention_dropout),
       draw_key(context, layer_, DrawKind::projection_dropout)};
-  return kernels::attention_layer(x, parameters, layer_run(context, config_));
+  const auto run = layer_run(context, config_);
+  if (cache == nullptr) return kernels::attention_layer(x, parameters, run);
+  kernels::KeyValues stored{cache->keys, cache->values};
+  if (!stored.keys.defined()) {
+    stored = kernels::make_key_values(x, config_.block_size);
+    cache->keys = stored.keys;
+    cache->values = stored.values;
+  }
+  const auto position = cache->length;
+  TORCH_CHECK(position == 0 || x.size(1) == 1, "after ", position, " positions one follows, not ",
+              x.size(1));
+  cache->length += x.size(1);
+  return position == 0 ? kernels::attention_layer(x, parameters, run, &stored)
+                       : kernels::attention_step(x, parameters, run, stored, position);
 }
 
 at::Tensor MultiHeadAttentionImpl::composed_heads(const at::Tensor& x, const at::Tensor& mask) {

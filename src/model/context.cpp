@@ -1,6 +1,7 @@
 #include "moe/model/context.h"
 
-#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 
 namespace moe {
 
@@ -10,12 +11,28 @@ ForwardContext make_context(std::int64_t batch, std::int64_t time, bool training
   ForwardContext context;
   context.training = training;
   context.key = key;
-  const auto options = at::TensorOptions(device).dtype(at::kLong);
-  context.rows.sequence =
-      at::arange(first_sequence, first_sequence + batch, options).repeat_interleave(time);
-  context.rows.position =
-      at::arange(first_position, first_position + time, options).repeat({batch});
+  // Filled here rather than by tensor operations: decoding makes one for each token.
+  const auto sequence = at::empty({batch * time}, at::kLong), position = at::empty_like(sequence);
+  auto* sequences = sequence.mutable_data_ptr<std::int64_t>();
+  auto* positions = position.mutable_data_ptr<std::int64_t>();
+  for (std::int64_t n = 0; n < batch * time; ++n) {
+    sequences[n] = first_sequence + n / time;
+    positions[n] = first_position + n % time;
+  }
+  context.rows = {sequence.to(device), position.to(device)};
   return context;
+}
+
+ForwardContext at_position(const ForwardContext& context, std::int64_t batch, std::int64_t time,
+                           std::int64_t t) {
+  const auto column = [&](const at::Tensor& rows) {
+    return rows.view({batch, time}).select(1, t).contiguous();
+  };
+  auto out = context;
+  out.rows = {column(context.rows.sequence), column(context.rows.position)};
+  if (context.noise.defined())
+    out.noise = context.noise.view({context.noise.size(0), batch, time, -1}).select(2, t);
+  return out;
 }
 
 }  // namespace moe

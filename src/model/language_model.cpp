@@ -24,11 +24,31 @@ BlockImpl::BlockImpl(const ModelConfig& config, std::int64_t layer)
 
 at::Tensor BlockImpl::forward(const at::Tensor& x, const ForwardContext& context, LayerCache* cache,
                               MoeOutput& moe_output) {
-  if (cache == nullptr && runs_fused(kernels_, x)) {
-    moe_output = smoe_->fused(sa_->fused(x, ln1_, context), ln2_, context);
+  return mix(attend(x, context, cache), context, moe_output);
+}
+
+at::Tensor BlockImpl::forward_last(const at::Tensor& x, const ForwardContext& context,
+                                   LayerCache* cache) {
+  const auto last = x.size(1) - 1;
+  const auto attended = attend(x, context, cache);
+  MoeOutput unused;
+  if (last == 0) return mix(attended, context, unused);
+  return mix(attended.narrow(1, last, 1).contiguous(),
+             at_position(context, x.size(0), x.size(1), last), unused);
+}
+
+at::Tensor BlockImpl::attend(const at::Tensor& x, const ForwardContext& context,
+                             LayerCache* cache) {
+  if (runs_fused(kernels_, x)) return sa_->fused(x, ln1_, context, cache);
+  return x + sa_->forward(ln1_(x), context, cache);
+}
+
+at::Tensor BlockImpl::mix(const at::Tensor& attended, const ForwardContext& context,
+                          MoeOutput& moe_output) {
+  if (runs_fused(kernels_, attended)) {
+    moe_output = smoe_->fused(attended, ln2_, context);
     return moe_output.y;
   }
-  const auto attended = x + sa_->forward(ln1_(x), context, cache);
   moe_output = smoe_->forward(ln2_(attended), context);
   return attended + moe_output.y;
 }
@@ -100,15 +120,33 @@ LmOutput SparseMoELanguageModelImpl::head(const at::Tensor& x, const at::Tensor&
 at::Tensor SparseMoELanguageModelImpl::extend(const at::Tensor& ids, KeyValueCache& cache,
                                               const ForwardContext& context) {
   cache.layers.resize(static_cast<std::size_t>(config_.n_layer));
-  TORCH_CHECK(cache.length() + ids.size(1) <= config_.block_size,
-              "the cache is full: ", cache.length(), " + ", ids.size(1), " > ", config_.block_size);
-  auto x = embed(ids, cache.length(), context);
-  std::size_t layer = 0;
-  for (const auto& module : *blocks_) {
-    MoeOutput moe_output;
-    x = module->as<Block>()->forward(x, context, &cache.layers[layer++], moe_output);
+  const auto batch = ids.size(0), time = ids.size(1);
+  TORCH_CHECK(cache.length() + time <= config_.block_size, "the cache is full: ", cache.length(),
+              " + ", time, " > ", config_.block_size);
+  if (cache.length() == 0 || time == 1) return logits_of_last(ids, &cache, context);
+  at::Tensor logits;  // one position after another
+  for (std::int64_t t = 0; t < time; ++t)
+    logits = logits_of_last(ids.narrow(1, t, 1), &cache, at_position(context, batch, time, t));
+  return logits;
+}
+
+at::Tensor SparseMoELanguageModelImpl::last_logits(const at::Tensor& ids,
+                                                   const ForwardContext& context) {
+  return logits_of_last(ids, /*cache=*/nullptr, context);
+}
+
+at::Tensor SparseMoELanguageModelImpl::logits_of_last(const at::Tensor& ids, KeyValueCache* cache,
+                                                      const ForwardContext& context) {
+  auto x = embed(ids, cache != nullptr ? cache->length() : 0, context);
+  for (std::int64_t layer = 0; layer < config_.n_layer; ++layer) {
+    auto* block = blocks_[static_cast<std::size_t>(layer)]->as<Block>();
+    auto* layer_cache =
+        cache != nullptr ? &cache->layers[static_cast<std::size_t>(layer)] : nullptr;
+    MoeOutput unused;
+    x = layer + 1 < config_.n_layer ? block->forward(x, context, layer_cache, unused)
+                                    : block->forward_last(x, context, layer_cache);
   }
-  return lm_head_(ln_f_(x.select(1, -1)));
+  return head(x, /*targets=*/{}, context).logits.select(1, 0);
 }
 
 }  // namespace moe

@@ -102,17 +102,17 @@ class Group {
 
   at::Tensor recomputed_logits(std::int64_t window) {
     cache_.layers.clear();  // positions are learned: a window that moves leaves it worthless
-    workspace_.reset();
-    auto run = context(window);
-    run.workspace = &workspace_;
-    return model_->forward(last_ids(window), /*targets=*/{}, run).logits.select(1, -1);
+    return model_->last_logits(last_ids(window), context(window));
   }
 
   /// Draws of the last `count` tokens, keyed by sample and absolute position, so that cached and
   /// recomputed paths agree.
-  ForwardContext context(std::int64_t count) const {
-    return make_context(static_cast<std::int64_t>(rows_.size()), count, /*training=*/false, key_,
-                        device_, first_, length() - count);
+  ForwardContext context(std::int64_t count) {
+    workspace_.reset();
+    auto context = make_context(static_cast<std::int64_t>(rows_.size()), count, /*training=*/false,
+                                key_, device_, first_, length() - count);
+    context.workspace = &workspace_;
+    return context;
   }
 
   SparseMoELanguageModel& model_;

@@ -41,8 +41,21 @@ struct AttentionParameters {
   double score_scale;
   DrawKey weights_draw, output_draw;
 };
+/// Keys and values of the positions that a layer has seen: keys (B, C, capacity), values
+/// (B, capacity, C).
+struct KeyValues {
+  at::Tensor keys, values;
+};
+/// Room for `positions` of B sequences, in x's precision; x (B, T, C).
+KeyValues make_key_values(const at::Tensor& x, std::int64_t positions);
+
+/// `cache`, where given, gets the keys and values of positions 0 to T - 1; no gradients then.
 at::Tensor attention_layer(const at::Tensor& x, const AttentionParameters& parameters,
-                           const LayerRun& run);
+                           const LayerRun& run, KeyValues* cache = nullptr);
+/// The same for one new token of each sequence, x (B, 1, C), at `position`; the positions before it
+/// are in the cache, and it joins them. No dropout, no gradients.
+at::Tensor attention_step(const at::Tensor& x, const AttentionParameters& parameters,
+                          const LayerRun& run, KeyValues& cache, std::int64_t position);
 
 /// x + sum over the K chosen experts of gate * dropout(expert(norm(x))), x (B, T, C).
 struct MixtureParameters {
@@ -60,7 +73,8 @@ struct MixtureResult {
   at::Tensor out;            // (B, T, C)
   std::int64_t dropped = 0;  // slots beyond the capacity
 };
-/// Writes to `load` (E) int64 how many tokens each expert served.
+/// A few tokens without dropout, capacity and gradients are taken one by one: decoding. Writes to
+/// `load` (E) int64 how many tokens each expert served.
 MixtureResult mixture_layer(const at::Tensor& x, const MixtureParameters& parameters,
                             const LayerRun& run, std::int64_t* load);
 

@@ -14,6 +14,8 @@ class Workspace {
  public:
   /// A CPU tensor of any contents, its address a multiple of 64 bytes.
   at::Tensor take(at::IntArrayRef sizes, at::ScalarType type);
+  /// The same as plain memory [bytes].
+  void* take_bytes(std::int64_t bytes);
   /// All tensors go back. Where more than one block was needed, one of the whole size follows.
   void reset();
   /// Tensors taken since `position()` go back; earlier ones stay.
@@ -27,6 +29,9 @@ class Workspace {
   std::int64_t bytes() const;
 
  private:
+  /// Where the next `bytes` lie: offset in the block in use, which is made where there is none.
+  std::int64_t claim(std::int64_t bytes);
+
   std::vector<at::Tensor> blocks_;  // (bytes) uint8 each
   std::size_t block_ = 0;           // the one in use
   std::int64_t used_ = 0;           // [bytes] of it

@@ -17,7 +17,8 @@ namespace moe {
 
 // Shapes: B sequences, T positions, C n_embed, H n_head, D = C/H.
 
-/// Keys and values of one layer for the positions seen so far: (B, H, block_size, D) each.
+/// Keys and values of one layer for the positions seen so far: (B, H, block_size, D) each, or as
+/// the fused layers lay them out (kernels::KeyValues).
 struct LayerCache {
   at::Tensor keys, values;
   std::int64_t length = 0;  // positions filled
@@ -52,9 +53,10 @@ class MultiHeadAttentionImpl : public torch::nn::Module {
   MultiHeadAttentionImpl(const ModelConfig& config, std::int64_t layer);
   /// With a cache, x continues what it holds, and the cache grows by T.
   at::Tensor forward(const at::Tensor& x, const ForwardContext& context, LayerCache* cache);
-  /// x + forward(norm(x)) in one function, on the CPU.
+  /// x + forward(norm(x), context, cache) in one function, on the CPU. Where the cache holds
+  /// positions already, x is one more.
   at::Tensor fused(const at::Tensor& x, const torch::nn::LayerNorm& norm,
-                   const ForwardContext& context);
+                   const ForwardContext& context, LayerCache* cache);
 
  private:
   at::Tensor composed_heads(const at::Tensor& x, const at::Tensor& mask);

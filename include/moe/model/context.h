@@ -26,6 +26,10 @@ ForwardContext make_context(std::int64_t batch, std::int64_t time, bool training
                             at::Device device, std::int64_t first_sequence = 0,
                             std::int64_t first_position = 0);
 
+/// The context of position t alone of B windows of T.
+ForwardContext at_position(const ForwardContext& context, std::int64_t batch, std::int64_t time,
+                           std::int64_t t);
+
 /// Which draw a site is for; each layer has its own of each.
 enum class DrawKind : std::uint32_t {
   router_noise,

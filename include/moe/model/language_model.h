@@ -33,8 +33,13 @@ class BlockImpl : public torch::nn::Module {
   /// x (B, T, C) -> (B, T, C); appends this layer's load. `cache` may be null.
   at::Tensor forward(const at::Tensor& x, const ForwardContext& context, LayerCache* cache,
                      MoeOutput& moe_output);
+  /// The last position of forward(x), (B, 1, C): the mixture sees no other.
+  at::Tensor forward_last(const at::Tensor& x, const ForwardContext& context, LayerCache* cache);
 
  private:
+  at::Tensor attend(const at::Tensor& x, const ForwardContext& context, LayerCache* cache);
+  at::Tensor mix(const at::Tensor& attended, const ForwardContext& context, MoeOutput& moe_output);
+
   MultiHeadAttention sa_;
   SparseMoE smoe_;
   Kernels kernels_;
@@ -54,6 +59,8 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
   /// Logits (B, V) of the last position after `ids` (B, T) follow what `cache` holds; the cache
   /// grows by T and must not pass block_size. Evaluation mode only.
   at::Tensor extend(const at::Tensor& ids, KeyValueCache& cache, const ForwardContext& context);
+  /// The same without a cache: logits (B, V) of the last position of `ids`.
+  at::Tensor last_logits(const at::Tensor& ids, const ForwardContext& context);
 
   /// Whether its layers run as the fused CPU functions, which can write fresh gradients
   /// (ForwardContext::fresh_gradients).
@@ -66,6 +73,8 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
   at::Tensor embed(const at::Tensor& ids, std::int64_t first_position,
                    const ForwardContext& context);
   LmOutput head(const at::Tensor& x, const at::Tensor& targets, const ForwardContext& context);
+  at::Tensor logits_of_last(const at::Tensor& ids, KeyValueCache* cache,
+                            const ForwardContext& context);
 
   ModelConfig config_;
   std::int64_t vocab_size_;

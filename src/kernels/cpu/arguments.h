@@ -57,6 +57,30 @@ struct Linear {
   T *d_weight = nullptr, *d_bias = nullptr;
 };
 
+/// Keys and values of the positions of B sequences that a layer has seen, room for `capacity` of
+/// them, a multiple of kPanel.
+template <class T>
+struct Cache {
+  std::int64_t capacity = 0;
+  T* keys = nullptr;    // (B, C, capacity): positions side by side
+  T* values = nullptr;  // (B, capacity, C)
+};
+
+/// out = x + proj(heads(norm(x))) of one new token of each of B sequences.
+template <class T>
+struct AttentionStep {
+  std::int64_t sequences, width, heads, position;  // position: of the new tokens
+  double score_scale;
+  Norm<T> norm;  // statistics (B)
+  Linear<T> qkv, proj;
+  const T* x;  // (B, C)
+  T* out;      // (B, C)
+  Cache<T> cache;
+  T* normed;      // (B, padded(C))
+  T* qkv_values;  // (B, 3C)
+  T* mixed;       // (B, padded(C))
+};
+
 /// out = x + dropout(proj(heads(norm(x)))), and its backward.
 template <class T>
 struct Attention {
@@ -77,6 +101,7 @@ struct Attention {
   T* mixed;          // (B * P, C, kPanel) what the heads answer
   T* softmax_max;    // (B * P, H, kPanel)
   T* softmax_scale;  // (B * P, H, kPanel) 1 / sum of exponentials
+  Cache<T> cache;    // where keys and values go besides, if anywhere
   // Backward.
   const T* d_out;  // (N, C)
   T* d_x;          // (N, C)
@@ -138,6 +163,16 @@ struct Mixture {
   T* d_logits;        // (panels, 2E, kPanel): clean, then noise_linear's outcome
   T* norm_parts;      // (panels, 2, padded(C))
 };
+
+/// Tokens up to which a product takes them one by one, as scalar products with the rows of the
+/// weight: memory bounds these, and a panel would be mostly empty.
+inline constexpr std::int64_t kFewTokens = 3;
+/// Rows of a weight, and hidden values of an expert, in one task of a step.
+inline constexpr std::int64_t kStepRows = 64, kStepHidden = 128;
+constexpr std::int64_t step_tasks(std::int64_t rows) { return (rows + kStepRows - 1) / kStepRows; }
+constexpr std::int64_t expert_parts(std::int64_t hidden_width) {
+  return (hidden_width + kStepHidden - 1) / kStepHidden;
+}
 
 /// logits = head(norm(x)), the cross-entropy of targets, and its backward.
 template <class T>

@@ -51,6 +51,7 @@ class AttentionWindow {
           store_row(panel(p) + m * kPanel, map(row, [&](Vec<T> a) { return a + bias[m]; }));
         });
     for (Index p = 0; p < panels_; ++p) add_to_residual(p);
+    if (layer_.cache.keys != nullptr) fill_cache();
   }
 
   void backward() {
@@ -171,6 +172,18 @@ class AttentionWindow {
       const Index at = (first_token_ + p * kPanel + i) * c_;
       for (Index c = 0; c < c_; ++c)
         layer_.out[at + c] = layer_.x[at + c] + rows_[i * padded(c_) + c];
+    }
+  }
+
+  void fill_cache() const {
+    const Index capacity = layer_.cache.capacity;
+    T* keys = layer_.cache.keys + window_ * c_ * capacity;
+    T* values = layer_.cache.values + window_ * capacity * c_;
+    for (Index p = 0; p < panels_; ++p) {
+      for (Index c = 0; c < c_; ++c)
+        store_row(keys + c * capacity + p * kPanel, load_row(qkv_panel(p, c_ + c)));
+      panel_to_rows<T>(qkv_panel(p, 2 * c_), tokens_in(p), c_,
+                       [&](Index i) { return values + (p * kPanel + i) * c_; });
     }
   }
 

@@ -16,6 +16,14 @@ struct Table {
   std::int64_t (*attention_gradient_tasks)(const Attention<T>&);
   void (*attention_gradients)(const Attention<T>&, std::int64_t task);
 
+  std::int64_t (*step_scratch)(const AttentionStep<T>&);
+  void (*step_normalise)(const AttentionStep<T>&);
+  void (*step_project)(const AttentionStep<T>&, std::int64_t task, T* scratch);
+  void (*step_attend)(const AttentionStep<T>&, std::int64_t sequence, T* scratch);
+  void (*step_output)(const AttentionStep<T>&, std::int64_t task, T* scratch);
+  void (*expert_part)(const Mixture<T>&, std::int64_t task, T* parts);
+  void (*combine_parts)(const Mixture<T>&, const T* parts);
+
   std::int64_t (*mixture_scratch)(const Mixture<T>&);
   void (*route)(const Mixture<T>&, std::int64_t token_panel, T* scratch);
   void (*experts_forward)(const Mixture<T>&, const ExpertTask&, T* scratch);

@@ -18,8 +18,9 @@ namespace moe::kernels::cpu::MOE_LEVEL {
 using Index = std::int64_t;
 
 /// A number as a type, std::integral_constant's twin.
-template <int kValue>
+template <int kNumber>
 struct Constant {
+  static constexpr int kValue = kNumber;
   constexpr int operator()() const { return kValue; }
 };
 

@@ -6,6 +6,7 @@
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/head.h"
 #include "kernels/cpu/mixture.h"
+#include "kernels/cpu/step.h"
 #include "kernels/cpu/table.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
@@ -34,6 +35,13 @@ constexpr Table<T> make_table(const char* name) {
   };
   t.attention_gradient_tasks = attention_gradient_tasks<T>;
   t.attention_gradients = attention_gradients<T>;
+  t.step_scratch = step_scratch<T>;
+  t.step_normalise = step_normalise<T>;
+  t.step_project = step_project<T>;
+  t.step_attend = step_attend<T>;
+  t.step_output = step_output<T>;
+  t.expert_part = expert_part<T>;
+  t.combine_parts = combine_parts<T>;
   t.mixture_scratch = mixture_scratch<T>;
   t.route = route_tokens<T>;
   t.experts_forward = [](const Mixture<T>& layer, const ExpertTask& task, T* scratch) {

@@ -1,0 +1,170 @@
+#pragma once
+
+#include "kernels/cpu/activation.h"
+#include "kernels/cpu/elementary.h"
+#include "kernels/cpu/multiply.h"
+#include "kernels/cpu/norm.h"
+
+namespace moe::kernels::cpu::MOE_LEVEL {
+
+// Decoding: one new token of each of B sequences. With one sequence each weight is read once and
+// used once, so that memory bounds the time; tasks are stretches of weight rows.
+
+/// Scalar products of `rows` rows of a weight, `stride` apart, with x (width): done(m, value).
+template <class T, class Done>
+inline void multiply_vector(const T* weight, Index stride, Index rows, const T* x, Index width,
+                            const Done& done) {
+  constexpr int kTogether = 4;
+  const auto some = [&](Index m, auto together) __attribute__((always_inline)) {
+    constexpr int kRows = decltype(together)::kValue;
+    Vec<T> sums[kRows] = {};
+    Index k = 0;
+    for (; k + kLanes<T> <= width; k += kLanes<T>) {
+      const Vec<T> value = load(x + k);
+#pragma GCC unroll 4
+      for (int i = 0; i < kRows; ++i) sums[i] += load(weight + (m + i) * stride + k) * value;
+    }
+    if (k < width) {
+      const Vec<T> value = load_part(x + k, width - k);
+      for (int i = 0; i < kRows; ++i)
+        sums[i] += load_part(weight + (m + i) * stride + k, width - k) * value;
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) done(m + i, sum_of<T>(sums[i]));
+  };
+  Index m = 0;
+  for (; m + kTogether <= rows; m += kTogether) some(m, Constant<kTogether>{});
+  for (; m < rows; ++m) some(m, Constant<1>{});
+}
+
+/// Rows [first, first + rows) of weight (out, width) times each of `tokens` rows of x, `stride`
+/// apart: done(token, m, value). scratch: (panels of tokens, width, kPanel).
+template <class T, class Done>
+inline void multiply_tokens(const T* weight, Index width, Index first, Index rows, const T* x,
+                            Index stride, Index tokens, T* scratch, const Done& done) {
+  if (tokens <= kFewTokens) {
+    for (Index n = 0; n < tokens; ++n)
+      multiply_vector(weight + first * width, width, rows, x + n * stride, width,
+                      [&](Index m, T value) { done(n, first + m, value); });
+    return;
+  }
+  const Index panels = panels_of(tokens);
+  for (Index p = 0; p < panels; ++p)
+    rows_to_panel<T>(
+        tokens - p * kPanel < kPanel ? tokens - p * kPanel : kPanel, width,
+        [&](Index i) { return x + (p * kPanel + i) * stride; }, scratch + p * width * kPanel);
+  multiply<Left::row_major>(rows, Factor<T>{weight + first * width, width},
+                            Factor<T>{scratch, kPanel}, Inner{width}, {panels, width * kPanel},
+                            [&](Index m, Index p, const Row<T>& row) {
+                              T values[kPanel];
+                              store_row(values, row);
+                              for (Index i = 0; i < kPanel && p * kPanel + i < tokens; ++i)
+                                done(p * kPanel + i, first + m, values[i]);
+                            });
+}
+
+template <class T>
+Index step_scratch(const AttentionStep<T>& step) {
+  const Index panels = panels_of(step.sequences) * step.width * kPanel;
+  return panels > step.cache.capacity ? panels : step.cache.capacity;
+}
+
+template <class T>
+void step_normalise(const AttentionStep<T>& step) {
+  for (Index n = 0; n < step.sequences; ++n)
+    normalise(step.norm, n, step.x + n * step.width, step.width,
+              step.normed + n * padded(step.width));
+}
+
+/// Query, key and value: kStepRows rows of the weight.
+template <class T>
+void step_project(const AttentionStep<T>& step, Index task, T* scratch) {
+  const Index c = step.width, first = task * kStepRows, left = 3 * c - first;
+  multiply_tokens(step.qkv.weight, c, first, left < kStepRows ? left : kStepRows, step.normed,
+                  padded(c), step.sequences, scratch,
+                  [&](Index n, Index m, T value) { step.qkv_values[n * 3 * c + m] = value; });
+}
+
+/// What the heads of one sequence answer; its key and value join the cache. scratch: (capacity).
+template <class T>
+void step_attend(const AttentionStep<T>& step, Index n, T* scratch) {
+  const Index c = step.width, d = c / step.heads, capacity = step.cache.capacity;
+  const Index seen = step.position + 1;
+  const T *query = step.qkv_values + n * 3 * c, *key = query + c, *value = key + c;
+  T* keys = step.cache.keys + n * c * capacity;
+  T* values = step.cache.values + n * capacity * c;
+  for (Index i = 0; i < c; ++i) {
+    keys[i * capacity + step.position] = key[i];
+    values[step.position * c + i] = value[i];
+  }
+  const T scale = static_cast<T>(step.score_scale);
+  for (Index h = 0; h < step.heads; ++h) {
+    T most = -static_cast<T>(__builtin_inff()), total = 0;
+    for (Index s = 0; s < seen; s += kLanes<T>) {
+      Vec<T> scores{};
+      for (Index i = h * d; i < (h + 1) * d; ++i)
+        scores += query[i] * load(keys + i * capacity + s);
+      store(scratch + s, scores * scale);
+    }
+    for (Index s = 0; s < seen; ++s) most = scratch[s] > most ? scratch[s] : most;
+    for (Index s = 0; s < seen; s += kLanes<T>)
+      store(scratch + s, exponential(load(scratch + s) - most));
+    for (Index s = 0; s < seen; ++s) total += scratch[s];
+    T* mixed = step.mixed + n * padded(c) + h * d;
+    for (Index i = 0; i < d; i += kLanes<T>) {
+      Vec<T> sum{};
+      for (Index s = 0; s < seen; ++s)
+        sum += scratch[s] * load_part(values + s * c + h * d + i, d - i);
+      store_part(mixed + i, sum * (T{1} / total), d - i);
+    }
+  }
+}
+
+/// out: kStepRows rows of the projection, and the residual.
+template <class T>
+void step_output(const AttentionStep<T>& step, Index task, T* scratch) {
+  const Index c = step.width, first = task * kStepRows, left = c - first;
+  multiply_tokens(step.proj.weight, c, first, left < kStepRows ? left : kStepRows, step.mixed,
+                  padded(c), step.sequences, scratch, [&](Index n, Index m, T value) {
+                    step.out[n * c + m] = step.x[n * c + m] + (value + step.proj.bias[m]);
+                  });
+}
+
+/// What kStepHidden hidden values of a slot's expert contribute to its answer: parts[slot][part],
+/// (C). Routed tokens; their number is kFewTokens at most.
+template <class T>
+void expert_part(const Mixture<T>& layer, Index task, T* parts) {
+  const Index c = layer.width, f = layer.hidden_width, count = expert_parts(f);
+  const Index slot = task / count, first = task % count * kStepHidden, left = f - first;
+  const Index rows = left < kStepHidden ? left : kStepHidden;
+  const Index expert = layer.chosen[slot];
+  const T* x = layer.normed + slot / layer.top_k * padded(c);
+  const T* bias = layer.up.bias + expert * f + first;
+  T hidden[kStepHidden] = {};
+  multiply_vector(layer.up.weight + (expert * f + first) * c, c, rows, x, c,
+                  [&](Index m, T value) { hidden[m] = value + bias[m]; });
+  for (Index m = 0; m < kStepHidden; m += kLanes<T>)
+    store(hidden + m, Relu::value<T>(load(hidden + m)));
+  T* out = parts + task * c;
+  multiply_vector(layer.down.weight + expert * f * c + first, f, c, hidden, rows,
+                  [&](Index m, T value) { out[m] = value; });
+}
+
+/// out = x + gated answers from the parts of expert_part, in order.
+template <class T>
+void combine_parts(const Mixture<T>& layer, const T* parts) {
+  const Index c = layer.width, count = expert_parts(layer.hidden_width);
+  for (Index n = 0; n < layer.tokens; ++n)
+    for (Index i = 0; i < c; ++i) {
+      T sum = layer.x[n * c + i];
+      for (Index slot = n * layer.top_k; slot < (n + 1) * layer.top_k; ++slot) {
+        T answer = 0;
+        for (Index part = 0; part < count; ++part) answer += parts[(slot * count + part) * c + i];
+        answer += layer.down.bias[layer.chosen[slot] * c + i];
+        sum += layer.gates[slot] * answer;
+      }
+      layer.out[n * c + i] = sum;
+    }
+}
+
+}  // namespace moe::kernels::cpu::MOE_LEVEL
