@@ -2,10 +2,10 @@
 
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
-#include <c10/util/Exception.h>
 
 #include <cstdlib>
 #include <cstring>
+#include <new>
 
 #ifdef __linux__
 #include <sys/mman.h>
@@ -24,7 +24,7 @@ at::Tensor flat_zeros(std::int64_t count, const at::TensorOptions& options) {
   if (!options.device().is_cpu() || bytes < kLargePage) return at::zeros({count}, options);
   const auto rounded = (bytes + kLargePage - 1) / kLargePage * kLargePage;
   void* data = std::aligned_alloc(kLargePage, rounded);
-  TORCH_CHECK_WITH(OutOfMemoryError, data != nullptr, "cannot allocate ", rounded, " bytes");
+  if (data == nullptr) throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
   madvise(data, rounded, MADV_HUGEPAGE);  // a wish: refused, the pages are small
 #endif

@@ -45,7 +45,8 @@ class Streams(RunCase):
             ("generate", run, "--max-new-tokens", 5, "--json"): "samples seed tokens_per_second",
             ("info", run, "--json"): "config step vocab_size parameters active_parameters bytes best_val_loss last_val_loss",
             ("bench", "--config", TINY, "--set", "threads=1", "--steps", 1, "--json"):
-                "train_ms_per_step train_tokens_per_second eval_tokens_per_second generate_tokens_per_second threads device peak_memory_bytes",
+                "train_ms_per_step train_tokens_per_second train_parts_ms eval_tokens_per_second generate_tokens_per_second "
+                "generate_1_tokens_per_second generate_32_tokens_per_second threads device peak_memory_bytes",
         }
         for command, wanted in keys.items():
             with self.subTest(command[0]):
@@ -247,7 +248,9 @@ class Memory(RunCase):
         least = next(n for n in limits if makemoe("--version", preexec_fn=limited(AS=n)).code == 0)
         codes = set()
         for more in range(0, 60, 4):
-            result = self.train_small(self.folder / str(more), preexec_fn=limited(AS=least + (more << 20)))
+            # Some 20 MB more than the program alone.
+            result = self.train_small(self.folder / str(more), "--set", "model.n_embed=128",
+                                      preexec_fn=limited(AS=least + (more << 20)))
             self.assert_clean(result)
             self.assertIn(result.code, (0, RESOURCES), result)
             codes.add(result.code)

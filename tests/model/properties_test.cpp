@@ -44,32 +44,39 @@ TEST_P(PropertiesTest, FastEqualsReferenceInTraining) {
         << tensor.name;
 }
 
+/// Cached decoding of `x` (B, T), from each of several lengths of prompt on, against one forward.
+void expect_extend_equals_forward(SparseMoELanguageModel model, const at::Tensor& x) {
+  const auto t = x.size(1);
+  const auto whole = model->forward(x, {}, context_of(x, /*training=*/false)).logits;
+  EXPECT_LE(relative_error(model->last_logits(x, context_of(x, false)), whole.select(1, t - 1)),
+            kDouble);
+  for (const std::int64_t first : {std::int64_t{1}, (t + 1) / 2, t}) {  // then one at a time
+    KeyValueCache cache;
+    for (std::int64_t seen = 0; seen < t;) {
+      const auto count = seen == 0 ? first : 1;
+      const auto part = x.narrow(1, seen, count);
+      const auto logits = model->extend(part, cache, context_of(part, /*training=*/false, 0, seen));
+      seen += count;
+      EXPECT_EQ(cache.length(), seen);
+      EXPECT_LE(relative_error(logits, whole.select(1, seen - 1)), kDouble) << seen;
+    }
+  }
+  KeyValueCache cache;  // two pieces of several positions
+  const auto head = x.narrow(1, 0, t / 2), tail = x.narrow(1, t / 2, t - t / 2);
+  if (t / 2 > 0) model->extend(head, cache, context_of(head, false));
+  EXPECT_LE(relative_error(model->extend(tail, cache, context_of(tail, false, 0, t / 2)),
+                           whole.select(1, t - 1)),
+            kDouble);
+}
+
 TEST_P(PropertiesTest, ExtendEqualsForward) {
   const at::NoGradGuard no_grad;
   for (const auto kernels : {Kernels::fast, Kernels::reference}) {
     const Built built(config_of(GetParam(), kernels));
-    auto model = built.model;
-    const auto x = ids();
-    const auto t = x.size(1);
-    const auto whole = model->forward(x, {}, context_of(x, /*training=*/false)).logits;
-    for (const std::int64_t first : {std::int64_t{1}, (t + 1) / 2, t}) {  // then one at a time
-      KeyValueCache cache;
-      for (std::int64_t seen = 0; seen < t;) {
-        const auto count = seen == 0 ? first : 1;
-        const auto part = x.narrow(1, seen, count);
-        const auto logits =
-            model->extend(part, cache, context_of(part, /*training=*/false, 0, seen));
-        seen += count;
-        EXPECT_EQ(cache.length(), seen);
-        EXPECT_LE(relative_error(logits, whole.select(1, seen - 1)), kDouble) << seen;
-      }
-    }
-    KeyValueCache cache;  // two pieces of several positions
-    const auto head = x.narrow(1, 0, t / 2), tail = x.narrow(1, t / 2, t - t / 2);
-    if (t / 2 > 0) model->extend(head, cache, context_of(head, false));
-    EXPECT_LE(relative_error(model->extend(tail, cache, context_of(tail, false, 0, t / 2)),
-                             whole.select(1, t - 1)),
-              kDouble);
+    // One sequence, a few, and more than are decoded one by one.
+    expect_extend_equals_forward(built.model, ids().narrow(0, 0, 1));
+    expect_extend_equals_forward(built.model, ids());
+    expect_extend_equals_forward(built.model, ids().repeat({9, 1}));
   }
 }
 
