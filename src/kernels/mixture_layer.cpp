@@ -173,8 +173,11 @@ class MixtureCall : public LayerCall {
       const auto first = layer_.first_panel[i];
       const auto panels = static_cast<std::int32_t>(cpu::panels_of(load_[i]));
       layer_.first_panel[i + 1] = first + panels;
-      for (std::int32_t p = 0; p < panels; p += cpu::kExpertPanels)
-        tasks_.push_back({i, first + p, std::min(cpu::kExpertPanels, panels - p)});
+      const auto parts = (panels + cpu::kExpertPanels - 1) / cpu::kExpertPanels;
+      for (std::int32_t part = 0; part < parts; ++part) {  // as even as can be
+        const auto begin = panels * part / parts, end = panels * (part + 1) / parts;
+        tasks_.push_back({i, first + begin, end - begin});
+      }
     }
     std::fill_n(layer_.slots, layer_.first_panel[e] * cpu::kPanel, -1);
     std::vector<std::int64_t> next(static_cast<std::size_t>(e));

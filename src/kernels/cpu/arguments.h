@@ -115,7 +115,7 @@ struct Attention {
 
 /// Panels of one expert's slots that one task works on: at most kExpertPanels, so that weights that
 /// come from far serve several panels, and yet there are tasks for all threads.
-inline constexpr int kExpertPanels = 4;
+inline constexpr int kExpertPanels = 6;
 struct ExpertTask {
   std::int64_t expert, first, count;
 };

@@ -30,11 +30,11 @@ struct Panels {
   Index count = 1, stride = 0;
 };
 
-/// Panels in one register tile, and its rows: as many sums as the registers hold beside a row of
-/// the right factor and fit the addresses of the left factor's rows. Two panels, because a value of
-/// the left factor that has been loaded then serves two vectors.
+/// Panels in one register tile at most, and its rows: as many sums as the registers hold beside a
+/// row of the right factor and fit the addresses of the left factor's rows. Several panels, because
+/// a value of the left factor that has been loaded then serves as many vectors.
 template <class T>
-inline constexpr int kTilePanels = MOE_VECTOR_BYTES == 64 && kVecs<T> == 1 ? 2 : 1;
+inline constexpr int kTilePanels = MOE_VECTOR_BYTES == 64 && kVecs<T> == 1 ? 3 : 1;
 template <class T>
 inline constexpr int kTileRows = MOE_VECTOR_BYTES == 64   ? 8
                                  : MOE_VECTOR_BYTES == 32 ? (kVecs<T> == 2 ? 6 : 2)
@@ -44,6 +44,14 @@ template <class Depth>
 inline constexpr bool IsPanelSegments = false;
 template <>
 inline constexpr bool IsPanelSegments<PanelSegments> = true;
+
+/// Panels of the next tile where `left` are left: by threes, and by twos where one alone would
+/// remain, which keeps the processor waiting for its sums.
+template <class T>
+constexpr Index tile_panels(Index left) {
+  if (kTilePanels<T> == 1 || left == 1) return 1;
+  return left == 2 || left == 4 ? 2 : 3;
+}
 
 template <int kRows, int kPanels, Left kLeft, class T, class Depth, class Done>
 [[gnu::always_inline]] inline void multiply_tile(const T* left, Factor<T> a, const T* right,
@@ -98,9 +106,14 @@ template <int kRows, Left kLeft, class T, class Depth, class Done>
         [&](int i, int q, const Row<T>& row) { done(m + i, p + q, row); });
     p += together();
   };
-  if constexpr (kTilePanels<T> == 2)
-    while (p + 2 <= panels.count) tile(Constant<2>{});
-  while (p < panels.count) tile(Constant<1>{});
+  while (p < panels.count) {
+    const Index together = tile_panels<T>(panels.count - p);
+    if constexpr (kTilePanels<T> == 3) {
+      if (together == 3) tile(Constant<3>{});
+      if (together == 2) tile(Constant<2>{});
+    }
+    if (together == 1) tile(Constant<1>{});
+  }
 }
 
 /// The product (rows x kPanel) of a left factor and each of the panels: each finished row goes to

@@ -107,12 +107,12 @@ inline void turn_panel(const T* panel, Index width, T* to) {
 template <class T>
 inline void weight_gradient(Index rows, Index width, Factor<T> left, TokenFactor<T> right,
                             Index panels, T* d_weight, bool fresh) {
-  constexpr Index kTogether = kTilePanels<T>;
   const Index blocks = panels_of(width);
-  for (Index block = 0; block < blocks; block += kTogether) {
+  Index together = 0;
+  for (Index block = 0; block < blocks; block += together) {
     Factor<T> b = right.first;
     b.data += block * right.block;
-    const Index together = blocks - block < kTogether ? blocks - block : kTogether;
+    together = tile_panels<T>(blocks - block);
     multiply<Left::row_major>(
         rows, left, b, PanelSegments{panels}, {together, right.block},
         [&](Index m, Index p, Row<T> row) {
