@@ -1,20 +1,31 @@
 #!/usr/bin/env bash
 # makemoe against PyTorch in Python, side by side on this machine: rounds of each in turn, medians
-# and their range, and the ratios. Usage: bench/compare.sh [THREADS [ROUNDS]]
+# and their range, and the ratios. Usage: bench/compare.sh [THREADS [ROUNDS [CONFIG]]]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 threads="${1:-$(nproc)}"
 rounds="${2:-3}"
+config="${3:-configs/makemoe.json}"
 python=python3
 if [[ -x .venv/bin/python ]]; then python=.venv/bin/python; fi
 results="$(mktemp -d)"
 trap 'rm -rf "$results"' EXIT
+mapfile -t shape < <(build/makemoe config show --config "$config" | "$python" -c '
+import json, sys
+config = json.load(sys.stdin)
+model = config["model"]
+for flag, value in (("batch-size", config["train"]["batch_size"]), ("block-size", model["block_size"]),
+                    ("n-embed", model["n_embed"]), ("n-head", model["n_head"]), ("n-layer", model["n_layer"]),
+                    ("num-experts", model["moe"]["num_experts"]), ("top-k", model["moe"]["top_k"])):
+    print(f"--{flag}={value}")
+')
 for ((round = 0; round < rounds; ++round)); do
-  build/makemoe bench --config configs/makemoe.json --set "threads=$threads" --json >"$results/ours-$round"
-  "$python" bench/python_baseline.py --threads "$threads" >"$results/python-$round"
-  "$python" bench/python_baseline.py --threads "$threads" --fused >"$results/fused-$round"
+  build/makemoe bench --config "$config" --set "threads=$threads" --json >"$results/ours-$round"
+  "$python" bench/python_baseline.py --threads "$threads" "${shape[@]}" >"$results/python-$round"
+  "$python" bench/python_baseline.py --threads "$threads" "${shape[@]}" --fused >"$results/fused-$round"
 done
 build/makemoe --version | head -n 1
+echo "$config, $threads threads: tokens a second"
 "$python" - "$results" "$rounds" <<'PY'
 import json, pathlib, statistics, sys
 
@@ -37,7 +48,6 @@ def compare(label, ours, python, against="python"):
 
 
 train, evaluate, generate = (f"{what}_tokens_per_second" for what in ("train", "eval", "generate"))
-print("tokens a second, configs/makemoe.json")
 compare("training", train, train)
 compare("training, Python's AdamW(fused=True)", train, train, "fused")
 compare("evaluation", evaluate, evaluate)

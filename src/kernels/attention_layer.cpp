@@ -7,7 +7,11 @@ namespace moe::kernels {
 namespace {
 
 template <class T>
-cpu::Cache<T> cache_arguments(KeyValues& cache) {
+cpu::Cache<T> cache_arguments(KeyValues& cache, const at::Tensor& x, std::int64_t positions) {
+  TORCH_CHECK(cache.keys.dim() == 3 && cache.keys.size(0) == x.size(0) &&
+                  cache.keys.size(1) == x.size(2) && positions <= cache.keys.size(2),
+              "the cache ", cache.keys.sizes(), " is not one for ", positions, " positions of ",
+              x.sizes());
   return {cache.values.size(1), cache.keys.mutable_data_ptr<T>(),
           cache.values.mutable_data_ptr<T>()};
 }
@@ -19,8 +23,8 @@ class AttentionCall : public LayerCall {
       : parameters_(std::move(parameters)),
         rows_(run.rows),
         memory_(run.workspace, c10::CppTypeToScalarType<T>::value),
-        keeps_(keeps) {
-    if (cache != nullptr) layer_.cache = cache_arguments<T>(*cache);
+        keeps_(keeps),
+        cache_(cache) {
     layer_.fresh_gradients = run.fresh_gradients;
     layer_.weights_dropout = dropout_arguments(run.dropout, parameters_.weights_draw);
     layer_.output_dropout = dropout_arguments(run.dropout, parameters_.output_draw);
@@ -35,6 +39,7 @@ class AttentionCall : public LayerCall {
     layer_.time = x.size(1);
     layer_.width = c;
     layer_.heads = parameters_.heads;
+    if (cache_ != nullptr) layer_.cache = cache_arguments<T>(*cache_, x_, layer_.time);
     layer_.score_scale = parameters_.score_scale;
     layer_.keys = token_keys(rows_);
     layer_.x = x_.template const_data_ptr<T>();
@@ -90,6 +95,7 @@ class AttentionCall : public LayerCall {
   RowIds rows_;
   Memory memory_;
   bool keeps_;
+  KeyValues* cache_;
   at::Tensor x_;
   cpu::Attention<T> layer_{};
 };
@@ -110,9 +116,10 @@ at::Tensor run_attention_step(const at::Tensor& x, const AttentionParameters& pa
   step.norm = norm_arguments<T>(parameters.norm, memory.values<T>(b), memory.values<T>(b));
   step.qkv = linear_arguments<T>(parameters.qkv, {});
   step.proj = linear_arguments<T>(parameters.proj.weight, parameters.proj.bias);
-  step.x = x.const_data_ptr<T>();
+  const auto rows = x.contiguous();
+  step.x = rows.const_data_ptr<T>();
   step.out = out.template mutable_data_ptr<T>();
-  step.cache = cache_arguments<T>(cache);
+  step.cache = cache_arguments<T>(cache, x, position + 1);
   step.normed = memory.values<T>(b * cpu::padded(c));
   step.qkv_values = memory.values<T>(b * 3 * c);
   step.mixed = memory.values<T>(b * cpu::padded(c));

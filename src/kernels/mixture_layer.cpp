@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "kernels/layer_call.h"
@@ -74,6 +75,8 @@ class MixtureCall : public LayerCall {
     layer_.experts = parameters_.w1.size(0);
     layer_.hidden_width = parameters_.w1.size(1);
     layer_.top_k = parameters_.top_k;
+    TORCH_CHECK(layer_.tokens * layer_.top_k < std::numeric_limits<std::int32_t>::max(),
+                "slots are numbered in 32 bits: ", layer_.tokens, " tokens are too many");
     layer_.gate = parameters_.gate;
     layer_.keys = token_keys(rows_);
     layer_.route = linear_arguments<T>(parameters_.route.weight, parameters_.route.bias);
@@ -171,10 +174,10 @@ class MixtureCall : public LayerCall {
     layer_.first_panel[0] = 0;
     for (std::int64_t i = 0; i < e; ++i) {
       const auto first = layer_.first_panel[i];
-      const auto panels = static_cast<std::int32_t>(cpu::panels_of(load_[i]));
-      layer_.first_panel[i + 1] = first + panels;
+      const auto panels = cpu::panels_of(load_[i]);
+      layer_.first_panel[i + 1] = static_cast<std::int32_t>(first + panels);
       const auto parts = (panels + cpu::kExpertPanels - 1) / cpu::kExpertPanels;
-      for (std::int32_t part = 0; part < parts; ++part) {  // as even as can be
+      for (std::int64_t part = 0; part < parts; ++part) {  // as even as can be
         const auto begin = panels * part / parts, end = panels * (part + 1) / parts;
         tasks_.push_back({i, first + begin, end - begin});
       }

@@ -94,9 +94,10 @@ at::Tensor MultiHeadAttentionImpl::fused(const at::Tensor& x, const torch::nn::L
   const auto position = cache->length;
   TORCH_CHECK(position == 0 || x.size(1) == 1, "after ", position, " positions one follows, not ",
               x.size(1));
+  auto out = position == 0 ? kernels::attention_layer(x, parameters, run, &stored)
+                           : kernels::attention_step(x, parameters, run, stored, position);
   cache->length += x.size(1);
-  return position == 0 ? kernels::attention_layer(x, parameters, run, &stored)
-                       : kernels::attention_step(x, parameters, run, stored, position);
+  return out;
 }
 
 at::Tensor MultiHeadAttentionImpl::composed_heads(const at::Tensor& x, const at::Tensor& mask) {

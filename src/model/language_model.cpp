@@ -32,7 +32,7 @@ at::Tensor BlockImpl::forward_last(const at::Tensor& x, const ForwardContext& co
   const auto last = x.size(1) - 1;
   const auto attended = attend(x, context, cache);
   MoeOutput unused;
-  if (last == 0) return mix(attended, context, unused);
+  if (last == 0) return mix(attended, context, unused);  // the context is that position's already
   return mix(attended.narrow(1, last, 1).contiguous(),
              at_position(context, x.size(0), x.size(1), last), unused);
 }
@@ -123,7 +123,7 @@ at::Tensor SparseMoELanguageModelImpl::extend(const at::Tensor& ids, KeyValueCac
   const auto batch = ids.size(0), time = ids.size(1);
   TORCH_CHECK(cache.length() + time <= config_.block_size, "the cache is full: ", cache.length(),
               " + ", time, " > ", config_.block_size);
-  if (cache.length() == 0 || time == 1) return logits_of_last(ids, &cache, context);
+  if (!is_fused() || cache.length() == 0 || time == 1) return logits_of_last(ids, &cache, context);
   at::Tensor logits;  // one position after another
   for (std::int64_t t = 0; t < time; ++t)
     logits = logits_of_last(ids.narrow(1, t, 1), &cache, at_position(context, batch, time, t));
@@ -137,6 +137,7 @@ at::Tensor SparseMoELanguageModelImpl::last_logits(const at::Tensor& ids,
 
 at::Tensor SparseMoELanguageModelImpl::logits_of_last(const at::Tensor& ids, KeyValueCache* cache,
                                                       const ForwardContext& context) {
+  TORCH_CHECK(!context.training, "logits of the last position alone are for evaluation");
   auto x = embed(ids, cache != nullptr ? cache->length() : 0, context);
   for (std::int64_t layer = 0; layer < config_.n_layer; ++layer) {
     auto* block = blocks_[static_cast<std::size_t>(layer)]->as<Block>();

@@ -53,7 +53,7 @@ SavedFacts read_facts(const Json& json, const std::string& where);
 /// The reverse of state_to_json; throws CheckpointError for what does not fit.
 void restore_state(const Json& json, const std::string& where, TrainState& state);
 
-/// Where the time of one update went [s].
+/// Where the time of one update went [s]. On CUDA backward runs on while the host waits in update.
 struct StepSeconds {
   double data = 0, forward = 0, backward = 0;
   double update = 0;  // gradient norm and optimizer

@@ -24,8 +24,11 @@ namespace {
 
 using namespace test;
 
+/// Wide and long enough for several tasks of each kind, tiles of three panels and whole blocks.
+const ModelCase kLarge{"large", 48, 3, 2, 2, 2, 50, 3, 50};
+
 /// Every case of model_cases, and widths, lengths and numbers of experts about the kernels' edges:
-/// panels of 16 tokens, blocks of 4 draws, register tiles of up to 16 rows.
+/// panels of 16 tokens, blocks of 4 draws, register tiles of rows and panels.
 std::vector<ModelCase> fused_cases() {
   auto cases = model_cases();
   for (const std::int64_t embed : {4, 10, 16, 20, 36})
@@ -33,6 +36,7 @@ std::vector<ModelCase> fused_cases() {
       for (const std::int64_t experts : {1, 3, 9})
         cases.push_back({"", embed, embed % 4 == 0 ? 4 : 2, 1, experts,
                          std::min<std::int64_t>(experts, 2), 33, 2, time});
+  cases.push_back(kLarge);
   return cases;
 }
 
@@ -109,6 +113,47 @@ std::string name_of_case(const testing::TestParamInfo<ModelCase>& info) {
          std::to_string(shape.experts);
 }
 INSTANTIATE_TEST_SUITE_P(Shapes, FusedTest, testing::ValuesIn(fused_cases()), name_of_case);
+
+TEST(FusedFloat, LogitsAndGradientsEqualTheReference) {
+  if (!test_device().is_cpu()) GTEST_SKIP() << "the fused layers are the CPU's";
+  // Rounding 6e-8 through two layers of sums of up to 300 terms.
+  constexpr double kFloatGradients = 2e-5;
+  at::manual_seed(3);
+  const auto ids = random_ids(3, 50), targets = random_ids(3, 50);
+  std::vector<Outcome> outcomes;
+  std::vector<PublishedTensor> layout;
+  for (const auto kernels : {Kernels::fast, Kernels::reference}) {
+    Built built(config_of(kLarge, kernels), at::kFloat);
+    outcomes.push_back(run(built, ids, targets, /*training=*/true));
+    layout = built.flat.layout();
+  }
+  EXPECT_LE(relative_error(outcomes[0].logits, outcomes[1].logits), kFloatLogits);
+  for (const auto& tensor : layout)
+    EXPECT_LE(relative_error(FlatParameters::view(outcomes[0].gradients, tensor),
+                             FlatParameters::view(outcomes[1].gradients, tensor)),
+              kFloatGradients)
+        << tensor.name;
+}
+
+TEST(FusedFloat, DecodingEqualsForward) {
+  if (!test_device().is_cpu()) GTEST_SKIP() << "the fused layers are the CPU's";
+  const at::NoGradGuard no_grad;
+  at::manual_seed(3);
+  for (const auto type : {at::kFloat, at::kDouble})
+    for (const std::int64_t batch : {1, 5}) {
+      Built built(config_of(kLarge), type);
+      const auto ids = random_ids(batch, 50);
+      const auto whole = built.model->forward(ids, {}, context_of(ids, false)).logits;
+      KeyValueCache cache;
+      for (std::int64_t t = 0; t < 50; ++t) {
+        const auto one = ids.narrow(1, t, 1);
+        EXPECT_LE(relative_error(built.model->extend(one, cache, context_of(one, false, 0, t)),
+                                 whole.select(1, t)),
+                  type == at::kFloat ? kFloatLogits : kDouble)
+            << t;
+      }
+    }
+}
 
 /// Losses of `updates` updates of AdamW, each with draws of its own.
 std::vector<double> train(Built& built, int updates) {

@@ -30,14 +30,15 @@ inline ModelConfig tiny_config() {
   return config;
 }
 
-/// A model in double with the weights that seed 1 draws, in flat buffers.
+/// A model, in double unless said, with the weights that seed 1 draws, in flat buffers.
 struct Built {
-  explicit Built(const ModelConfig& config) : model(drawn(config)), flat(model) {}
+  explicit Built(const ModelConfig& config, at::ScalarType type = at::kDouble)
+      : model(drawn(config, type)), flat(model) {}
 
-  static SparseMoELanguageModel drawn(const ModelConfig& config) {
+  static SparseMoELanguageModel drawn(const ModelConfig& config, at::ScalarType type) {
     SparseMoELanguageModel source(config, kVocab), model(config, kVocab);
     initialise(source, /*seed=*/1);
-    model->to(test_device(), at::kDouble);
+    model->to(test_device(), type);
     const at::NoGradGuard no_grad;
     const auto from = source->named_parameters();
     for (auto& item : model->named_parameters()) item.value().copy_(from[item.key()]);

@@ -49,7 +49,7 @@ struct KeyValues {
 /// Room for `positions` of B sequences, in x's precision; x (B, T, C).
 KeyValues make_key_values(const at::Tensor& x, std::int64_t positions);
 
-/// `cache`, where given, gets the keys and values of positions 0 to T - 1; no gradients then.
+/// `cache`, where given, gets the keys and values of positions 0 to T - 1: for evaluation.
 at::Tensor attention_layer(const at::Tensor& x, const AttentionParameters& parameters,
                            const LayerRun& run, KeyValues* cache = nullptr);
 /// The same for one new token of each sequence, x (B, 1, C), at `position`; the positions before it

@@ -18,12 +18,12 @@ class Workspace {
   void* take_bytes(std::int64_t bytes);
   /// All tensors go back. Where more than one block was needed, one of the whole size follows.
   void reset();
-  /// Tensors taken since `position()` go back; earlier ones stay.
   struct Position {
     std::size_t block = 0;
     std::int64_t used = 0;
   };
   Position position() const { return {block_, used_}; }
+  /// What was taken since `to` was the position goes back; earlier memory stays.
   void rewind(Position to);
   /// Size of all blocks [bytes].
   std::int64_t bytes() const;

@@ -30,7 +30,7 @@ struct LmOutput {
 class BlockImpl : public torch::nn::Module {
  public:
   BlockImpl(const ModelConfig& config, std::int64_t layer);
-  /// x (B, T, C) -> (B, T, C); appends this layer's load. `cache` may be null.
+  /// x (B, T, C) -> (B, T, C); `moe_output` becomes its mixture's. `cache` may be null.
   at::Tensor forward(const at::Tensor& x, const ForwardContext& context, LayerCache* cache,
                      MoeOutput& moe_output);
   /// The last position of forward(x), (B, 1, C): the mixture sees no other.

@@ -128,7 +128,8 @@ class ExpertPanels {
     }
   }
 
-  /// hidden and inputs with features side by side, zeros for the slots that fill the panel up.
+  /// hidden and inputs with features side by side. Slots that fill the panel up count for nothing:
+  /// their gradients are 0.
   void keep_turned(Index p) {
     turn_panel(hidden(p), f_, layer_.hidden_turned + (first_ + p) * padded(f_) * kPanel);
     const Index count = slots_in(p);

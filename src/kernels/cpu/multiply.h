@@ -85,7 +85,7 @@ template <int kRows, int kPanels, Left kLeft, class T, class Depth, class Done>
   }
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int p = 0; p < kPanels; ++p) {
       Row<T> result;
 #pragma GCC unroll 8
@@ -117,7 +117,8 @@ template <int kRows, Left kLeft, class T, class Depth, class Done>
 }
 
 /// The product (rows x kPanel) of a left factor and each of the panels: each finished row goes to
-/// `done(m, panel, Row)`. This is the one matrix product of all layers; sums run over k in order,
+/// `done(m, panel, Row)`. This is the one matrix product of all layers (decoding a
+/// few tokens apart: step.h); sums run over k in order,
 /// whatever the number of panels.
 template <Left kLeft, class T, class Depth = Inner, class Done>
 inline void multiply(Index rows, Factor<T> a, Factor<T> b, Depth inner, Panels panels,

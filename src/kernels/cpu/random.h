@@ -161,7 +161,7 @@ inline void normal_block(const Normals& normals, const TokenLanes& lanes, Index 
     }
 }
 
-/// Rows of tokens [first, first + count), `width` draws each.
+/// Rows of tokens [0, tokens), `width` draws each.
 template <class T>
 void normal_rows(const Normals& normals, Index tokens, Index width, T* rows) {
   T block_values[4 * kPanel];
