@@ -156,7 +156,8 @@ int run_bench(const BenchArgs& args, const Services& services) {
     return 0;
   }
   constexpr std::size_t kColumn = 50;
-  for (const auto& [path, value] : result.flatten().items()) {
+  const auto rows = result.flatten();
+  for (const auto& [path, value] : rows.items()) {
     const auto key = path.substr(1);  // after the pointer's "/"
     print(cat(key, std::string(kColumn - key.size(), ' '),
               value.is_string()         ? value.get<std::string>()
