@@ -16,7 +16,7 @@ constexpr std::int64_t kGrain =
     256;  // rows a task at least: below that threads cost more than draws
 constexpr std::int64_t kMask32 = 0xFFFFFFFFLL;
 
-std::int64_t blocks_of(std::int64_t width) { return (width + 3) / 4; }
+using cpu::blocks_of;
 
 Philox4 block_of(std::int64_t block, std::int64_t position, std::int64_t sequence, DrawKey key) {
   return philox4x32({static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(position),
@@ -80,11 +80,10 @@ void fill_mask(T* out, const RowIds& rows, std::int64_t width, double p, DrawKey
 template <class T>
 void fill_normals(T* out, const RowIds& rows, std::int64_t width, DrawKey key) {
   const auto sequence = rows.sequence.contiguous(), position = rows.position.contiguous();
-  const cpu::Normals normals{
-      key.key,
-      key.site,
-      {sequence.const_data_ptr<std::int64_t>(), position.const_data_ptr<std::int64_t>()}};
-  cpu::table<T>().normal_rows(normals, sequence.numel(), width, out);
+  cpu::table<T>().normal_rows(
+      {key.key, key.site},
+      {sequence.const_data_ptr<std::int64_t>(), position.const_data_ptr<std::int64_t>()},
+      sequence.numel(), width, out);
 }
 
 /// Words of whole blocks, (N, 4 * blocks).

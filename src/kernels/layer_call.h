@@ -55,7 +55,9 @@ class Memory {
   Memory(Workspace* workspace, at::ScalarType type) : workspace_(workspace), type_(type) {}
 
   /// What the call hands out. It is never kept here: it would hold the call, and the call it.
-  at::Tensor result(at::IntArrayRef sizes) { return take(sizes, type_); }
+  at::Tensor result(at::IntArrayRef sizes) {
+    return workspace_ != nullptr ? workspace_->take(sizes, type_) : at::empty(sizes, type_);
+  }
 
   template <class T>
   T* values(std::int64_t count) {
@@ -79,10 +81,6 @@ class Memory {
   }
 
  private:
-  at::Tensor take(at::IntArrayRef sizes, at::ScalarType type) {
-    return workspace_ != nullptr ? workspace_->take(sizes, type) : at::empty(sizes, type);
-  }
-
   Workspace* workspace_;
   at::ScalarType type_;
   std::vector<at::Tensor> owned_;

@@ -87,7 +87,7 @@ class MixtureCall : public LayerCall {
     layer_.x = x_.template const_data_ptr<T>();
     layer_.out = out.template mutable_data_ptr<T>();
     layer_.noisy = parameters_.noisy;
-    layer_.normals = {parameters_.noise_draw.key, parameters_.noise_draw.site, layer_.keys};
+    layer_.normals = {parameters_.noise_draw.key, parameters_.noise_draw.site};
     layer_.draws = nullptr;
     if (parameters_.draws.defined()) layer_.draws = parameters_.draws.template const_data_ptr<T>();
   }

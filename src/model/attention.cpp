@@ -85,17 +85,13 @@ at::Tensor MultiHeadAttentionImpl::fused(const at::Tensor& x, const torch::nn::L
       draw_key(context, layer_, DrawKind::projection_dropout)};
   const auto run = layer_run(context, config_);
   if (cache == nullptr) return kernels::attention_layer(x, parameters, run);
-  kernels::KeyValues stored{cache->keys, cache->values};
-  if (!stored.keys.defined()) {
-    stored = kernels::make_key_values(x, config_.block_size);
-    cache->keys = stored.keys;
-    cache->values = stored.values;
-  }
+  if (!cache->keys.defined())
+    static_cast<kernels::KeyValues&>(*cache) = kernels::make_key_values(x, config_.block_size);
   const auto position = cache->length;
   TORCH_CHECK(position == 0 || x.size(1) == 1, "after ", position, " positions one follows, not ",
               x.size(1));
-  auto out = position == 0 ? kernels::attention_layer(x, parameters, run, &stored)
-                           : kernels::attention_step(x, parameters, run, stored, position);
+  auto out = position == 0 ? kernels::attention_layer(x, parameters, run, cache)
+                           : kernels::attention_step(x, parameters, run, *cache, position);
   cache->length += x.size(1);
   return out;
 }

@@ -116,8 +116,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, FusedTest, testing::ValuesIn(fused_cases()), na
 
 TEST(FusedFloat, LogitsAndGradientsEqualTheReference) {
   if (!test_device().is_cpu()) GTEST_SKIP() << "the fused layers are the CPU's";
-  // Rounding 6e-8 through two layers of sums of up to 300 terms.
-  constexpr double kFloatGradients = 2e-5;
+  // Five times the largest deviation that was measured on the three levels, 8.1e-7.
+  constexpr double kFloatGradients = 4e-6;
   at::manual_seed(3);
   const auto ids = random_ids(3, 50), targets = random_ids(3, 50);
   std::vector<Outcome> outcomes;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "moe/config/config.h"
+#include "moe/kernels/layers.h"
 #include "moe/model/context.h"
 
 namespace moe {
@@ -19,8 +20,7 @@ namespace moe {
 
 /// Keys and values of one layer for the positions seen so far: (B, H, block_size, D) each, or as
 /// the fused layers lay them out (kernels::KeyValues).
-struct LayerCache {
-  at::Tensor keys, values;
+struct LayerCache : kernels::KeyValues {
   std::int64_t length = 0;  // positions filled
 };
 

@@ -34,11 +34,10 @@ struct TokenKeys {
   const std::int64_t* position;
 };
 
-/// Counter-based standard normal draws (moe/kernels/draws.h) of tokens.
+/// Counter-based standard normal draws (moe/kernels/draws.h).
 struct Normals {
   std::uint64_t key = 0;
   std::uint32_t site = 0;
-  TokenKeys keys{};
 };
 
 /// A layer norm: parameters (C), gradients or null, statistics (tokens).
@@ -65,6 +64,16 @@ struct Cache {
   T* keys = nullptr;    // (B, C, capacity): positions side by side
   T* values = nullptr;  // (B, capacity, C)
 };
+
+/// Tokens up to which a product takes them one by one, as scalar products with the rows of the
+/// weight: memory bounds these, and a panel would be mostly empty.
+inline constexpr std::int64_t kFewTokens = 3;
+/// Rows of a weight, and hidden values of an expert, in one task of a step.
+inline constexpr std::int64_t kStepRows = 64, kStepHidden = 128;
+constexpr std::int64_t step_tasks(std::int64_t rows) { return (rows + kStepRows - 1) / kStepRows; }
+constexpr std::int64_t expert_parts(std::int64_t hidden_width) {
+  return (hidden_width + kStepHidden - 1) / kStepHidden;
+}
 
 /// out = x + proj(heads(norm(x))) of one new token of each of B sequences.
 template <class T>
@@ -163,16 +172,6 @@ struct Mixture {
   T* d_logits;        // (panels, 2E, kPanel): clean, then noise_linear's outcome
   T* norm_parts;      // (panels, 2, padded(C))
 };
-
-/// Tokens up to which a product takes them one by one, as scalar products with the rows of the
-/// weight: memory bounds these, and a panel would be mostly empty.
-inline constexpr std::int64_t kFewTokens = 3;
-/// Rows of a weight, and hidden values of an expert, in one task of a step.
-inline constexpr std::int64_t kStepRows = 64, kStepHidden = 128;
-constexpr std::int64_t step_tasks(std::int64_t rows) { return (rows + kStepRows - 1) / kStepRows; }
-constexpr std::int64_t expert_parts(std::int64_t hidden_width) {
-  return (hidden_width + kStepHidden - 1) / kStepHidden;
-}
 
 /// logits = head(norm(x)), the cross-entropy of targets, and its backward.
 template <class T>

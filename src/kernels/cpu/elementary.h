@@ -5,7 +5,9 @@
 namespace moe::kernels::cpu::MOE_LEVEL {
 
 // Elementary functions of whole vectors. In float by polynomials; in double, where only tests
-// compute, by the C library, lane by lane, except for what normal draws are made of.
+// compute, by the C library, lane by lane, except for what normal draws are made of: a draw
+// deviates by at most 1.9e-15 of itself, or of 1, from the C library's (measured over 16,000, all
+// levels).
 
 /// e^x. In float by Cephes' reduction and polynomial (within 2 ulp on the range where the result is
 /// normal; below it is 0); in double by the C library, lane by lane: only tests compute in double.
@@ -39,16 +41,19 @@ namespace moe::kernels::cpu::MOE_LEVEL {
   return x;
 }
 
+/// (atanh(s) / s - 1) / s^2 for z = s^2: its series up to the term with 1 / kLast.
+template <int kLast, class T>
+[[gnu::always_inline]] inline Vec<T> atanh_rest(Vec<T> z) {
+  Vec<T> sum = Vec<T>{} + T{1} / kLast;
+#pragma GCC unroll 16
+  for (int n = kLast - 2; n >= 3; n -= 2) sum = sum * z + T{1} / static_cast<T>(n);
+  return sum;
+}
+
 /// log(1 + y) for y in [0, 1], as 2 atanh(y / (2 + y)): eight terms of its series leave 2e-9 of it.
 [[gnu::always_inline]] inline Vec<float> log_one_plus(Vec<float> y) {
   const Vec<float> s = y / (y + 2.0F), z = s * s;
-  Vec<float> p = z * (1.0F / 15.0F) + 1.0F / 13.0F;
-  p = p * z + 1.0F / 11.0F;
-  p = p * z + 1.0F / 9.0F;
-  p = p * z + 1.0F / 7.0F;
-  p = p * z + 1.0F / 5.0F;
-  p = p * z + 1.0F / 3.0F;
-  return 2.0F * s * (p * z + 1.0F);
+  return 2.0F * s * (atanh_rest<15, float>(z) * z + 1.0F);
 }
 [[gnu::always_inline]] inline Vec<double> log_one_plus(Vec<double> y) {
   for (int i = 0; i < kLanes<double>; ++i) y[i] = __builtin_log1p(y[i]);
@@ -72,7 +77,7 @@ template <class T>
 
 using I64 = VectorOf<std::int64_t>::Type;
 
-/// log(x) for normal x > 0, within 2 ulp: x = 2^e m with m in [sqrt(1/2), sqrt(2)), then the series
+/// log(x) for normal x > 0: x = 2^e m with m in [sqrt(1/2), sqrt(2)), then the series
 /// of 2 atanh((m - 1) / (m + 1)).
 [[gnu::always_inline]] inline Vec<double> logarithm(Vec<double> x) {
   I64 bits;
@@ -83,16 +88,7 @@ using I64 = VectorOf<std::int64_t>::Type;
   Vec<double> m;
   __builtin_memcpy(&m, &scaled, sizeof m);
   const Vec<double> s = (m - 1.0) / (m + 1.0), z = s * s;
-  Vec<double> p = z * (1.0 / 21.0) + 1.0 / 19.0;
-  p = p * z + 1.0 / 17.0;
-  p = p * z + 1.0 / 15.0;
-  p = p * z + 1.0 / 13.0;
-  p = p * z + 1.0 / 11.0;
-  p = p * z + 1.0 / 9.0;
-  p = p * z + 1.0 / 7.0;
-  p = p * z + 1.0 / 5.0;
-  p = p * z + 1.0 / 3.0;
-  const Vec<double> rest = 2.0 * s * z * p;
+  const Vec<double> rest = 2.0 * s * z * atanh_rest<21, double>(z);
   return __builtin_convertvector(exponent, Vec<double>) * 0.69314718055994530942 + (2.0 * s + rest);
 }
 
@@ -100,7 +96,7 @@ struct SineCosine {
   Vec<double> sine, cosine;
 };
 /// Of 2 pi t, t in [0, 1]: the nearest quarter turn is taken off, Taylor's series does the rest,
-/// at most pi/4, within 2 ulp of 1.
+/// at most pi/4.
 [[gnu::always_inline]] inline SineCosine turn_sine_cosine(Vec<double> t) {
   constexpr double kMagic = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to an integer
   const Vec<double> shifted = t * 4.0 + kMagic, quarters = shifted - kMagic;

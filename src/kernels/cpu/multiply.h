@@ -1,5 +1,7 @@
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/cpu/vector.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
@@ -40,11 +42,6 @@ inline constexpr int kTileRows = MOE_VECTOR_BYTES == 64   ? 8
                                  : MOE_VECTOR_BYTES == 32 ? (kVecs<T> == 2 ? 6 : 2)
                                                           : 2;
 
-template <class Depth>
-inline constexpr bool IsPanelSegments = false;
-template <>
-inline constexpr bool IsPanelSegments<PanelSegments> = true;
-
 /// Panels of the next tile where `left` are left: by threes, and by twos where one alone would
 /// remain, which keeps the processor waiting for its sums.
 template <class T>
@@ -59,7 +56,7 @@ template <int kRows, int kPanels, Left kLeft, class T, class Depth, class Done>
                                                  const Done& done) {
   constexpr int kWide = kPanels * kVecs<T>;
   // Weights come from far: what the tiles after this one read is fetched line by line meanwhile.
-  constexpr bool kFetch = kRows == kTileRows<T> && !IsPanelSegments<Depth>;
+  constexpr bool kFetch = kRows == kTileRows<T> && std::is_same_v<Depth, Inner>;
   const auto ahead = [&](const T* l, Index k) {
     return kLeft == Left::row_major ? l + 2 * kRows * a.stride + k * kRows
                                     : l + k * a.stride + 4 * kRows;

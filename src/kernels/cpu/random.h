@@ -163,12 +163,13 @@ inline void normal_block(const Normals& normals, const TokenLanes& lanes, Index 
 
 /// Rows of tokens [0, tokens), `width` draws each.
 template <class T>
-void normal_rows(const Normals& normals, Index tokens, Index width, T* rows) {
+void normal_rows(const Normals& normals, const TokenKeys& keys, Index tokens, Index width,
+                 T* rows) {
   T block_values[4 * kPanel];
   for (Index first = 0; first < tokens; first += kPanel) {
     const Index count = tokens - first < kPanel ? tokens - first : kPanel;
-    const TokenLanes lanes = token_lanes(
-        normals.keys, [&](int i) { return LaneKey{first + (i < count ? i : count - 1)}; });
+    const TokenLanes lanes =
+        token_lanes(keys, [&](int i) { return LaneKey{first + (i < count ? i : count - 1)}; });
     for (Index w = 0; w < width; w += 4) {
       normal_block(normals, lanes, w / 4, block_values);
       for (Index i = 0; i < count; ++i)

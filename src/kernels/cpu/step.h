@@ -16,7 +16,7 @@ inline void multiply_vector(const T* weight, Index stride, Index rows, const T* 
                             const Done& done) {
   constexpr int kTogether = 4;
   const auto some = [&](Index m, auto together) __attribute__((always_inline)) {
-    constexpr int kRows = decltype(together)::kValue;
+    constexpr int kRows = together();
     Vec<T> sums[kRows] = {};
     Index k = 0;
     for (; k + kLanes<T> <= width; k += kLanes<T>) {

@@ -39,7 +39,8 @@ struct Table {
   std::int64_t (*head_gradient_tasks)(const Head<T>&);
   void (*head_gradients)(const Head<T>&, std::int64_t task);
 
-  void (*normal_rows)(const Normals&, std::int64_t tokens, std::int64_t width, T* rows);
+  void (*normal_rows)(const Normals&, const TokenKeys&, std::int64_t tokens, std::int64_t width,
+                      T* rows);
   void (*adamw)(const AdamWUpdate<T>&, std::int64_t begin, std::int64_t end);
   double (*sum_of_squares)(const T* values, std::int64_t count);
 };

@@ -18,9 +18,8 @@ namespace moe::kernels::cpu::MOE_LEVEL {
 using Index = std::int64_t;
 
 /// A number as a type, std::integral_constant's twin.
-template <int kNumber>
+template <int kValue>
 struct Constant {
-  static constexpr int kValue = kNumber;
   constexpr int operator()() const { return kValue; }
 };
 
