@@ -1,15 +1,14 @@
 #include "moe/model/build.h"
 
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
-#include <ATen/Parallel.h>
 
 #include <cmath>
 #include <limits>
 #include <string_view>
 
 #include "moe/base/error.h"
-#include "moe/base/random.h"
 #include "moe/base/text.h"
 #include "moe/config/load.h"
 #include "moe/model/flat.h"
@@ -18,36 +17,7 @@ namespace moe {
 
 namespace {
 
-constexpr std::int64_t kFillGrain = 4096;  // blocks of four draws a task at least
-
-/// Standard normal draws of stream `key` into CPU memory, the same for any number of threads.
-void fill_normal(at::Tensor out, std::uint64_t key, double std) {
-  auto* data = out.mutable_data_ptr<float>();
-  const auto n = out.numel();
-  at::parallel_for(0, (n + 3) / 4, kFillGrain, [=](std::int64_t begin, std::int64_t end) {
-    for (auto block = begin; block < end; ++block) {
-      const auto drawn = philox4x32({static_cast<std::uint32_t>(block), 0, 0, 0}, key);
-      const auto a = normal_pair(drawn[0], drawn[1]), b = normal_pair(drawn[2], drawn[3]);
-      const std::array<double, 4> values{a[0], a[1], b[0], b[1]};
-      for (std::int64_t i = 0; i < 4 && block * 4 + i < n; ++i)
-        data[block * 4 + i] = static_cast<float>(std * values[static_cast<std::size_t>(i)]);
-    }
-  });
-}
-
-/// Uniform draws on [-bound, bound) into CPU memory.
-void fill_uniform(at::Tensor out, std::uint64_t key, double bound) {
-  auto* data = out.mutable_data_ptr<float>();
-  const auto n = out.numel();
-  at::parallel_for(0, (n + 3) / 4, kFillGrain, [=](std::int64_t begin, std::int64_t end) {
-    for (auto block = begin; block < end; ++block) {
-      const auto drawn = philox4x32({static_cast<std::uint32_t>(block), 0, 0, 0}, key);
-      for (std::int64_t i = 0; i < 4 && block * 4 + i < n; ++i)
-        data[block * 4 + i] =
-            static_cast<float>(bound * (2 * open_uniform(drawn[static_cast<std::size_t>(i)]) - 1));
-    }
-  });
-}
+constexpr double kSmallStd = 0.02;  // of small_normal, as GPT-2 has it
 
 bool ends_with_any(std::string_view name, std::initializer_list<std::string_view> ends) {
   for (const auto end : ends)
@@ -60,25 +30,32 @@ bool is_embedding(std::string_view name) {
   return name.find("_embedding_table") != std::string_view::npos;
 }
 
-/// Draws one published tensor by PyTorch's own default or the named alternative.
-void draw(at::Tensor out, const std::string& name, std::int64_t fan_in, const ModelConfig& config,
-          std::uint64_t key) {
+/// As the constructor of PyTorch's module draws it: nn.Linear (kaiming_uniform_ with a = sqrt(5)),
+/// nn.Embedding, nn.LayerNorm.
+void draw_default(at::Tensor out, std::string_view name, std::int64_t fan_in,
+                  const ModelConfig& config, at::Generator& generator) {
+  const double root = std::sqrt(static_cast<double>(fan_in));
   const bool is_weight = name.ends_with(".weight");
   if (is_norm(name)) {
     out.fill_(is_weight ? 1 : 0);
   } else if (is_embedding(name)) {
-    fill_normal(out, key, config.init == Init::small_normal ? 0.02 : 1.0);
-  } else if (!is_weight || config.init == Init::standard) {
-    fill_uniform(out, key, 1 / std::sqrt(static_cast<double>(fan_in)));
-  } else if (config.init == Init::kaiming_normal) {
-    fill_normal(out, key, std::sqrt(2.0 / static_cast<double>(fan_in)));
-  } else if (config.init == Init::xavier_normal) {
-    fill_normal(out, key, std::sqrt(2.0 / static_cast<double>(out.size(0) + out.size(1))));
+    out.normal_(0, config.init == Init::small_normal ? kSmallStd : 1.0, generator);
   } else {
-    const bool residual = ends_with_any(name, {".sa.proj.weight", ".net.2.weight"});
-    fill_normal(out, key,
-                residual ? 0.02 / std::sqrt(2.0 * static_cast<double>(config.n_layer)) : 0.02);
+    // Both are 1 / root but for the last bit, which PyTorch's way of computing them decides.
+    const double slope = std::sqrt(5.0), gain = std::sqrt(2.0 / (1 + slope * slope));
+    const double bound = is_weight ? std::sqrt(3.0) * (gain / root) : 1 / root;
+    out.uniform_(-bound, bound, generator);
   }
+}
+
+/// Standard deviation of the normal draws of a Linear weight (out, in) under config.init.
+double normal_std(const at::Tensor& weight, std::string_view name, const ModelConfig& config) {
+  const auto fan_in = static_cast<double>(weight.size(1));
+  if (config.init == Init::kaiming_normal) return std::sqrt(2.0) / std::sqrt(fan_in);
+  if (config.init == Init::xavier_normal)
+    return std::sqrt(2.0 / (fan_in + static_cast<double>(weight.size(0))));
+  const bool residual = ends_with_any(name, {".sa.proj.weight", ".net.2.weight"});
+  return residual ? kSmallStd / std::sqrt(2.0 * static_cast<double>(config.n_layer)) : kSmallStd;
 }
 
 /// Adds a*b to total or throws when the sum leaves the range of an int64.
@@ -113,15 +90,21 @@ std::int64_t count_with(const ModelConfig& config, std::int64_t vocab_size, std:
 
 void initialise(SparseMoELanguageModel& model, std::uint64_t seed) {
   const at::NoGradGuard no_grad;
-  std::uint64_t index = 0;
-  std::int64_t fan_in = 1;
+  const auto& config = model->config();
+  auto generator = at::detail::createCPUGenerator(seed);
   // Through a copy of the flat layout, since the published tensors are pieces of stacked ones.
   FlatParameters flat(model);
   auto drawn = at::empty(flat.values().sizes(), at::kFloat);
+  std::int64_t fan_in = 1;
   for (const auto& tensor : flat.layout()) {
     if (tensor.shape.size() == 2) fan_in = tensor.shape[1];  // a bias follows its weight
-    draw(FlatParameters::view(drawn, tensor), tensor.name, fan_in, model->config(),
-         stream_key(seed, "init", index++));
+    draw_default(FlatParameters::view(drawn, tensor), tensor.name, fan_in, config, generator);
+  }
+  for (const auto& tensor : flat.layout()) {
+    if (config.init == Init::standard || tensor.shape.size() != 2 || is_embedding(tensor.name))
+      continue;
+    auto weight = FlatParameters::view(drawn, tensor);
+    weight.normal_(0, normal_std(weight, tensor.name, config), generator);
   }
   flat.values().copy_(drawn);
 }

@@ -43,6 +43,15 @@ def settings(shape):
     return [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
 
 
+def oracle_init(shape, vocab_size, kind, seed):
+    """What PyTorch draws: the constructors, and then, but for "default", the Linear weights again."""
+    torch.manual_seed(seed)
+    model = oracle.SparseMoELanguageModel(oracle.Shape(vocab_size=vocab_size, **shape))
+    if kind != "default":
+        oracle.init_weights(model, kind.removesuffix("_normal"))
+    return model.state_dict()
+
+
 def oracle_loss(model, tokens, block):
     total = 0.0
     with torch.no_grad():
@@ -73,6 +82,19 @@ class Parity(unittest.TestCase):
                     model.load_state_dict(weights)  # strict: names and shapes are the published ones
                     self.assertEqual(len(state) - len(weights), shape["n_layer"] * shape["n_head"])
                     self.assertAlmostEqual(ours, oracle_loss(model, val, shape["block_size"]), delta=LOSS_TOLERANCE)
+
+    def test_a_seed_begins_with_the_weights_that_it_gives_in_pytorch_bit_for_bit(self):
+        vocab_size = len(set(TEXT.read_text()))
+        for name, shape in SHAPES.items():
+            for kind in ("kaiming_normal", "xavier_normal", "default"):
+                with self.subTest(name, init=kind), tempfile.TemporaryDirectory() as folder:
+                    folder = pathlib.Path(folder)
+                    run("train", "--data", TEXT, "--out", folder / "run", *settings(shape), "--set", "seed=7",
+                        "--set", f"model.init={kind}", "--stop-after", 0)
+                    run("export", folder / "run", "--format", "makemoe", "--out", folder / "w.safetensors")
+                    ours = load_file(folder / "w.safetensors")
+                    for key, wanted in oracle_init(shape, vocab_size, kind, 7).items():
+                        self.assertTrue(torch.equal(ours[key], wanted), key)
 
     def test_the_published_shape_has_the_published_number_of_parameters(self):
         with tempfile.TemporaryDirectory() as folder:

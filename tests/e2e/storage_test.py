@@ -358,7 +358,7 @@ class Signals(RunCase):
 
 class Rivals(RunCase):
     def test_of_two_runs_started_at_once_exactly_one_wins(self):
-        for number in range(30):
+        for number in range(100):
             run = self.folder / str(number)
             resumes = ("--resume",) if number % 3 == 2 else ()
             both = [start("train", *self.small, *ENDLESS, *resumes, "--out", run) for _ in range(2)]

@@ -9,8 +9,10 @@
 
 namespace moe {
 
-/// Draws every weight from the stream "init" of `seed`, by config.init (MODEL.md section 2).
-/// Same weights for the same seed on every device: drawn on the CPU.
+/// Draws every weight by config.init, from the generator and in the order of the Python original:
+/// after torch.manual_seed(seed), all modules constructed, then the Linear weights drawn again.
+/// So a seed begins with the very weights that it gives in PyTorch. Drawn on the CPU for every
+/// device.
 void initialise(SparseMoELanguageModel& model, std::uint64_t seed);
 
 /// Total parameters of a config, counted without building it; throws ConfigError on overflow.
