@@ -74,10 +74,10 @@ class Evaluation {
     if (const int signal = stop_ ? stop_() : 0; signal != 0) throw Interrupted(signal);
     auto windows = gather_windows(tokens_, offsets, time);
     const auto batch = static_cast<std::int64_t>(offsets.size());
+    workspace_.reset();
     auto context = first_draw < 0
                        ? split_context(offsets, time)
                        : make_context(batch, time, /*training=*/false, key_, device_, first_draw);
-    workspace_.reset();
     context.workspace = &workspace_;
     const auto out = model_->forward(ids_tensor(windows.inputs, batch, device_),
                                      ids_tensor(windows.targets, batch, device_), context);

@@ -56,7 +56,7 @@ class Memory {
 
   /// What the call hands out. It is never kept here: it would hold the call, and the call it.
   at::Tensor result(at::IntArrayRef sizes) {
-    return workspace_ != nullptr ? workspace_->take(sizes, type_) : at::empty(sizes, type_);
+    return take_from(workspace_, sizes, type_);
   }
 
   template <class T>

@@ -66,4 +66,8 @@ std::int64_t Workspace::bytes() const {
   return total;
 }
 
+at::Tensor take_from(Workspace* workspace, at::IntArrayRef sizes, at::ScalarType type) {
+  return workspace != nullptr ? workspace->take(sizes, type) : at::empty(sizes, type);
+}
+
 }  // namespace moe::kernels

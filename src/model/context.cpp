@@ -1,18 +1,17 @@
 #include "moe/model/context.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
-
 namespace moe {
 
 ForwardContext make_context(std::int64_t batch, std::int64_t time, bool training, std::uint64_t key,
                             at::Device device, std::int64_t first_sequence,
-                            std::int64_t first_position) {
+                            std::int64_t first_position, kernels::Workspace* workspace) {
   ForwardContext context;
   context.training = training;
   context.key = key;
+  context.workspace = workspace;
   // Filled here rather than by tensor operations: decoding makes one for each token.
-  const auto sequence = at::empty({batch * time}, at::kLong), position = at::empty_like(sequence);
+  const auto sequence = kernels::take_from(workspace, {batch * time}, at::kLong);
+  const auto position = kernels::take_from(workspace, {batch * time}, at::kLong);
   auto* sequences = sequence.mutable_data_ptr<std::int64_t>();
   auto* positions = position.mutable_data_ptr<std::int64_t>();
   for (std::int64_t n = 0; n < batch * time; ++n) {

@@ -157,9 +157,7 @@ MoeOutput SparseMoEImpl::fused(const at::Tensor& x, const torch::nn::LayerNorm& 
   parameters.capacity = expert_capacity(config_.moe, x.numel() / config_.n_embed, context.training);
   parameters.dropout_draw = draw_key(context, layer_, DrawKind::expert_dropout);
   MoeOutput out;
-  out.load = context.workspace != nullptr
-                 ? context.workspace->take({config_.moe.num_experts}, at::kLong)
-                 : at::empty({config_.moe.num_experts}, at::kLong);
+  out.load = kernels::take_from(context.workspace, {config_.moe.num_experts}, at::kLong);
   const auto result = kernels::mixture_layer(x, parameters, layer_run(context, config_),
                                              out.load.mutable_data_ptr<std::int64_t>());
   out.y = result.out;

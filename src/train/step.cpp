@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -44,11 +45,11 @@ Json nonfinite_record(const TrainState& state, double loss, const Json& offsets)
 
 }  // namespace
 
-BatchTensors to_tensors(const Batch& batch, at::Device device) {
+BatchTensors to_tensors(const Batch& batch, at::Device device, kernels::Workspace& workspace) {
   const auto tensor = [&](const std::vector<std::int64_t>& values) {
-    // from_blob does not own: the clone or the copy to the device does.
-    auto* data = const_cast<std::int64_t*>(values.data());
-    return at::from_blob(data, {batch.batch_size, batch.block_size}, at::kLong).clone().to(device);
+    const auto copy = workspace.take({batch.batch_size, batch.block_size}, at::kLong);
+    std::ranges::copy(values, copy.mutable_data_ptr<std::int64_t>());
+    return copy.to(device);
   };
   return {tensor(batch.inputs), tensor(batch.targets)};
 }
@@ -67,11 +68,11 @@ StepResult train_step(TrainState& state) {
   if (!state.model->is_fused()) state.flat.gradients().zero_();
   for (std::int64_t micro = 0; micro < config.train.grad_accumulation; ++micro) {
     const auto batch = state.sampler.next(config.train.batch_size);
-    const auto tensors = to_tensors(batch, state.device);
-    auto context = make_context(batch.batch_size, batch.block_size, /*training=*/true, key,
-                                state.device, micro * batch.batch_size);
     state.workspace.reset();
-    context.workspace = &state.workspace;
+    const auto tensors = to_tensors(batch, state.device, state.workspace);
+    auto context =
+        make_context(batch.batch_size, batch.block_size, /*training=*/true, key, state.device,
+                     micro * batch.batch_size, /*first_position=*/0, &state.workspace);
     context.fresh_gradients = micro == 0 && state.model->is_fused();
     laps.end(result.seconds.data);
     const auto out = state.model->forward(tensors.inputs, tensors.targets, context);
@@ -79,7 +80,10 @@ StepResult train_step(TrainState& state) {
     dropped += out.dropped;
     offsets.push_back(batch.offsets);
     laps.end(result.seconds.forward);
-    (out.loss / static_cast<double>(config.train.grad_accumulation)).backward();
+    // Not (loss / n).backward(): its tensors would be memory of their own in each step.
+    const auto share = state.workspace.take({}, at::kFloat)
+                           .fill_(1 / static_cast<double>(config.train.grad_accumulation));
+    out.loss.backward(share.to(state.device));
     result.tokens += batch.batch_size * batch.block_size;
     laps.end(result.seconds.backward);
   }

@@ -37,4 +37,7 @@ class Workspace {
   std::int64_t used_ = 0;           // [bytes] of it
 };
 
+/// A CPU tensor of the workspace, or, where that is null, of its own.
+at::Tensor take_from(Workspace* workspace, at::IntArrayRef sizes, at::ScalarType type);
+
 }  // namespace moe::kernels

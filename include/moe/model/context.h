@@ -21,10 +21,12 @@ struct ForwardContext {
   bool fresh_gradients = false;  // backward of the fused layers writes gradients, adds nothing
 };
 
-/// Rows of B windows of T: sequence first_sequence + b, position first_position + t.
+/// Rows of B windows of T: sequence first_sequence + b, position first_position + t. The workspace,
+/// where given, is the context's and holds the rows.
 ForwardContext make_context(std::int64_t batch, std::int64_t time, bool training, std::uint64_t key,
                             at::Device device, std::int64_t first_sequence = 0,
-                            std::int64_t first_position = 0);
+                            std::int64_t first_position = 0,
+                            kernels::Workspace* workspace = nullptr);
 
 /// The context of position t alone of B windows of T.
 ForwardContext at_position(const ForwardContext& context, std::int64_t batch, std::int64_t time,
