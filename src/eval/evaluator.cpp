@@ -21,7 +21,7 @@ namespace moe {
 namespace {
 
 // Windows and tokens of one forward at most. Constants, so that sums round alike in every run.
-constexpr std::int64_t kMaxWindows = 64;
+constexpr std::int64_t kMaxWindows = 32;
 constexpr std::int64_t kMaxTokens = 8192;
 
 using Offsets = std::span<const std::int64_t>;
