@@ -27,7 +27,9 @@ function(moe_room_test name)
     return()
   endif()
   add_executable(moe_${name}_tests ${sources})
-  target_include_directories(moe_${name}_tests PRIVATE ${PROJECT_SOURCE_DIR})
+  # Private headers, src/ROOM/x.h, include one another as "ROOM/x.h".
+  target_include_directories(moe_${name}_tests PRIVATE ${PROJECT_SOURCE_DIR}
+                                                       ${PROJECT_SOURCE_DIR}/src)
   target_link_libraries(moe_${name}_tests PRIVATE moe::${name} moe::flags GTest::gmock
                                                   GTest::gtest_main ${ARGN})
   get_target_property(links moe_${name} INTERFACE_LINK_LIBRARIES)

@@ -1,0 +1,432 @@
+"""Metrics elsewhere: TensorBoard's own reader and an MLflow server that fails in every way see what metrics.jsonl
+holds, each row once, and training never notices."""
+
+import ctypes
+import datetime
+import json
+import random
+import shutil
+import signal
+import subprocess
+import unittest
+
+import fake_mlflow
+from fake_mlflow import FakeMlflow
+from support import RESOURCES, STEPS, USAGE, RunCase, makemoe, start, strict_json, wait_for
+from venvs import python_with
+
+TENSORBOARD = ("--set", "tracking.tensorboard=true")
+ENDLESS = ("--set", "train.max_iters=100000000", "--set", "train.eval_interval=1000", "--set", "train.log_interval=50",
+           "--set", "train.checkpoint_interval=500")
+
+READER = """
+import json, sys
+from tensorboard.backend.event_processing import event_accumulator, plugin_event_accumulator
+from tensorboard.plugins.hparams import metadata
+
+folder = sys.argv[1]
+everything = {kind: 0 for kind in ("scalars", "histograms", "tensors")}
+old = event_accumulator.EventAccumulator(folder, everything)
+old.Reload()
+new = plugin_event_accumulator.EventAccumulator(folder, {"tensors": 0})
+new.Reload()
+
+def content(tag):
+    return new.SummaryMetadata(tag).plugin_data.content
+
+def value(v):
+    return getattr(v, v.WhichOneof("kind"))
+
+start = metadata.parse_session_start_info_plugin_data(content("_hparams_/session_start_info"))
+experiment = metadata.parse_experiment_plugin_data(content("_hparams_/experiment"))
+ended = "_hparams_/session_end_info" in new.Tags()["tensors"]
+print(json.dumps({
+    "scalars": {tag: [[e.step, e.wall_time, e.value] for e in old.Scalars(tag)] for tag in old.Tags()["scalars"]},
+    "histograms": {tag: [[e.step, list(e.histogram_value.bucket_limit), list(e.histogram_value.bucket)]
+                         for e in old.Histograms(tag)] for tag in old.Tags()["histograms"]},
+    "tensors": sorted(new.Tags()["tensors"]),
+    "hparams": {key: value(v) for key, v in start.hparams.items()},
+    "infos": [info.name for info in experiment.hparam_infos],
+    "metrics": [info.name.tag for info in experiment.metric_infos],
+    "status": metadata.parse_session_end_info_plugin_data(content("_hparams_/session_end_info")).status if ended else None,
+}))
+"""
+
+
+def rows_of(run):
+    return [strict_json(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def started(run):
+    """[s since 1970]"""
+    text = json.loads((run / "run.json").read_text())["start"].replace("Z", "+00:00")
+    return datetime.datetime.fromisoformat(text).timestamp()
+
+
+def measured(row):
+    """The values of a row: {name: number or list}."""
+    return {key: value for key, value in row.items() if key not in ("step", "time_s", "tokens")}
+
+
+def leaves(tree, prefix=""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def hyperparameters(run):
+    config = json.loads((run / "config.json").read_text())
+    config.pop("tracking")
+    return dict(leaves(config))
+
+
+class TensorBoard(RunCase):
+    def read(self, run):
+        python = python_with("tensorboard")
+        done = subprocess.run([python, "-c", READER, run], capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("corrupt", done.stderr.lower())
+        return json.loads(done.stdout)
+
+    def assert_shows(self, seen, run):
+        """Every number of metrics.jsonl, in its order, as a float of 32 bits; nothing else."""
+        expected, lists = {}, {}
+        for row in rows_of(run):
+            for tag, value in measured(row).items():
+                if isinstance(value, list):
+                    lists.setdefault(tag, []).append([row["step"], [i + 0.5 for i in range(len(value))], value])
+                else:
+                    point = [row["step"], started(run) + row["time_s"], ctypes.c_float(value).value]
+                    expected.setdefault(tag, []).append(point)
+        self.assertEqual(seen["scalars"], expected)
+        self.assertEqual(seen["histograms"], lists)
+
+    def test_its_reader_sees_what_metrics_jsonl_holds_and_the_config_as_hparams(self):
+        run = self.folder / "run"
+        self.assertEqual(self.train_small(run, *TENSORBOARD).code, 0)
+        seen = self.read(run)
+        self.assertGreaterEqual(len(seen["scalars"]["val/loss"]), STEPS + 1)
+        self.assert_shows(seen, run)
+        config = hyperparameters(run)
+        given = {key: value for key, value in config.items() if value is not None}
+        self.assertEqual(sorted(seen["hparams"]), sorted(given))
+        for key, value in given.items():
+            self.assertEqual(seen["hparams"][key], json.dumps(value, separators=(",", ":")) if isinstance(value, list) else value)
+        self.assertEqual(seen["infos"], list(given))
+        self.assertEqual(seen["metrics"], ["val/loss", "train/loss"])
+        self.assertEqual(seen["status"], 1)
+        for tag in ("experiment", "session_start_info", "session_end_info"):
+            self.assertIn(f"_hparams_/{tag}", seen["tensors"])
+        self.assert_same_end(run, self.run_folder)
+
+    def test_a_resumed_run_is_one_curve_and_a_list_is_a_histogram_over_its_index(self):
+        run = self.folder / "run"
+        self.assertEqual(self.train_small(run, *TENSORBOARD, "--stop-after", "1").code, 0)
+        with open(run / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write('{"step":1,"time_s":0.5,"tokens":9,"moe/layer0/load":[0.25,0.5,0.125,0.125]}\n')
+            file.write('{"step":2,"time_s":0.6,"tokens":9,"val/loss":9}\n')  # what the resume cuts off
+        self.assertIsNone(json.loads((run / "run.json").read_text()).get("signal"))
+        self.assertEqual(self.train_small(run, *TENSORBOARD, "--resume").code, 0)
+        seen = self.read(run)
+        self.assertEqual(seen["histograms"]["moe/layer0/load"], [[1, [0.5, 1.5, 2.5, 3.5], [0.25, 0.5, 0.125, 0.125]]])
+        self.assert_shows(seen, run)
+        self.assertEqual(len(list(run.glob("events.out.tfevents.*"))), 1)
+
+    def test_a_crash_leaves_a_file_that_reads(self):
+        run = self.folder / "run"
+        process = start("train", *self.small, *ENDLESS, *TENSORBOARD, "--out", run)
+        wait_for(lambda: (run / "metrics.jsonl").exists() and len(rows_of_torn(run)) > 5, process)
+        process.kill()
+        process.communicate()
+        seen = self.read(run)
+        self.assertGreater(len(seen["scalars"]["train/step_loss"]), 2)
+        self.assertIsNone(seen["status"])
+
+    def test_a_disk_that_fails_costs_no_run(self):
+        for n in range(1, 30, 3):
+            with self.subTest(n):
+                run = self.folder / str(n)
+                result = self.train_small(run, *TENSORBOARD, env={"MAKEMOE_TEST_FAULT": f"ENOSPC@{n}"})
+                self.assert_clean(result)
+                if result.code == RESOURCES:  # the run's own files could not be made, as without TensorBoard
+                    continue
+                self.assertEqual(result.code, 0, result)
+                self.assert_same_end(run, self.run_folder, rows="some")
+                self.assert_shows(self.read(run), run)
+
+
+def rows_of_torn(run):
+    return (run / "metrics.jsonl").read_text().splitlines()
+
+
+class Mlflow(RunCase):
+    def setUp(self):
+        super().setUp()
+        self.server = FakeMlflow()
+        self.addCleanup(self.server.stop)
+        self.run = self.folder / "run"
+
+    def tracked(self, *more, wait=20):
+        return ("--set", f"tracking.mlflow.uri={self.server.uri}", "--set", f"tracking.mlflow.exit_wait={wait}", *more)
+
+    def train(self, *more, wait=20, **options):
+        return self.train_small(self.run, *self.tracked(*more, wait=wait), **options)
+
+    def push(self, *runs, **options):
+        result = makemoe("track", "push", *(runs or (self.run,)), "--json", **options)
+        self.assertEqual(result.code, 0, result)
+        return strict_json(result.out)["runs"]
+
+    def there(self):
+        self.assertEqual(len(self.server.runs), 1, "one run, whatever happened")
+        return next(iter(self.server.runs.values()))
+
+    def assert_arrived(self, run=None, values="all"):
+        """Every number of metrics.jsonl once, and nothing else. values="losses": of a run that was killed after rows
+        had been sent, whose rates differ when it makes the same steps again."""
+        run = run or self.run
+        expected = []
+        for row in rows_of(run):
+            time_ms = round(started(run) * 1000 + row["time_s"] * 1000)
+            for key, value in measured(row).items():
+                numbers = {f"{key}/{i}": v for i, v in enumerate(value)} if isinstance(value, list) else {key: value}
+                expected += [(name, time_ms, row["step"], number) for name, number in numbers.items()]
+        arrived = self.there().metrics
+        if values == "losses":
+            expected, arrived = ([(k, s, v if "loss" in k else 0) for k, _, s, v in rows] for rows in (expected, arrived))
+        self.assertEqual(sorted(arrived), sorted(expected))
+
+    def assert_nothing_noticed(self, result):
+        """The run ended as one without tracking does, with the same bytes."""
+        self.assert_clean(result)
+        self.assertEqual(result.code, 0, result)
+        self.assert_same_end(self.run, self.run_folder)
+
+    def test_rows_params_tags_status_and_config_arrive(self):
+        result = self.train("--set", "tracking.mlflow.experiment=letters & more", "--set", "tracking.mlflow.run_name=a b",
+                            env={"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "secret"})
+        self.assert_nothing_noticed(result)
+        self.assertNotIn("warning", result.err)
+        self.assert_arrived()
+        run = self.there()
+        self.assertEqual((run.name, run.status), ("a b", "FINISHED"))
+        self.assertEqual(list(self.server.experiments), ["letters & more"])
+        text = {key: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+                for key, value in hyperparameters(self.run).items()}
+        self.assertEqual(run.params, text)
+        self.assertEqual(run.artifacts, {"config.json": (self.run / "config.json").read_bytes()})
+        self.assertEqual(run.start_time, started(self.run) * 1000)
+        self.assertGreaterEqual(run.end_time, run.start_time)
+        best = json.loads((self.run / "run.json").read_text())["best_val_loss"]
+        self.assertEqual(float(run.tags["makemoe.best_val_loss"]), best)
+
+    def test_the_login_comes_from_the_environment_and_stays_there(self):
+        logins = []
+        self.server.weather = lambda handler: logins.append(handler.login())
+        for env, login in (({"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "s3cret"}, "me:s3cret"),
+                           ({"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_TOKEN": "t0ken"}, "t0ken"),
+                           ({"MLFLOW_TRACKING_URI": self.server.uri.replace("://", "://me:in%3Auri@")}, "me:in:uri")):
+            with self.subTest(login):
+                run = self.folder / str(len(list(self.folder.iterdir())))
+                set_uri = () if "MLFLOW_TRACKING_URI" in env else self.tracked()
+                result = self.train_small(run, *set_uri, env=env)
+                self.assertEqual(result.code, 0, result)
+                self.assertEqual(set(logins), {login})
+                logins.clear()
+                for path in run.rglob("*"):
+                    for secret in (b"s3cret", b"t0ken", b"in:uri", b"in%3Auri"):
+                        self.assertFalse(path.is_file() and secret in path.read_bytes(), path)
+                self.assertNotIn("secret", result.err)
+
+    def test_the_best_checkpoint_arrives_on_request(self):
+        self.assert_nothing_noticed(self.train("--set", "tracking.mlflow.artifacts=best"))
+        sent = self.there().artifacts
+        folder = self.run / "checkpoints" / (self.run / "checkpoints" / "best").read_text().strip()
+        for file in folder.iterdir():
+            self.assertEqual(sent[f"checkpoints/{folder.name}/{file.name}"], file.read_bytes(), file)
+
+    def bad_weather(self, weather, says, wait):
+        self.server.weather = weather
+        result = self.train(wait=wait)
+        self.assert_nothing_noticed(result)
+        self.assertIn(says, result.err)
+        rows = len(rows_of(self.run))
+        self.assertIn(f"mlflow: {rows} rows did not reach {self.server.uri}; the run folder keeps them, send with: "
+                      f"makemoe track push {self.run}", result.err)
+        self.assertEqual(result.err.count("warning: "), 2, "one when it began, one of what is left")
+        refused = makemoe("track", "push", self.run, env={"MLFLOW_TRACKING_USERNAME": "x"}) if weather is not fake_mlflow.hang else None
+        if refused:
+            self.assert_refused(refused, RESOURCES, says)
+        self.server.weather = lambda handler: False
+        self.assertEqual(self.push()[0]["rows"], rows)
+        self.assert_arrived()
+        self.assertEqual(self.there().status, "FINISHED")
+        self.assertEqual(self.push()[0]["rows"], 0)
+        self.assert_arrived()
+
+    def test_refused_logins_cost_nothing(self):
+        self.bad_weather(fake_mlflow.refuse_login, "the login was refused (401); set MLFLOW_TRACKING_USERNAME", 1)
+
+    def test_a_server_with_errors_costs_nothing(self):
+        self.bad_weather(fake_mlflow.error_500, "answered 500 (<html>oops</html>)", 1)
+
+    def test_a_server_that_is_something_else_costs_nothing(self):
+        self.bad_weather(fake_mlflow.login_page, "answered something else than MLflow does", 1)
+
+    def test_a_server_that_cuts_every_connection_costs_nothing(self):
+        self.bad_weather(fake_mlflow.reset, "no answer, or not in time", 1)
+
+    def test_a_server_that_answers_without_end_costs_nothing(self):
+        self.bad_weather(fake_mlflow.endless, "the answer was too long", 20)
+
+    def test_a_server_that_is_slow_costs_nothing(self):
+        self.server.weather = fake_mlflow.hang
+        result = self.train(wait=0.2)
+        self.assert_nothing_noticed(result)
+        self.assertIn(f"{len(rows_of(self.run))} rows did not reach", result.err)
+        self.server.weather = lambda handler: False
+        self.push()
+        self.assert_arrived()
+
+    def test_a_server_that_is_not_there_costs_nothing(self):
+        self.server.stop()
+        result = self.train(wait=60)
+        self.assert_nothing_noticed(result)
+        self.assertIn("no connection", result.err)
+        self.server.start()
+        self.push()
+        self.assert_arrived()
+
+    def test_lost_answers_double_nothing(self):
+        """Each request is done, and some of the answers lost: of the run's making, its rows, its end."""
+        chance = random.Random(7)
+        self.server.after = lambda handler: chance.random() < 0.4
+        self.train(wait=5)
+        for _ in range(20):
+            if makemoe("track", "push", self.run, env={"MLFLOW_TRACKING_URI": self.server.uri}).code == 0:
+                break
+        self.assert_arrived()
+        self.assertGreater(self.there().received, len(self.there().metrics), "some came twice, and are there once")
+        self.assertEqual(self.there().status, "FINISHED")
+
+    def endless(self, *more):
+        return start("train", *self.small, *ENDLESS, *self.tracked(*more), "--out", self.run)
+
+    def arrived(self, step):
+        """Whether rows up to a step are on the server."""
+        return lambda: any(metric[2] >= step for run in self.server.runs.values() for metric in list(run.metrics))
+
+    def trained(self, step):
+        def condition():
+            lines = (self.run / "metrics.jsonl").read_text().splitlines() if (self.run / "metrics.jsonl").exists() else []
+            return len(lines) > 1 and json.loads(lines[-2])["step"] >= step
+        return condition
+
+    def last_step(self):
+        return max(metric[2] for run in self.server.runs.values() for metric in list(run.metrics))
+
+    def test_a_server_killed_and_restarted_in_a_run_gets_every_row_once(self):
+        process = self.endless()
+        wait_for(self.arrived(50), process)
+        self.server.stop()
+        seen = self.last_step()
+        wait_for(self.trained(seen + 500), process)
+        self.server.start()
+        wait_for(self.arrived(seen + 500), process)
+        process.send_signal(signal.SIGTERM)
+        error = process.communicate(timeout=60)[1]
+        self.assertEqual(process.returncode, 128 + signal.SIGTERM, error)
+        self.assert_arrived()
+        self.assertEqual(self.there().status, "KILLED")
+
+    def test_a_run_that_was_killed_and_goes_on_is_one_run_there_with_no_step_twice(self):
+        process = self.endless()
+        wait_for(self.arrived(600), process)  # there is a checkpoint at 500
+        process.kill()
+        process.communicate()
+        end = ["--set", f"train.max_iters={self.last_step() + 100 - self.last_step() % 100}"]
+        result = makemoe("train", "--resume", "--out", self.run, "--config", self.run / "config.json", *end)
+        self.assertEqual(result.code, 0, result)
+        self.assert_arrived(values="losses")
+        self.assertEqual(self.there().status, "FINISHED")
+
+    def test_a_run_that_was_killed_can_be_pushed_and_still_go_on(self):
+        process = start("train", *self.small, *ENDLESS, "--out", self.run)
+        wait_for(self.trained(600), process)
+        self.assert_refused(makemoe("track", "push", self.run, env={"MLFLOW_TRACKING_URI": self.server.uri}), RESOURCES,
+                            "in use by pid")
+        process.kill()
+        process.communicate()
+        self.push(env={"MLFLOW_TRACKING_URI": self.server.uri})
+        self.assert_arrived()
+        self.assertEqual(self.there().status, "FAILED")
+        result = makemoe("train", "--resume", "--out", self.run, *self.tracked(), "--set",
+                         f"train.max_iters={self.last_step() + 100 - self.last_step() % 100}")
+        self.assertEqual(result.code, 0, result)
+        self.assert_arrived(values="losses")
+        self.assertEqual(self.there().status, "FINISHED")
+
+    def test_runs_of_an_offline_cluster_are_pushed_once(self):
+        env = {"MLFLOW_TRACKING_URI": self.server.uri}
+        runs = [self.folder / name for name in ("a", "b")]
+        for run in runs:
+            shutil.copytree(self.run_folder, run)
+        first = self.push(*runs, env=env)
+        rows = len(rows_of(self.run_folder))
+        self.assertEqual([entry["rows"] for entry in first], [rows, rows])
+        self.assertEqual(len(self.server.runs), 2)
+        self.assertEqual([entry["rows"] for entry in self.push(*runs, env=env)], [0, 0])
+        self.assertEqual(sum(run.received for run in self.server.runs.values()),
+                         2 * sum(len(measured(row)) for row in rows_of(self.run_folder)))
+        self.assertEqual(sorted(run.name for run in self.server.runs.values()), ["a", "b"])
+        self.assertEqual(first[0]["url"], f"{self.server.uri}/#/experiments/0/runs/{first[0]['run_id']}")
+
+    def test_a_push_that_makes_no_sense_is_refused(self):
+        shutil.copytree(self.run_folder, self.run)
+        (self.folder / "empty").mkdir()
+        env = {"MLFLOW_TRACKING_URI": self.server.uri}
+        none = {"MLFLOW_TRACKING_URI": ""}
+        cases = {"no server": (USAGE, "no MLflow server is named; set MLFLOW_TRACKING_URI", none, (self.run,)),
+                 "a file store": (USAGE, 'MLFLOW_TRACKING_URI: "sqlite:///a" is no address', {"MLFLOW_TRACKING_URI": "sqlite:///a"}, (self.run,)),
+                 "no run": (RESOURCES, "empty: is not a run folder", env, (self.folder / "empty",)),
+                 "nothing": (RESOURCES, "gone: is not a run folder", env, (self.folder / "gone",)),
+                 "another key": (USAGE, "only keys under tracking.", env, (self.run, "--set", "seed=1")),
+                 "no run named": (USAGE, "run is required", env, ())}
+        for name, (code, says, environment, arguments) in cases.items():
+            with self.subTest(name):
+                self.assert_refused(makemoe("track", "push", *arguments, env=environment), code, says)
+        self.assertEqual(list((self.folder / "empty").iterdir()), [])
+        mixed = makemoe("track", "push", self.folder / "gone", self.run, env=env)
+        self.assertEqual(mixed.code, RESOURCES)
+        self.assertIn(f"{self.run}: ", mixed.out, "the other one was sent")
+
+    def test_an_environment_that_names_no_server_costs_nothing(self):
+        result = self.train_small(self.run, env={"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"})
+        self.assert_nothing_noticed(result)
+        self.assertIn('MLFLOW_TRACKING_URI: "sqlite:///mlflow.db" is no address', result.err)
+        quiet = self.train_small(self.folder / "quiet", "--set", "tracking.mlflow.uri=none",
+                                 env={"MLFLOW_TRACKING_URI": self.server.uri})
+        self.assertEqual((quiet.code, self.server.requests), (0, []))
+
+    def test_a_disk_that_is_full_at_any_moment_costs_no_run_and_what_is_kept_arrives_once(self):
+        for fault in [f"ENOSPC@{n}{sticky}" for n in range(2, 40, 7) for sticky in ("", "+")]:
+            with self.subTest(fault):
+                self.server.runs.clear()
+                self.run = self.folder / fault
+                result = self.train(env={"MAKEMOE_TEST_FAULT": fault})
+                self.assert_clean(result)
+                if not (self.run / "config.json").exists():
+                    continue  # the run could not begin, as without tracking
+                if result.code != 0:
+                    self.assertEqual(result.code, RESOURCES, result)
+                    again = makemoe("train", "--resume", "--out", self.run, *self.small)
+                    self.assertEqual(again.code, 0, again)
+                self.push(env={"MLFLOW_TRACKING_URI": self.server.uri})
+                self.assert_same_end(self.run, self.run_folder, rows="some")
+                self.assert_arrived(values="losses")
+
+
+if __name__ == "__main__":
+    unittest.main()
