@@ -58,8 +58,11 @@ void MlflowApi::refuse(const HttpReply& reply) const {
     throw ResourceError(cat(address_.origin, ": the login was refused (", reply.status,
                             "); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
                             "MLFLOW_TRACKING_TOKEN"));
-  throw ResourceError(cat(address_.origin, ": answered ", reply.status, " (", words_of(reply),
-                          "); look into the server's log"));
+  const auto words = words_of(reply);
+  const bool is_gone = words.starts_with("RESOURCE_DOES_NOT_EXIST");
+  throw ResourceError(cat(address_.origin, ": answered ", reply.status, " (", words, "); ",
+                          is_gone ? "remove mlflow.json from the run folder to send the run anew"
+                                  : "look into the server's log"));
 }
 
 Json MlflowApi::parsed(const HttpReply& reply) const {

@@ -113,6 +113,10 @@ void MlflowRun::load() {
   ref_ = {text_of(state, "run_id"), text_of(state, "artifact_uri")};
   status_ = text_of(state, "status");
   has_params_ = state.value("has_params", Json()) == true;
+  if (const auto params = state.value("params", Json()); params.is_object()) {
+    params_.clear();
+    for (const auto& [key, value] : params.items()) params_.emplace_back(key, value);
+  }
   sent_ = sent_from_json(state.value("sent", Json()));
   const auto flying = state.value("in_flight", Json());
   if (!flying.is_object() || !flying.value("metrics", Json()).is_array()) return;
@@ -130,6 +134,9 @@ void MlflowRun::save() {
                 {"status", status_},
                 {"has_params", has_params_},
                 {"sent", sent_to_json(sent_)}};
+  // Until they are confirmed: MLflow never lets them change, and a resumed run's may be others.
+  if (!has_params_)
+    for (const auto& [key, value] : params_) state["params"][key] = value;
   if (in_flight_)
     state["in_flight"] = {{"metrics", in_flight_->metrics},
                           {"after", sent_to_json(in_flight_->after)},

@@ -5,6 +5,7 @@ import base64
 import http.server
 import json
 import re
+import ssl
 import threading
 import time
 import urllib.parse
@@ -27,7 +28,8 @@ class FakeMlflow:
     """`weather(handler)` is called for each request before it is done; it may answer (and return True) instead.
     `after(handler)` is called when it is done; True there loses the answer."""
 
-    def __init__(self):
+    def __init__(self, tls=None):
+        self.tls = tls  # files of a certificate and its key
         self.runs, self.experiments, self.requests = {}, {}, []
         self.weather = self.after = lambda handler: False
         self.lock = threading.Lock()
@@ -84,6 +86,10 @@ class FakeMlflow:
 
         self.server = Server(("127.0.0.1", self.port), Handler)
         self.port = self.server.server_address[1]
+        if self.tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.tls)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def stop(self):
@@ -92,7 +98,7 @@ class FakeMlflow:
 
     @property
     def uri(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     def refused(self, code):
         return 400, {"error_code": code, "message": "the fake says so"}

@@ -239,6 +239,22 @@ class Mlflow(RunCase):
                         self.assertFalse(path.is_file() and secret in path.read_bytes(), path)
                 self.assertNotIn("secret", result.err)
 
+    @unittest.skipUnless(shutil.which("openssl"), "openssl, which makes the certificate, is not installed")
+    def test_https_is_taken_from_a_server_with_a_trusted_certificate_only(self):
+        files = [str(self.folder / name) for name in ("cert.pem", "key.pem")]
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
+                        "-addext", "subjectAltName=IP:127.0.0.1", "-out", files[0], "-keyout", files[1]],
+                       check=True, capture_output=True, timeout=60)
+        self.server = FakeMlflow(tls=files)
+        self.addCleanup(self.server.stop)
+        result = self.train()
+        self.assert_nothing_noticed(result)
+        self.assertIn("its certificate is not trusted", result.err)
+        self.assertEqual(self.server.requests, [])
+        self.push(env={"MLFLOW_TRACKING_SERVER_CERT_PATH": files[0]})
+        self.assert_arrived()
+        self.push(env={"MLFLOW_TRACKING_INSECURE_TLS": "true"})
+
     def test_the_best_checkpoint_arrives_on_request(self):
         self.assert_nothing_noticed(self.train("--set", "tracking.mlflow.artifacts=best"))
         sent = self.there().artifacts

@@ -71,6 +71,8 @@ class FakeMlflow : public tracking::Http {
     }
     if (is("runs/search")) return search(body);
     if (is("runs/create")) return create(body);
+    if (body.contains("run_id") && !runs.contains(body.at("run_id")))
+      return refused(404, "RESOURCE_DOES_NOT_EXIST");
     if (is("runs/log-batch")) return log_batch(body);
     if (is("runs/update")) {
       runs.at(body.at("run_id")).status = body.at("status");

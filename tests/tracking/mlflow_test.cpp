@@ -295,6 +295,29 @@ TEST(Mlflow, ParamsAreThoseWithWhichTheRunBegan) {
   EXPECT_EQ(tracked.there().params.at("train.max_iters"), "5000");
 }
 
+// It was refused for ever: a changed param fails its whole batch.
+TEST(Mlflow, ParamsThatWereNotConfirmedAreSentAsTheyWereAlsoWhenTheConfigChanged) {
+  Tracked tracked;
+  {
+    auto mlflow = tracked.open();
+    tracked.server.fail(Fault::answer_lost, 5);  // by name, create, search, create, params
+    EXPECT_THROW(mlflow.announce(), ResourceError);
+  }
+  ASSERT_THAT(tracked.there().params, Contains(Key("seed")));
+  tracked.config.train.max_iters = 9999;
+  EXPECT_NO_THROW(tracked.push());
+  EXPECT_EQ(tracked.there().params.at("train.max_iters"), "5000");
+}
+
+TEST(Mlflow, ARunThatWasDeletedOnTheServerIsNamedWithTheWayOut) {
+  Tracked tracked;
+  tracked.push();
+  tracked.train(0, 1);
+  tracked.server.runs.clear();
+  EXPECT_THAT(message_of<ResourceError>([&] { tracked.push(); }),
+              HasSubstr("; remove mlflow.json from the run folder to send the run anew"));
+}
+
 TEST(MetricBatches, HoldAtMostAThousandMetricsAndLoseNone) {
   std::vector<MetricRow> rows;
   for (int step = 0; step < 700; ++step)
