@@ -92,6 +92,7 @@ class HttplibClient : public Http {
       return true;
     };
     const auto result = client_.send(raw);
+    if (cancelled_) throw HttpFailure("given up");  // nobody may be left to hear of the answer
     if (!result) throw HttpFailure(reason(result.error()));
     reply.status = result->status;
     return reply;

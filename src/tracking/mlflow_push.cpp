@@ -6,6 +6,7 @@
 #include "moe/tracking/mlflow.h"
 #include "moe/tracking/run_folder.h"
 #include "tracking/mlflow_run.h"
+#include "tracking/mlflow_target.h"
 
 namespace moe {
 

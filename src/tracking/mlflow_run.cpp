@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 
 #include "moe/base/sha256.h"
 #include "moe/base/text.h"
@@ -14,11 +13,6 @@ namespace {
 constexpr const char* kStateFile = "mlflow.json";
 constexpr const char* kIdTag = "makemoe.id";
 constexpr std::size_t kMostParams = 100;  // MLflow refuses more in a batch
-
-std::string environment(const char* name) {
-  const auto* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
 
 Json read_object(const fs::path& file) {
   std::error_code ignored;
@@ -69,25 +63,6 @@ Json tag(const std::string& key, const std::string& value) {
 }
 
 }  // namespace
-
-std::optional<MlflowTarget> mlflow_target(const MlflowConfig& config) {
-  if (config.uri == "none") return std::nullopt;
-  const bool is_configured = !config.uri.empty();
-  const auto uri = is_configured ? config.uri : environment("MLFLOW_TRACKING_URI");
-  if (uri.empty()) return std::nullopt;
-  auto address = parse_address(uri);
-  if (!address)
-    throw ConfigError(cat(is_configured ? "tracking.mlflow.uri" : "MLFLOW_TRACKING_URI", ": \"",
-                          printable(uri),
-                          "\" is no address of a server; give http://HOST:PORT or "
-                          "https://HOST, or set tracking.mlflow.uri to \"none\""));
-  const auto insecure = environment("MLFLOW_TRACKING_INSECURE_TLS");
-  return MlflowTarget{
-      *address,
-      {environment("MLFLOW_TRACKING_USERNAME"), environment("MLFLOW_TRACKING_PASSWORD"),
-       environment("MLFLOW_TRACKING_TOKEN"), insecure == "true" || insecure == "1",
-       environment("MLFLOW_TRACKING_SERVER_CERT_PATH")}};
-}
 
 MlflowRun::MlflowRun(fs::path run, const RunConfig& config, Http& http, HttpAddress address,
                      FileLayer& files, Log& log)

@@ -16,15 +16,6 @@
 
 namespace moe::tracking {
 
-/// The server that config and environment name.
-struct MlflowTarget {
-  HttpAddress address;
-  HttpLogin login;
-};
-
-/// nullopt where none is wanted. Throws ConfigError where MLFLOW_TRACKING_URI is no http address.
-std::optional<MlflowTarget> mlflow_target(const MlflowConfig& config);
-
 /// A run folder's counterpart on a server: sends what the server does not have yet, and writes down
 /// in RUN/mlflow.json what it has (ADR 0031). Every step may be repeated after a failure; each
 /// throws ResourceError where the server does not do it.

@@ -8,6 +8,7 @@
 #include "moe/base/log.h"
 #include "moe/config/config.h"
 #include "tracking/mlflow_run.h"
+#include "tracking/mlflow_target.h"
 
 namespace moe::tracking {
 
