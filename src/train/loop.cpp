@@ -118,6 +118,7 @@ void Loop::evaluate() {
 void Loop::save() {
   if (saved_step_ == state_.at.step) return;
   const auto& at = state_.at;
+  folder_.catch_up();  // so that no row is missing of the steps that a resumed run does not repeat
   save_checkpoint(folder_.path(), at.step, state_.flat, state_.optimizer,
                   state_to_json(state_, material_.sha256, seconds()), request_.config,
                   material_.tokenizer, at.best_step == at.step, files_);
