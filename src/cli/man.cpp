@@ -67,7 +67,7 @@ constexpr const char* kExitStatus = R"(0    done
 3    data, tokenizer or prompt
 4    checkpoint or weights: missing, damaged, mismatched
 5    loss or gradient not finite
-6    memory, disk, device, a folder in use, a server
+6    memory, disk, device, a server, or a folder in use
 128+n  ended by signal n, after saving)";
 
 constexpr const char* kEnvironment =

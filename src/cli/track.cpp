@@ -1,5 +1,6 @@
 #include <CLI/CLI.hpp>
 
+#include "cli/options.h"
 #include "cli/output.h"
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
@@ -49,9 +50,7 @@ void add_track(CLI::App& app, Run& run) {
   auto* push = command->add_subcommand(
       "push", "Send what an MLflow server does not have of runs that have ended");
   push->add_option("run", args->runs, "run folders")->required();
-  push->add_option("--set", args->overrides, "tracking.KEY=VALUE over the run's config")
-      ->take_all()
-      ->allow_extra_args(false);
+  add_overrides(*push, args->overrides, "tracking.KEY=VALUE over the run's config");
   push->add_flag("--json", args->json, "print one JSON object");
   push->callback([args, &run] {
     run = [args](const Services& services) { return run_push(*args, services); };

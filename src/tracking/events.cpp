@@ -132,7 +132,7 @@ std::string protobuf_value(const Json& value) {
   else if (value.is_number())
     writer.add_double(2, value.get<double>());
   else
-    writer.add_string(3, value.is_string() ? value.get<std::string>() : json_text(value));
+    writer.add_string(3, plain_text(value));
   return bytes;
 }
 

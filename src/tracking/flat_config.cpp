@@ -1,7 +1,5 @@
 #include "tracking/flat_config.h"
 
-#include <ctime>
-
 #include "moe/config/load.h"
 
 namespace moe::tracking {
@@ -27,10 +25,8 @@ FlatConfig flat_config(const RunConfig& config) {
   return out;
 }
 
-double unix_seconds(const std::string& utc) {
-  std::tm parts{};
-  const auto* end = strptime(utc.c_str(), "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return end != nullptr && *end == 0 ? static_cast<double>(timegm(&parts)) : 0;
+std::string plain_text(const Json& value) {
+  return value.is_string() ? value.get<std::string>() : json_text(value);
 }
 
 }  // namespace moe::tracking

@@ -15,7 +15,7 @@ using FlatConfig = std::vector<std::pair<std::string, Json>>;
 /// Without the keys under "tracking", which say nothing about what is learned.
 FlatConfig flat_config(const RunConfig& config);
 
-/// "2026-11-24T00:20:00Z" as seconds since 1970; 0 for a text of another form.
-double unix_seconds(const std::string& utc);
+/// A value as a person writes it: a text without quotes, all else as JSON.
+std::string plain_text(const Json& value);
 
 }  // namespace moe::tracking

@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "moe/base/text.h"
+#include "tracking/flat_config.h"
+#include "tracking/run_facts.h"
 
 namespace moe::tracking {
 
@@ -14,15 +16,6 @@ constexpr int kOk = 200, kBadRequest = 400, kUnauthorized = 401, kForbidden = 40
 constexpr JsonLimits kAnswerLimits{std::size_t{4} << 20, /*max_depth=*/32};
 constexpr std::string_view kApi = "/api/2.0/mlflow/";
 constexpr std::string_view kProxied = "mlflow-artifacts:";
-
-/// The member at "a.b" that is a text; "" where there is none.
-std::string text_at(const Json& json, const std::string& key) {
-  const auto dot = key.find('.');
-  const auto found = json.is_object() ? json.find(key.substr(0, dot)) : json.end();
-  if (!json.is_object() || found == json.end()) return "";
-  if (dot != std::string::npos) return text_at(*found, key.substr(dot + 1));
-  return found->is_string() ? found->get<std::string>() : "";
-}
 
 /// The server's own words about a refusal, e.g. "RESOURCE_DOES_NOT_EXIST: ...".
 std::string words_of(const HttpReply& reply) {
@@ -149,7 +142,7 @@ Json mlflow_value(double value) {
 
 std::string mlflow_param(const Json& value) {
   constexpr std::size_t kLongest = 6000;
-  auto text = value.is_string() ? value.get<std::string>() : json_text(value);
+  auto text = plain_text(value);
   if (text.size() <= kLongest) return text;
   auto end = kLongest;
   while ((static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;  // not inside a symbol

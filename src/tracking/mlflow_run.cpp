@@ -5,6 +5,7 @@
 
 #include "moe/base/sha256.h"
 #include "moe/base/text.h"
+#include "tracking/run_facts.h"
 
 namespace moe::tracking {
 
@@ -14,25 +15,8 @@ constexpr const char* kStateFile = "mlflow.json";
 constexpr const char* kIdTag = "makemoe.id";
 constexpr std::size_t kMostParams = 100;  // MLflow refuses more in a batch
 
-Json read_object(const fs::path& file) {
-  std::error_code ignored;
-  if (!fs::exists(file, ignored)) return Json::object();
-  try {
-    auto json = read_json(file.string(), ErrorKind::resource);
-    return json.is_object() ? json : Json::object();
-  } catch (const Error&) {
-    return Json::object();
-  }
-}
-
-/// A member of an object that may be anything; "" where it is no text.
-std::string text_of(const Json& json, const char* key) {
-  const auto found = json.find(key);
-  return found != json.end() && found->is_string() ? found->get<std::string>() : "";
-}
-
 std::int64_t milliseconds(const Json& facts, const char* key) {
-  return std::llround(unix_seconds(text_of(facts, key)) * 1000);
+  return std::llround(unix_seconds(text_at(facts, key)) * 1000);
 }
 
 /// MLflow's word for run.json's. A run that says "running" and is not is one that was killed.
@@ -82,11 +66,11 @@ MlflowRun::MlflowRun(fs::path run, const RunConfig& config, Http& http, HttpAddr
 void MlflowRun::load() {
   const auto state = read_object(run_ / kStateFile);
   // Another server or experiment has another run, to which nothing was sent.
-  if (text_of(state, "uri") != cat(address_.origin, address_.path)) return;
-  if (text_of(state, "experiment") != wanted_.experiment) return;
-  experiment_id_ = text_of(state, "experiment_id");
-  ref_ = {text_of(state, "run_id"), text_of(state, "artifact_uri")};
-  status_ = text_of(state, "status");
+  if (text_at(state, "uri") != cat(address_.origin, address_.path)) return;
+  if (text_at(state, "experiment") != wanted_.experiment) return;
+  experiment_id_ = text_at(state, "experiment_id");
+  ref_ = {text_at(state, "run_id"), text_at(state, "artifact_uri")};
+  status_ = text_at(state, "status");
   has_params_ = state.value("has_params", Json()) == true;
   if (const auto params = state.value("params", Json()); params.is_object()) {
     params_.clear();
@@ -128,11 +112,11 @@ void MlflowRun::save() {
 Json MlflowRun::tags() const {
   auto out = Json::array({tag("mlflow.source.name", "makemoe")});
   for (const auto* key : {"version", "commit", "device", "host"})
-    if (const auto value = text_of(facts_, key); !value.empty())
+    if (const auto value = text_at(facts_, key); !value.empty())
       out.push_back(tag(cat("makemoe.", key), value));
   out.push_back(tag("makemoe.folder", run_.string()));
-  if (const auto data = facts_.find("data"); data != facts_.end() && data->is_object())
-    out.push_back(tag("makemoe.data_sha256", text_of(*data, "sha256")));
+  if (const auto data = text_at(facts_, "data.sha256"); !data.empty())
+    out.push_back(tag("makemoe.data_sha256", data));
   return out;
 }
 
@@ -140,7 +124,7 @@ void MlflowRun::find_or_create() {
   // The same for each attempt, also where no file could be written: a run whose creation was not
   // confirmed is found again by it.
   std::error_code ignored;
-  const auto id = sha256_hex(cat(text_of(facts_, "host"), "\n", text_of(facts_, "start"), "\n",
+  const auto id = sha256_hex(cat(text_at(facts_, "host"), "\n", text_at(facts_, "start"), "\n",
                                  fs::weakly_canonical(run_, ignored).string()));
   if (const auto found = api_.find_run(experiment_id_, kIdTag, id)) {
     ref_ = *found;
@@ -216,7 +200,7 @@ void MlflowRun::close() {
     if (const auto value = facts_.value(key, Json()); value.is_number())
       last.push_back(tag(cat("makemoe.", key), json_text(value)));
   if (!last.empty()) api_.log_batch(ref_.run_id, {{"tags", last}});
-  const auto status = status_of(text_of(facts_, "status"));
+  const auto status = status_of(text_at(facts_, "status"));
   const auto end_ms = milliseconds(facts_, "end");
   api_.update_run(ref_.run_id, status,
                   end_ms > 0 ? std::optional<std::int64_t>(end_ms) : std::nullopt);

@@ -5,6 +5,7 @@
 
 #include "moe/base/text.h"
 #include "moe/tracking/rows.h"
+#include "tracking/run_facts.h"
 
 namespace moe {
 
@@ -91,14 +92,7 @@ RunFolder RunFolder::open(const fs::path& path, FileLayer& files) {
   return {path, files, std::move(lock), /*is_new=*/false};
 }
 
-Json RunFolder::read_run_json() const {
-  try {
-    auto json = read_json((path_ / "run.json").string(), ErrorKind::resource);
-    return json.is_object() ? json : Json::object();
-  } catch (const ResourceError&) {
-    return Json::object();
-  }
-}
+Json RunFolder::read_run_json() const { return tracking::read_object(path_ / "run.json"); }
 
 void RunFolder::write_json(std::string_view name, const Json& json) {
   is_new_ = false;

@@ -4,6 +4,7 @@
 
 #include "moe/base/text.h"
 #include "tracking/mlflow_sender.h"
+#include "tracking/run_facts.h"
 #include "tracking/tensorboard.h"
 
 namespace moe {
@@ -16,7 +17,7 @@ struct Trackers::Sinks {
 
 Trackers::Trackers(RunFolder& folder, const RunConfig& config, FileLayer& files, Log& log)
     : folder_(folder), sinks_(std::make_unique<Sinks>()) {
-  const auto start = tracking::unix_seconds(folder.read_run_json().value("start", ""));
+  const auto start = tracking::unix_seconds(tracking::text_at(folder.read_run_json(), "start"));
   if (config.tracking.tensorboard)
     sinks_->tensorboard.emplace(folder.path(), config, start, files, log);
   sinks_->exit_wait = config.tracking.mlflow.exit_wait;
@@ -39,7 +40,7 @@ void Trackers::write(const MetricRow& row) {
 void Trackers::end() {
   const auto run = folder_.read_run_json();
   if (sinks_->tensorboard)
-    sinks_->tensorboard->end(run.value("seconds", 0.0), run.value("status", "") == "finished");
+    sinks_->tensorboard->end(run.value("seconds", 0.0), tracking::text_at(run, "status") == "finished");
   if (sinks_->mlflow) sinks_->mlflow->end(sinks_->exit_wait);
 }
 

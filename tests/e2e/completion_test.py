@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import unittest
 
-from support import USAGE, Case, makemoe
+from support import SOURCE, USAGE, Case, makemoe
 
 DRIVER = """
 source "$1"
@@ -149,6 +149,14 @@ class Manual(Case):
             self.assertIn(line.split()[0], text)
         for heading in ("NAME", "SYNOPSIS", "EXIT STATUS", "ENVIRONMENT"):
             self.assertIn(f"\n{heading}\n", text)
+
+    def test_its_exit_codes_are_those_of_the_documentation(self):
+        page = [line.split() for line in self.shown().splitlines()]
+        for text in ((SOURCE / name).read_text() for name in ("README.md", "docs/formats.md")):
+            rows = re.findall(r"^\| (\d+|128\+n) \| ([^|]+) \|", text, re.MULTILINE)
+            self.assertEqual([code for code, _ in rows], ["0", "1", "2", "3", "4", "5", "6", "128+n"])
+            for code, meaning in rows:
+                self.assertIn([code, *meaning.split()], page)
 
 
 if __name__ == "__main__":
