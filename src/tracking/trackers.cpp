@@ -40,7 +40,8 @@ void Trackers::write(const MetricRow& row) {
 void Trackers::end() {
   const auto run = folder_.read_run_json();
   if (sinks_->tensorboard)
-    sinks_->tensorboard->end(run.value("seconds", 0.0), tracking::text_at(run, "status") == "finished");
+    sinks_->tensorboard->end(run.value("seconds", 0.0),
+                             tracking::text_at(run, "status") == "finished");
   if (sinks_->mlflow) sinks_->mlflow->end(sinks_->exit_wait);
 }
 

@@ -10,13 +10,12 @@ import socket
 import subprocess
 import tempfile
 import time
-import unittest
 import urllib.parse
 import urllib.request
 
+import venvs
 from support import RunCase, makemoe, start, strict_json, wait_for
-from tracking_test import ENDLESS, hyperparameters, measured, rows_of, started
-from venvs import python_with
+from tracked import ENDLESS, assert_as_without_tracking, hyperparameters, measured, rows_of, started
 
 STARTS_WITHIN = 180  # [s]
 
@@ -65,7 +64,7 @@ class Server:
 class RealMlflow(RunCase):
     @classmethod
     def setUpClass(cls):
-        python = python_with("mlflow")
+        python = venvs.python_with("mlflow")
         super().setUpClass()
         folder = pathlib.Path(tempfile.mkdtemp())
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
@@ -146,6 +145,7 @@ class RealMlflow(RunCase):
         run, history = self.there()
         self.assert_arrived(history)
         self.assertEqual(run["info"]["status"], "KILLED")
+        assert_as_without_tracking(self, self.run)
 
     def test_a_pushed_run_that_is_pushed_again_without_its_notes_is_there_once(self):
         shutil.copytree(self.run_folder, self.run)
@@ -161,4 +161,4 @@ class RealMlflow(RunCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    venvs.main()

@@ -12,7 +12,7 @@
 #include "src/tracking/record.h"
 #include "tests/tracking/run.h"
 
-// The event files of a run. TensorBoard's own reader has its say in tests/e2e/tracking_test.py.
+// The event files of a run. TensorBoard's own reader has its say in tests/e2e/tensorboard_test.py.
 
 namespace moe::tracking {
 namespace {

@@ -1,8 +1,6 @@
-"""Metrics elsewhere: TensorBoard's own reader and an MLflow server that fails in every way see what metrics.jsonl
-holds, each row once, and training never notices."""
+"""An MLflow server that fails in every way has what metrics.jsonl holds in the end, each row once, and training never
+notices."""
 
-import ctypes
-import datetime
 import json
 import shutil
 import signal
@@ -11,153 +9,8 @@ import unittest
 
 import fake_mlflow
 from fake_mlflow import FakeMlflow
-from support import RESOURCES, STEPS, USAGE, RunCase, makemoe, start, strict_json, wait_for
-from venvs import python_with
-
-TENSORBOARD = ("--set", "tracking.tensorboard=true")
-ENDLESS = ("--set", "train.max_iters=100000000", "--set", "train.eval_interval=1000", "--set", "train.log_interval=50",
-           "--set", "train.checkpoint_interval=500")
-
-READER = """
-import json, sys
-from tensorboard.backend.event_processing import event_accumulator, plugin_event_accumulator
-from tensorboard.plugins.hparams import metadata
-
-folder = sys.argv[1]
-everything = {kind: 0 for kind in ("scalars", "histograms", "tensors")}
-old = event_accumulator.EventAccumulator(folder, everything)
-old.Reload()
-new = plugin_event_accumulator.EventAccumulator(folder, {"tensors": 0})
-new.Reload()
-
-def content(tag):
-    return new.SummaryMetadata(tag).plugin_data.content
-
-def value(v):
-    return getattr(v, v.WhichOneof("kind"))
-
-start = metadata.parse_session_start_info_plugin_data(content("_hparams_/session_start_info"))
-experiment = metadata.parse_experiment_plugin_data(content("_hparams_/experiment"))
-ended = "_hparams_/session_end_info" in new.Tags()["tensors"]
-print(json.dumps({
-    "scalars": {tag: [[e.step, e.wall_time, e.value] for e in old.Scalars(tag)] for tag in old.Tags()["scalars"]},
-    "histograms": {tag: [[e.step, list(e.histogram_value.bucket_limit), list(e.histogram_value.bucket)]
-                         for e in old.Histograms(tag)] for tag in old.Tags()["histograms"]},
-    "tensors": sorted(new.Tags()["tensors"]),
-    "hparams": {key: value(v) for key, v in start.hparams.items()},
-    "infos": [info.name for info in experiment.hparam_infos],
-    "metrics": [info.name.tag for info in experiment.metric_infos],
-    "status": metadata.parse_session_end_info_plugin_data(content("_hparams_/session_end_info")).status if ended else None,
-}))
-"""
-
-
-def rows_of(run):
-    return [strict_json(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def started(run):
-    """[s since 1970]"""
-    text = json.loads((run / "run.json").read_text())["start"].replace("Z", "+00:00")
-    return datetime.datetime.fromisoformat(text).timestamp()
-
-
-def measured(row):
-    """The values of a row: {name: number or list}."""
-    return {key: value for key, value in row.items() if key not in ("step", "time_s", "tokens")}
-
-
-def leaves(tree, prefix=""):
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-def hyperparameters(run):
-    config = json.loads((run / "config.json").read_text())
-    config.pop("tracking")
-    return dict(leaves(config))
-
-
-class TensorBoard(RunCase):
-    def read(self, run):
-        python = python_with("tensorboard")
-        done = subprocess.run([python, "-c", READER, run], capture_output=True, text=True, timeout=120)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertNotIn("corrupt", done.stderr.lower())
-        return json.loads(done.stdout)
-
-    def assert_shows(self, seen, run):
-        """Every number of metrics.jsonl, in its order, as a float of 32 bits; nothing else."""
-        expected, lists = {}, {}
-        for row in rows_of(run):
-            for tag, value in measured(row).items():
-                if isinstance(value, list):
-                    lists.setdefault(tag, []).append([row["step"], [i + 0.5 for i in range(len(value))], value])
-                else:
-                    point = [row["step"], started(run) + row["time_s"], ctypes.c_float(value).value]
-                    expected.setdefault(tag, []).append(point)
-        self.assertEqual(seen["scalars"], expected)
-        self.assertEqual(seen["histograms"], lists)
-
-    def test_its_reader_sees_what_metrics_jsonl_holds_and_the_config_as_hparams(self):
-        run = self.folder / "run"
-        self.assertEqual(self.train_small(run, *TENSORBOARD).code, 0)
-        seen = self.read(run)
-        self.assertGreaterEqual(len(seen["scalars"]["val/loss"]), STEPS + 1)
-        self.assert_shows(seen, run)
-        config = hyperparameters(run)
-        given = {key: value for key, value in config.items() if value is not None}
-        self.assertEqual(sorted(seen["hparams"]), sorted(given))
-        for key, value in given.items():
-            self.assertEqual(seen["hparams"][key], json.dumps(value, separators=(",", ":")) if isinstance(value, list) else value)
-        self.assertEqual(seen["infos"], list(given))
-        self.assertEqual(seen["metrics"], ["val/loss", "train/loss"])
-        self.assertEqual(seen["status"], 1)
-        for tag in ("experiment", "session_start_info", "session_end_info"):
-            self.assertIn(f"_hparams_/{tag}", seen["tensors"])
-        self.assert_same_end(run, self.run_folder)
-
-    def test_a_resumed_run_is_one_curve_and_a_list_is_a_histogram_over_its_index(self):
-        run = self.folder / "run"
-        self.assertEqual(self.train_small(run, *TENSORBOARD, "--stop-after", "1").code, 0)
-        with open(run / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write('{"step":1,"time_s":0.5,"tokens":9,"moe/layer0/load":[0.25,0.5,0.125,0.125]}\n')
-            file.write('{"step":2,"time_s":0.6,"tokens":9,"val/loss":9}\n')  # what the resume cuts off
-        self.assertIsNone(json.loads((run / "run.json").read_text()).get("signal"))
-        self.assertEqual(self.train_small(run, *TENSORBOARD, "--resume").code, 0)
-        seen = self.read(run)
-        self.assertEqual(seen["histograms"]["moe/layer0/load"], [[1, [0.5, 1.5, 2.5, 3.5], [0.25, 0.5, 0.125, 0.125]]])
-        self.assert_shows(seen, run)
-        self.assertEqual(len(list(run.glob("events.out.tfevents.*"))), 1)
-
-    def test_a_crash_leaves_a_file_that_reads(self):
-        run = self.folder / "run"
-        process = start("train", *self.small, *ENDLESS, *TENSORBOARD, "--out", run)
-        wait_for(lambda: (run / "metrics.jsonl").exists() and len(rows_of_torn(run)) > 5, process)
-        process.kill()
-        process.communicate()
-        seen = self.read(run)
-        self.assertGreater(len(seen["scalars"]["train/step_loss"]), 2)
-        self.assertIsNone(seen["status"])
-
-    def test_a_disk_that_fails_costs_no_run(self):
-        for n in range(1, 30, 3):
-            with self.subTest(n):
-                run = self.folder / str(n)
-                result = self.train_small(run, *TENSORBOARD, env={"MAKEMOE_TEST_FAULT": f"ENOSPC@{n}"})
-                self.assert_clean(result)
-                if result.code == RESOURCES:  # the run's own files could not be made, as without TensorBoard
-                    continue
-                self.assertEqual(result.code, 0, result)
-                self.assert_same_end(run, self.run_folder, rows="some")
-                self.assert_shows(self.read(run), run)
-
-
-def rows_of_torn(run):
-    return (run / "metrics.jsonl").read_text().splitlines()
+from support import RESOURCES, USAGE, RunCase, makemoe, start, strict_json, wait_for
+from tracked import ENDLESS, assert_as_without_tracking, hyperparameters, measured, rows_of, started
 
 
 class Mlflow(RunCase):
@@ -360,6 +213,7 @@ class Mlflow(RunCase):
         self.assertEqual(process.returncode, 128 + signal.SIGTERM, error)
         self.assert_arrived()
         self.assertEqual(self.there().status, "KILLED")
+        assert_as_without_tracking(self, self.run)
 
     def test_a_run_that_was_killed_and_goes_on_is_one_run_there_with_no_step_twice(self):
         process = self.endless()
@@ -444,7 +298,7 @@ class Mlflow(RunCase):
                     again = makemoe("train", "--resume", "--out", self.run, *self.small)
                     self.assertEqual(again.code, 0, again)
                 self.push(env={"MLFLOW_TRACKING_URI": self.server.uri})
-                self.assert_same_end(self.run, self.run_folder, rows="some")
+                self.assert_same_end(self.run, self.run_folder)
                 self.assert_arrived(values="losses")
 
 
