@@ -71,11 +71,13 @@ constexpr const char* kExitStatus = R"(0    done
 128+n  ended by signal n, after saving)";
 
 constexpr const char* kEnvironment =
-    R"(MLFLOW_TRACKING_URI        MLflow server, where the config names none
-MLFLOW_TRACKING_USERNAME   its login, with
+    R"(MLFLOW_TRACKING_URI               MLflow server, where the config names none
+MLFLOW_TRACKING_USERNAME          its login, with
 MLFLOW_TRACKING_PASSWORD
-MLFLOW_TRACKING_TOKEN      the same by a token
-NO_COLOR                   no colours on a terminal)";
+MLFLOW_TRACKING_TOKEN             the same by a token
+MLFLOW_TRACKING_SERVER_CERT_PATH  https: file of certificates to trust instead of the system's
+MLFLOW_TRACKING_INSECURE_TLS      https: "true" takes any certificate
+NO_COLOR                          no colours on a terminal)";
 
 }  // namespace
 

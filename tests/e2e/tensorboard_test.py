@@ -39,22 +39,22 @@ class TensorBoard(RunCase):
         self.assertEqual(seen["scalars"], expected)
         self.assertEqual(seen["histograms"], lists)
 
-    def test_its_reader_sees_what_metrics_jsonl_holds_and_the_config_as_hparams(self):
+    def test_it_shows_what_metrics_jsonl_holds_and_compares_the_config_as_hparams(self):
         run = self.folder / "run"
         self.assertEqual(self.train_small(run, *TENSORBOARD).code, 0)
         [seen] = self.read(run)
         self.assertGreaterEqual(len(seen["scalars"]["val/loss"]), STEPS + 1)
         self.assert_shows(seen, run)
-        config = hyperparameters(run)
-        given = {key: value for key, value in config.items() if value is not None}
-        self.assertEqual(sorted(seen["hparams"]), sorted(given))
-        for key, value in given.items():
-            self.assertEqual(seen["hparams"][key], json.dumps(value, separators=(",", ":")) if isinstance(value, list) else value)
-        self.assertEqual(seen["infos"], list(given))
+        given = {key: json.dumps(value, separators=(",", ":")) if isinstance(value, list) else value
+                 for key, value in hyperparameters(run).items() if value is not None}
+        self.assertEqual(sorted(seen["compared"]), sorted(given))
         self.assertEqual(seen["metrics"], ["val/loss", "train/loss"])
-        self.assertEqual(seen["status"], 1)
-        for tag in ("experiment", "session_start_info", "session_end_info"):
-            self.assertIn(f"_hparams_/{tag}", seen["tensors"])
+        [session] = seen["sessions"]
+        self.assertEqual(session["hparams"], given)
+        self.assertEqual(session["status"], ["STATUS_SUCCESS"])
+        last = rows_of(run)[-1]
+        for tag, value in session["metrics"].items():
+            self.assertEqual(value, [last["step"], ctypes.c_float(last[tag]).value])
         self.assert_same_end(run, self.run_folder)
 
     def test_a_resumed_run_is_one_curve_and_a_list_is_a_histogram_over_its_index(self):
@@ -63,10 +63,10 @@ class TensorBoard(RunCase):
         with open(run / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write('{"step":1,"time_s":0.5,"tokens":9,"moe/layer0/load":[0.25,0.5,0.125,0.125]}\n')
             file.write('{"step":2,"time_s":0.6,"tokens":9,"val/loss":9}\n')  # what the resume cuts off
-        self.assertIsNone(json.loads((run / "run.json").read_text()).get("signal"))
         self.assertEqual(self.train_small(run, *TENSORBOARD, "--resume").code, 0)
         [seen] = self.read(run)
-        self.assertEqual(seen["histograms"]["moe/layer0/load"], [[1, [0.5, 1.5, 2.5, 3.5], [0.25, 0.5, 0.125, 0.125]]])
+        buckets = [[-0.5, 0.5, 0.25], [0.5, 1.5, 0.5], [1.5, 2.5, 0.125], [2.5, 3.5, 0.125]]
+        self.assertEqual(seen["buckets"], {"moe/layer0/load": [[1, buckets]]})
         self.assert_shows(seen, run)
         self.assertEqual(len(list(run.glob("events.out.tfevents.*"))), 1)
 
@@ -78,7 +78,7 @@ class TensorBoard(RunCase):
         process.communicate()
         [seen] = self.read(run)
         self.assertGreater(len(seen["scalars"]["train/step_loss"]), 2)
-        self.assertIsNone(seen["status"])
+        self.assertEqual([session["status"] for session in seen["sessions"]], [["STATUS_UNKNOWN"]])
 
     def test_a_disk_that_fails_for_a_moment_costs_no_run_and_no_row(self):
         runs = []
