@@ -1,5 +1,6 @@
 """The completions and the manual page say what the command line takes: each shell, and groff, is asked itself."""
 
+import functools
 import re
 import shutil
 import subprocess
@@ -32,6 +33,7 @@ print -r -- "$answer"
 """
 
 
+@functools.cache
 def help_of(*path):
     return makemoe(*path, "--help").out
 
@@ -153,7 +155,8 @@ class Manual(Case):
     def test_its_exit_codes_are_those_of_the_documentation(self):
         page = [line.split() for line in self.shown().splitlines()]
         for text in ((SOURCE / name).read_text() for name in ("README.md", "docs/formats.md")):
-            rows = re.findall(r"^\| (\d+|128\+n) \| ([^|]+) \|", text, re.MULTILINE)
+            section = text.partition("\n## Exit codes\n")[2].partition("\n## ")[0]
+            rows = re.findall(r"^\| (\d+|128\+n) \| ([^|]+) \|", section, re.MULTILINE)
             self.assertEqual([code for code, _ in rows], ["0", "1", "2", "3", "4", "5", "6", "128+n"])
             for code, meaning in rows:
                 self.assertIn([code, *meaning.split()], page)
