@@ -48,8 +48,8 @@ MlflowPush push_to_mlflow(const fs::path& run, std::span<const std::string> over
   const auto target = tracking::mlflow_target(config.tracking.mlflow);
   if (!target)
     throw ConfigError(
-        "no MLflow server is named; set MLFLOW_TRACKING_URI, or give --set "
-        "tracking.mlflow.uri=http://HOST:PORT");
+        "tracking.mlflow.uri: names no MLflow server; give --set "
+        "tracking.mlflow.uri=http://HOST:PORT, or set MLFLOW_TRACKING_URI");
   const auto folder = RunFolder::open(run, files);
   const auto http = connect_to(*target);
   tracking::MlflowRun server(run, config, *http, target->address, files, log);

@@ -15,7 +15,7 @@ import urllib.request
 
 import venvs
 from support import RunCase, makemoe, start, strict_json, wait_for
-from tracked import ENDLESS, assert_as_without_tracking, hyperparameters, measured, rows_of, started
+from tracked import ENDLESS, assert_as_without_tracking, mlflow_metrics, mlflow_params, rows_of
 
 STARTS_WITHIN = 180  # [s]
 
@@ -74,7 +74,7 @@ class RealMlflow(RunCase):
 
     def setUp(self):
         super().setUp()
-        self.run = self.folder / "run"
+        self.out = self.folder / "run"
 
     def tracked(self, *more):
         return ("--set", f"tracking.mlflow.uri={self.server.uri}", "--set", f"tracking.mlflow.experiment={self.id()}",
@@ -95,38 +95,34 @@ class RealMlflow(RunCase):
 
     def assert_arrived(self, history):
         expected = {}
-        for row in rows_of(self.run):
-            for key, value in measured(row).items():
-                time_ms = round(started(self.run) * 1000 + row["time_s"] * 1000)
-                expected.setdefault(key, []).append((row["step"], time_ms, value))
+        for name, time_ms, step, value in mlflow_metrics(self.out):
+            expected.setdefault(name, []).append((step, time_ms, value))
         self.assertEqual(history, {key: sorted(points) for key, points in expected.items()})
 
     def test_a_run_is_there_with_every_figure_params_tags_status_and_artifacts(self):
-        result = self.train_small(self.run, *self.tracked("--set", "tracking.mlflow.artifacts=best"))
+        result = self.train_small(self.out, *self.tracked("--set", "tracking.mlflow.artifacts=best"))
         self.assertEqual(result.code, 0, result)
         self.assertNotIn("warning", result.err)
-        self.assert_same_end(self.run, self.run_folder)
+        self.assert_same_end(self.out, self.run_folder)
         run, history = self.there()
         self.assert_arrived(history)
         self.assertEqual(run["info"]["status"], "FINISHED")
         self.assertEqual(run["info"]["run_name"], "run")
         self.assertGreaterEqual(int(run["info"]["end_time"]), int(run["info"]["start_time"]))
-        text = {key: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-                for key, value in hyperparameters(self.run).items()}
-        self.assertEqual({param["key"]: param["value"] for param in run["data"]["params"]}, text)
+        self.assertEqual({param["key"]: param["value"] for param in run["data"]["params"]}, mlflow_params(self.out))
         tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
         self.assertEqual(float(tags["makemoe.best_val_loss"]),
-                         json.loads((self.run / "run.json").read_text())["best_val_loss"])
+                         json.loads((self.out / "run.json").read_text())["best_val_loss"])
         artifacts = f"{self.server.uri}/api/2.0/mlflow-artifacts/artifacts"
         root = urllib.parse.urlparse(run["info"]["artifact_uri"]).path
-        best = (self.run / "checkpoints" / "best").read_text().strip()
+        best = (self.out / "checkpoints" / "best").read_text().strip()
         for name in ("config.json", f"checkpoints/{best}/model.safetensors"):
             with urllib.request.urlopen(f"{artifacts}{root}/{name}", timeout=60) as answer:
-                self.assertEqual(answer.read(), (self.run / name).read_bytes(), name)
+                self.assertEqual(answer.read(), (self.out / name).read_bytes(), name)
 
     def test_the_server_killed_and_restarted_in_a_run_has_every_row_once(self):
-        process = start("train", *self.small, *ENDLESS, *self.tracked(), "--out", self.run)
-        state = self.run / "mlflow.json"
+        process = start("train", *self.small, *ENDLESS, *self.tracked(), "--out", self.out)
+        state = self.out / "mlflow.json"
 
         def sent():
             try:
@@ -136,7 +132,7 @@ class RealMlflow(RunCase):
         wait_for(lambda: sent() >= 50, process)
         self.server.kill()
         before = sent()
-        wait_for(lambda: rows_of(self.run)[-1]["step"] >= before + 200, process)
+        wait_for(lambda: rows_of(self.out)[-1]["step"] >= before + 200, process)
         self.server.start()
         wait_for(lambda: sent() >= before + 200, process, seconds=150)
         process.send_signal(signal.SIGTERM)
@@ -145,16 +141,16 @@ class RealMlflow(RunCase):
         run, history = self.there()
         self.assert_arrived(history)
         self.assertEqual(run["info"]["status"], "KILLED")
-        assert_as_without_tracking(self, self.run)
+        assert_as_without_tracking(self, self.out)
 
     def test_a_pushed_run_that_is_pushed_again_without_its_notes_is_there_once(self):
-        shutil.copytree(self.run_folder, self.run)
+        shutil.copytree(self.run_folder, self.out)
         for _ in range(2):
-            result = makemoe("track", "push", self.run, *self.tracked(), "--json")
+            result = makemoe("track", "push", self.out, *self.tracked(), "--json")
             self.assertEqual(result.code, 0, result)
             rows = strict_json(result.out)["runs"][0]["rows"]
-            self.assertEqual(rows, len(rows_of(self.run)), "all of them were sent")
-            (self.run / "mlflow.json").unlink()
+            self.assertEqual(rows, len(rows_of(self.out)), "all of them were sent")
+            (self.out / "mlflow.json").unlink()
         run, history = self.there()
         self.assert_arrived(history)
         self.assertEqual(run["info"]["status"], "FINISHED")

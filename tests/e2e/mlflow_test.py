@@ -10,7 +10,7 @@ import unittest
 import fake_mlflow
 from fake_mlflow import FakeMlflow
 from support import RESOURCES, USAGE, RunCase, makemoe, start, strict_json, wait_for
-from tracked import ENDLESS, assert_as_without_tracking, hyperparameters, measured, rows_of, started
+from tracked import ENDLESS, assert_as_without_tracking, mlflow_metrics, mlflow_params, rows_of, started
 
 
 class Mlflow(RunCase):
@@ -18,16 +18,16 @@ class Mlflow(RunCase):
         super().setUp()
         self.server = FakeMlflow()
         self.addCleanup(self.server.stop)
-        self.run = self.folder / "run"
+        self.out = self.folder / "run"
 
     def tracked(self, *more, wait=20):
         return ("--set", f"tracking.mlflow.uri={self.server.uri}", "--set", f"tracking.mlflow.exit_wait={wait}", *more)
 
     def train(self, *more, wait=20, **options):
-        return self.train_small(self.run, *self.tracked(*more, wait=wait), **options)
+        return self.train_small(self.out, *self.tracked(*more, wait=wait), **options)
 
     def push(self, *runs, **options):
-        result = makemoe("track", "push", *(runs or (self.run,)), "--json", **options)
+        result = makemoe("track", "push", *(runs or (self.out,)), "--json", **options)
         self.assertEqual(result.code, 0, result)
         return strict_json(result.out)["runs"]
 
@@ -35,26 +35,20 @@ class Mlflow(RunCase):
         self.assertEqual(len(self.server.runs), 1, "one run, whatever happened")
         return next(iter(self.server.runs.values()))
 
-    def assert_arrived(self, run=None, values="all"):
-        """Every number of metrics.jsonl once, and nothing else. values="losses": of a run that was killed after rows
-        had been sent, whose rates differ when it makes the same steps again."""
-        run = run or self.run
-        expected = []
-        for row in rows_of(run):
-            time_ms = round(started(run) * 1000 + row["time_s"] * 1000)
-            for key, value in measured(row).items():
-                numbers = {f"{key}/{i}": v for i, v in enumerate(value)} if isinstance(value, list) else {key: value}
-                expected += [(name, time_ms, row["step"], number) for name, number in numbers.items()]
-        arrived = self.there().metrics
-        if values == "losses":
-            expected, arrived = ([(k, s, v if "loss" in k else 0) for k, _, s, v in rows] for rows in (expected, arrived))
+    def assert_arrived(self, repeated=False):
+        """Every number of metrics.jsonl once, and nothing else. repeated: steps were made again after their rows had
+        been sent, whose times and rates are those of the first making."""
+        expected, arrived = mlflow_metrics(self.out), self.there().metrics
+        if repeated:
+            expected, arrived = ([(name, step, name != "tokens_per_second" and value) for name, _, step, value in metrics]
+                                 for metrics in (expected, arrived))
         self.assertEqual(sorted(arrived), sorted(expected))
 
     def assert_nothing_noticed(self, result):
         """The run ended as one without tracking does, with the same bytes."""
         self.assert_clean(result)
         self.assertEqual(result.code, 0, result)
-        self.assert_same_end(self.run, self.run_folder)
+        self.assert_same_end(self.out, self.run_folder)
 
     def test_rows_params_tags_status_and_config_arrive(self):
         result = self.train("--set", "tracking.mlflow.experiment=letters & more", "--set", "tracking.mlflow.run_name=a b",
@@ -65,13 +59,11 @@ class Mlflow(RunCase):
         run = self.there()
         self.assertEqual((run.name, run.status), ("a b", "FINISHED"))
         self.assertEqual(list(self.server.experiments), ["letters & more"])
-        text = {key: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-                for key, value in hyperparameters(self.run).items()}
-        self.assertEqual(run.params, text)
-        self.assertEqual(run.artifacts, {"config.json": (self.run / "config.json").read_bytes()})
-        self.assertEqual(run.start_time, started(self.run) * 1000)
+        self.assertEqual(run.params, mlflow_params(self.out))
+        self.assertEqual(run.artifacts, {"config.json": (self.out / "config.json").read_bytes()})
+        self.assertEqual(run.start_time, started(self.out) * 1000)
         self.assertGreaterEqual(run.end_time, run.start_time)
-        best = json.loads((self.run / "run.json").read_text())["best_val_loss"]
+        best = json.loads((self.out / "run.json").read_text())["best_val_loss"]
         self.assertEqual(float(run.tags["makemoe.best_val_loss"]), best)
 
     def test_the_login_comes_from_the_environment_and_stays_there(self):
@@ -111,7 +103,7 @@ class Mlflow(RunCase):
     def test_the_best_checkpoint_arrives_on_request(self):
         self.assert_nothing_noticed(self.train("--set", "tracking.mlflow.artifacts=best"))
         sent = self.there().artifacts
-        folder = self.run / "checkpoints" / (self.run / "checkpoints" / "best").read_text().strip()
+        folder = self.out / "checkpoints" / (self.out / "checkpoints" / "best").read_text().strip()
         for file in folder.iterdir():
             self.assertEqual(sent[f"checkpoints/{folder.name}/{file.name}"], file.read_bytes(), file)
 
@@ -120,11 +112,11 @@ class Mlflow(RunCase):
         result = self.train(wait=wait)
         self.assert_nothing_noticed(result)
         self.assertIn(says, result.err)
-        rows = len(rows_of(self.run))
+        rows = len(rows_of(self.out))
         self.assertIn(f"mlflow: {rows} rows did not reach {self.server.uri}; the run folder keeps them, send with: "
-                      f"makemoe track push {self.run}", result.err)
+                      f"makemoe track push {self.out}", result.err)
         self.assertEqual(result.err.count("warning: "), 2, "one when it began, one of what is left")
-        refused = makemoe("track", "push", self.run, env={"MLFLOW_TRACKING_USERNAME": "x"}) if weather is not fake_mlflow.hang else None
+        refused = makemoe("track", "push", self.out, env={"MLFLOW_TRACKING_USERNAME": "x"}) if weather is not fake_mlflow.hang else None
         if refused:
             self.assert_refused(refused, RESOURCES, says)
         self.server.weather = lambda handler: False
@@ -153,7 +145,7 @@ class Mlflow(RunCase):
         self.server.weather = fake_mlflow.hang
         result = self.train(wait=0.2)
         self.assert_nothing_noticed(result)
-        self.assertIn(f"{len(rows_of(self.run))} rows did not reach", result.err)
+        self.assertIn(f"{len(rows_of(self.out))} rows did not reach", result.err)
         self.server.weather = lambda handler: False
         self.push()
         self.assert_arrived()
@@ -177,7 +169,7 @@ class Mlflow(RunCase):
         self.server.after = first_of_its_kind
         self.train(wait=5)
         for _ in range(20):
-            if makemoe("track", "push", self.run, env={"MLFLOW_TRACKING_URI": self.server.uri}).code == 0:
+            if makemoe("track", "push", self.out, env={"MLFLOW_TRACKING_URI": self.server.uri}).code == 0:
                 break
         self.assert_arrived()
         self.assertGreater(self.there().received, len(self.there().metrics), "some came twice, and are there once")
@@ -185,7 +177,7 @@ class Mlflow(RunCase):
         self.assertEqual(self.there().status, "FINISHED")
 
     def endless(self, *more):
-        return start("train", *self.small, *ENDLESS, *self.tracked(*more), "--out", self.run)
+        return start("train", *self.small, *ENDLESS, *self.tracked(*more), "--out", self.out)
 
     def arrived(self, step):
         """Whether rows up to a step are on the server."""
@@ -193,7 +185,7 @@ class Mlflow(RunCase):
 
     def trained(self, step):
         def condition():
-            lines = (self.run / "metrics.jsonl").read_text().splitlines() if (self.run / "metrics.jsonl").exists() else []
+            lines = (self.out / "metrics.jsonl").read_text().splitlines() if (self.out / "metrics.jsonl").exists() else []
             return len(lines) > 1 and json.loads(lines[-2])["step"] >= step
         return condition
 
@@ -213,7 +205,7 @@ class Mlflow(RunCase):
         self.assertEqual(process.returncode, 128 + signal.SIGTERM, error)
         self.assert_arrived()
         self.assertEqual(self.there().status, "KILLED")
-        assert_as_without_tracking(self, self.run)
+        assert_as_without_tracking(self, self.out)
 
     def test_a_run_that_was_killed_and_goes_on_is_one_run_there_with_no_step_twice(self):
         process = self.endless()
@@ -221,25 +213,25 @@ class Mlflow(RunCase):
         process.kill()
         process.communicate()
         end = ["--set", f"train.max_iters={self.last_step() + 100 - self.last_step() % 100}"]
-        result = makemoe("train", "--resume", "--out", self.run, "--config", self.run / "config.json", *end)
+        result = makemoe("train", "--resume", "--out", self.out, "--config", self.out / "config.json", *end)
         self.assertEqual(result.code, 0, result)
-        self.assert_arrived(values="losses")
+        self.assert_arrived(repeated=True)
         self.assertEqual(self.there().status, "FINISHED")
 
     def test_a_run_that_was_killed_can_be_pushed_and_still_go_on(self):
-        process = start("train", *self.small, *ENDLESS, "--out", self.run)
+        process = start("train", *self.small, *ENDLESS, "--out", self.out)
         wait_for(self.trained(600), process)
-        self.assert_refused(makemoe("track", "push", self.run, env={"MLFLOW_TRACKING_URI": self.server.uri}), RESOURCES,
+        self.assert_refused(makemoe("track", "push", self.out, env={"MLFLOW_TRACKING_URI": self.server.uri}), RESOURCES,
                             "in use by pid")
         process.kill()
         process.communicate()
         self.push(env={"MLFLOW_TRACKING_URI": self.server.uri})
         self.assert_arrived()
         self.assertEqual(self.there().status, "FAILED")
-        result = makemoe("train", "--resume", "--out", self.run, *self.tracked(), "--set",
+        result = makemoe("train", "--resume", "--out", self.out, *self.tracked(), "--set",
                          f"train.max_iters={self.last_step() + 100 - self.last_step() % 100}")
         self.assertEqual(result.code, 0, result)
-        self.assert_arrived(values="losses")
+        self.assert_arrived(repeated=True)
         self.assertEqual(self.there().status, "FINISHED")
 
     def test_runs_of_an_offline_cluster_are_pushed_once(self):
@@ -253,31 +245,31 @@ class Mlflow(RunCase):
         self.assertEqual(len(self.server.runs), 2)
         self.assertEqual([entry["rows"] for entry in self.push(*runs, env=env)], [0, 0])
         self.assertEqual(sum(run.received for run in self.server.runs.values()),
-                         2 * sum(len(measured(row)) for row in rows_of(self.run_folder)))
+                         2 * len(mlflow_metrics(self.run_folder)))
         self.assertEqual(sorted(run.name for run in self.server.runs.values()), ["a", "b"])
         self.assertEqual(first[0]["url"], f"{self.server.uri}/#/experiments/0/runs/{first[0]['run_id']}")
 
     def test_a_push_that_makes_no_sense_is_refused(self):
-        shutil.copytree(self.run_folder, self.run)
+        shutil.copytree(self.run_folder, self.out)
         (self.folder / "empty").mkdir()
         env = {"MLFLOW_TRACKING_URI": self.server.uri}
         none = {"MLFLOW_TRACKING_URI": ""}
-        cases = {"no server": (USAGE, "no MLflow server is named; set MLFLOW_TRACKING_URI", none, (self.run,)),
-                 "a file store": (USAGE, 'MLFLOW_TRACKING_URI: "sqlite:///a" is no address', {"MLFLOW_TRACKING_URI": "sqlite:///a"}, (self.run,)),
+        cases = {"no server": (USAGE, "tracking.mlflow.uri: names no MLflow server; give --set", none, (self.out,)),
+                 "a file store": (USAGE, 'MLFLOW_TRACKING_URI: "sqlite:///a" is no address', {"MLFLOW_TRACKING_URI": "sqlite:///a"}, (self.out,)),
                  "no run": (RESOURCES, "empty: is not a run folder", env, (self.folder / "empty",)),
                  "nothing": (RESOURCES, "gone: is not a run folder", env, (self.folder / "gone",)),
-                 "another key": (USAGE, "only keys under tracking.", env, (self.run, "--set", "seed=1")),
+                 "another key": (USAGE, "only keys under tracking.", env, (self.out, "--set", "seed=1")),
                  "no run named": (USAGE, "run is required", env, ())}
         for name, (code, says, environment, arguments) in cases.items():
             with self.subTest(name):
                 self.assert_refused(makemoe("track", "push", *arguments, env=environment), code, says)
         self.assertEqual(list((self.folder / "empty").iterdir()), [])
-        mixed = makemoe("track", "push", self.folder / "gone", self.run, env=env)
+        mixed = makemoe("track", "push", self.folder / "gone", self.out, env=env)
         self.assertEqual(mixed.code, RESOURCES)
-        self.assertIn(f"{self.run}: ", mixed.out, "the other one was sent")
+        self.assertIn(f"{self.out}: ", mixed.out, "the other one was sent")
 
     def test_an_environment_that_names_no_server_costs_nothing(self):
-        result = self.train_small(self.run, env={"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"})
+        result = self.train_small(self.out, env={"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"})
         self.assert_nothing_noticed(result)
         self.assertIn('MLFLOW_TRACKING_URI: "sqlite:///mlflow.db" is no address', result.err)
         quiet = self.train_small(self.folder / "quiet", "--set", "tracking.mlflow.uri=none",
@@ -288,18 +280,18 @@ class Mlflow(RunCase):
         for fault in [f"ENOSPC@{n}{sticky}" for n in range(2, 40, 7) for sticky in ("", "+")]:
             with self.subTest(fault):
                 self.server.runs.clear()
-                self.run = self.folder / fault
+                self.out = self.folder / fault
                 result = self.train(env={"MAKEMOE_TEST_FAULT": fault})
                 self.assert_clean(result)
-                if not (self.run / "config.json").exists():
+                if not (self.out / "config.json").exists():
                     continue  # the run could not begin, as without tracking
                 if result.code != 0:
                     self.assertEqual(result.code, RESOURCES, result)
-                    again = makemoe("train", "--resume", "--out", self.run, *self.small)
+                    again = makemoe("train", "--resume", "--out", self.out, *self.small)
                     self.assertEqual(again.code, 0, again)
                 self.push(env={"MLFLOW_TRACKING_URI": self.server.uri})
-                self.assert_same_end(self.run, self.run_folder)
-                self.assert_arrived(values="losses")
+                self.assert_same_end(self.out, self.run_folder)
+                self.assert_arrived(repeated=True)
 
 
 if __name__ == "__main__":

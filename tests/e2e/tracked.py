@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 
 from support import makemoe, strict_json
 
@@ -25,6 +26,17 @@ def measured(row):
     return {key: value for key, value in row.items() if key not in ("step", "time_s", "tokens")}
 
 
+def mlflow_metrics(run):
+    """What an MLflow server should have of metrics.jsonl: (name, time since 1970 [ms], step, value)."""
+    metrics = []
+    for row in rows_of(run):
+        time_ms = int(started(run)) * 1000 + math.floor(row["time_s"] * 1000 + 0.5)
+        for key, value in measured(row).items():
+            numbers = {f"{key}/{i}": v for i, v in enumerate(value)} if isinstance(value, list) else {key: value}
+            metrics += [(name, time_ms, row["step"], number) for name, number in numbers.items()]
+    return metrics
+
+
 def leaves(tree, prefix=""):
     for key, value in tree.items():
         if isinstance(value, dict):
@@ -37,6 +49,11 @@ def hyperparameters(run):
     config = json.loads((run / "config.json").read_text())
     config.pop("tracking")
     return dict(leaves(config))
+
+
+def mlflow_params(run):
+    return {key: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+            for key, value in hyperparameters(run).items()}
 
 
 def assert_as_without_tracking(case, run):
