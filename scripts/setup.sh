@@ -67,13 +67,13 @@ setup_apt() {
     setup_die "apt-get install ${missing[*]}" "read apt's message above, then run as root: $line"
 }
 
-# Compiler, CMake and the header libraries. ccache, mold and pkg-config only make builds faster or
-# easier: where they cannot be installed, the set-up goes on without them.
+# Compiler, CMake and the libraries. ccache and mold only make builds faster: where they cannot be
+# installed, the set-up goes on without them.
 setup_system() {
   local package
-  local -a wanted=(g++ cmake ninja-build python3-venv libcli11-dev libspdlog-dev libfmt-dev
-    nlohmann-json3-dev libgtest-dev libgmock-dev libssl-dev)
-  local -a optional=(pkg-config ccache mold ca-certificates)
+  local -a wanted=(g++ cmake ninja-build pkg-config python3-venv libcli11-dev libspdlog-dev
+    libfmt-dev nlohmann-json3-dev libgtest-dev libgmock-dev libssl-dev libprotozero-dev libcpp-httplib-dev)
+  local -a optional=(ccache mold ca-certificates)
   local needed=0
   for package in "${wanted[@]}"; do
     setup_has_package "$package" || needed=1

@@ -144,6 +144,28 @@ bool is_device_name(std::string_view name) {
          index.find_first_not_of("0123456789") == index.npos;
 }
 
+namespace {
+
+/// Where an MLflow server's address is none that can be called, or holds what must not be in files.
+void check_mlflow(const MlflowConfig& mlflow, Problems& problems) {
+  const std::string_view uri = mlflow.uri;
+  const auto host = uri.find("://") + 3;
+  const auto refuse = [&](std::string_view what) {
+    problems.push_back(cat("tracking.mlflow.uri: \"", printable(uri), "\" ", what));
+  };
+  if (mlflow.experiment.empty())
+    problems.push_back("tracking.mlflow.experiment: is empty; give a name, e.g. \"makemoe\"");
+  if (uri.empty() || uri == "none") return;
+  if (!uri.starts_with("http://") && !uri.starts_with("https://"))
+    return refuse("is no address of a server; give http://HOST:PORT or https://HOST, or \"none\"");
+  if (uri.substr(host, uri.find('/', host) - host).find('@') != std::string_view::npos)
+    problems.push_back(
+        "tracking.mlflow.uri: holds a user or password, which every file of the run would; give "
+        "them as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD");
+}
+
+}  // namespace
+
 std::vector<std::string> config_problems(const RunConfig& config) {
   Problems problems;
   const auto& m = config.model;
@@ -166,6 +188,7 @@ std::vector<std::string> config_problems(const RunConfig& config) {
   if (config.optim.schedule.warmup_iters > config.train.max_iters)
     problems.push_back(cat("optim.schedule.warmup_iters: ", config.optim.schedule.warmup_iters,
                            " is more than train.max_iters ", config.train.max_iters, "; lower it"));
+  check_mlflow(config.tracking.mlflow, problems);
   return problems;
 }
 

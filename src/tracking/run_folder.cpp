@@ -1,16 +1,18 @@
 #include "moe/tracking/run_folder.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 
 #include "moe/base/text.h"
+#include "moe/tracking/rows.h"
+#include "tracking/run_facts.h"
 
 namespace moe {
 
 namespace {
 
 constexpr std::string_view kLockName = ".lock";
+constexpr std::size_t kMostUnwritten = std::size_t{16} << 20;  // [bytes] of lines kept in memory
 
 bool is_occupied(const fs::path& path) {
   for (const auto& entry : fs::directory_iterator(path))
@@ -90,42 +92,41 @@ RunFolder RunFolder::open(const fs::path& path, FileLayer& files) {
   return {path, files, std::move(lock), /*is_new=*/false};
 }
 
-Json RunFolder::read_run_json() const {
-  try {
-    auto json = read_json((path_ / "run.json").string(), ErrorKind::resource);
-    return json.is_object() ? json : Json::object();
-  } catch (const ResourceError&) {
-    return Json::object();
-  }
-}
+Json RunFolder::read_run_json() const { return tracking::read_object(path_ / "run.json"); }
 
 void RunFolder::write_json(std::string_view name, const Json& json) {
   is_new_ = false;
   files_->replace(path_ / name, json_text(json, 2) + "\n");
 }
 
-void RunFolder::append_line(std::string_view name, const Json& line) {
+void RunFolder::append_line(Lines& lines, const Json& line) {
   is_new_ = false;
+  if (lines.unwritten.size() < kMostUnwritten) lines.unwritten += json_text(line) + "\n";
+  write_out(lines);
+}
+
+void RunFolder::write_out(Lines& lines) {
+  if (lines.unwritten.empty()) return;
   try {
-    files_->append(path_ / name, json_text(line) + "\n");
+    files_->append(path_ / lines.name, lines.unwritten);
+    lines.unwritten.clear();
   } catch (const ResourceError& error) {
     if (!warned_) std::fprintf(stderr, "warning: %s (training goes on)\n", error.what());
     warned_ = true;
   }
 }
 
-void RunFolder::write(const MetricRow& row) {
-  Json line = {{"step", row.step}, {"time_s", row.time_s}, {"tokens", row.tokens}};
-  for (const auto& [name, value] : row.values)
-    if (std::isfinite(value)) line[name] = value;
-  append_line("metrics.jsonl", line);
+void RunFolder::catch_up() {
+  for (auto* lines : {&metrics_, &samples_}) write_out(*lines);
 }
 
-void RunFolder::write_sample(const Json& sample) { append_line("samples.jsonl", sample); }
+void RunFolder::write(const MetricRow& row) { append_line(metrics_, row_to_json(row)); }
+
+void RunFolder::write_sample(const Json& sample) { append_line(samples_, sample); }
 
 void RunFolder::cut_back_to(std::int64_t step) {
-  for (const auto* name : {"metrics.jsonl", "samples.jsonl"}) {
-    const auto file = path_ / name;
+  for (const auto* lines : {&metrics_, &samples_}) {
+    const auto file = path_ / lines->name;
     if (!fs::exists(file)) continue;
     const auto text = read_file(file, ErrorKind::resource);
     const auto kept = bytes_up_to(text, step);

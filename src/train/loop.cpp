@@ -108,7 +108,7 @@ void Loop::evaluate() {
   } else {
     ++at.evaluations_without_best;
   }
-  folder_.write({at.step, seconds(), at.tokens, {{"train/loss", train}, {"val/loss", val}}});
+  trackers_->write({at.step, seconds(), at.tokens, {{"train/loss", train}, {"val/loss", val}}});
   log_.live("");
   log_.info(cat("step ", at.step, ": train loss ", fixed(train, 4), ", val loss ", fixed(val, 4),
                 at.best_step == at.step ? " (best)" : ""));
@@ -118,6 +118,7 @@ void Loop::evaluate() {
 void Loop::save() {
   if (saved_step_ == state_.at.step) return;
   const auto& at = state_.at;
+  folder_.catch_up();  // so that no row is missing of the steps that a resumed run does not repeat
   save_checkpoint(folder_.path(), at.step, state_.flat, state_.optimizer,
                   state_to_json(state_, material_.sha256, seconds()), request_.config,
                   material_.tokenizer, at.best_step == at.step, files_);
@@ -161,7 +162,7 @@ void Loop::report(const StepResult& result) {
                  {"grad_norm", result.grad_norm}}};
   if (request_.config.model.moe.capacity_factor)
     row.values.emplace_back("moe/dropped_fraction", result.dropped_fraction);
-  folder_.write(row);
+  trackers_->write(row);
   const auto line = progress_line(result, rate);
   if (log_.has_live_line())
     log_.live(line);
@@ -225,6 +226,7 @@ TrainSummary Loop::run() {
   const auto& train = request_.config.train;
   const auto end = std::min(train.max_iters, request_.stop_after.value_or(train.max_iters));
   write_run_json("running");
+  trackers_.emplace(folder_, request_.config, files_, log_);
   if (evaluation_is_due()) {  // of step 0, or one that a signal cut short
     maybe_evaluate();
     if (state_.at.step > 0) save_when_due();
@@ -239,6 +241,7 @@ TrainSummary Loop::run() {
   save();
   const auto signal = finished() ? 0 : interrupt_.signal();
   write_run_json(finished() ? "finished" : signal != 0 ? "interrupted" : "stopped");
+  end_tracking();
   auto done = summary();
   done.signal = signal;
   return done;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -7,7 +8,7 @@
 #include "moe/base/system.h"
 #include "moe/checkpoint/checkpoint.h"
 #include "moe/model/build.h"
-#include "moe/tracking/run_folder.h"
+#include "moe/tracking/trackers.h"
 #include "moe/train/trainer.h"
 #include "train/material.h"
 #include "train/state.h"
@@ -36,6 +37,10 @@ class Loop {
   TrainSummary run();
   TrainSummary summary() const;
   void write_run_json(const std::string& status);
+  /// Lets the trackers end, once run.json says how the run ended.
+  void end_tracking() {
+    if (trackers_) trackers_->end();
+  }
 
  private:
   bool finished() const {
@@ -63,6 +68,7 @@ class Loop {
   Log& log_;
   FileLayer& files_;
   TrainState state_;
+  std::optional<Trackers> trackers_;         // while it runs
   Json recorded_ = folder_.read_run_json();  // of the run that is gone on with, else {}
   Json start_ = recorded_.value("start", Json(utc_now()));
   double begin_ = monotonic_seconds(), seconds_before_ = 0;

@@ -49,6 +49,7 @@ TrainSummary train(const TrainRequest& request, const InterruptFlag& interrupt, 
     return loop.run();
   } catch (...) {
     loop.write_run_json("failed");
+    loop.end_tracking();
     throw;
   }
 }

@@ -51,7 +51,9 @@ TEST(Config, EveryBuiltInDefaultIsTheContracts) {
     "train": {"max_iters": 5000, "batch_size": 16, "eval_interval": 100, "grad_accumulation": 1,
       "checkpoint_interval": null, "keep_checkpoints": 2, "early_stopping_patience": null,
       "log_interval": 10, "sample_interval": null},
-    "eval": {"mode": "full", "eval_iters": 400}})";
+    "eval": {"mode": "full", "eval_iters": 400},
+    "tracking": {"tensorboard": false, "mlflow": {"uri": "", "experiment": "makemoe",
+      "run_name": "", "artifacts": "files", "exit_wait": 5.0}}})";
   const auto shown = json_text(config_to_json(load_config({}, {})));
   EXPECT_EQ(nlohmann::json::parse(shown), nlohmann::json::parse(expected));  // whatever the order
 }

@@ -65,7 +65,14 @@ INSTANTIATE_TEST_SUITE_P(
              "divide model.n_embed 128; change either\nmodel.moe"},
         Rule{
             "long_warm_up", {"optim.schedule.warmup_iters=5001"}, "more than train.max_iters 5000"},
-        Rule{"warm_up_to_the_end", {"optim.schedule.warmup_iters=5000"}, ""}),
+        Rule{"warm_up_to_the_end", {"optim.schedule.warmup_iters=5000"}, ""},
+        Rule{"mlflow_server", {"tracking.mlflow.uri=http://[::1]:5000/a@b"}, ""},
+        Rule{"mlflow_off", {"tracking.mlflow.uri=none"}, ""},
+        Rule{"mlflow_file_store",
+             {"tracking.mlflow.uri=sqlite:///a.db"},
+             "\"sqlite:///a.db\" is no address of a server; give http://"},
+        Rule{"mlflow_password", {"tracking.mlflow.uri=http://me:secret@h"}, "holds a user or"},
+        Rule{"mlflow_no_experiment", {"tracking.mlflow.experiment="}, "is empty; give a name"}),
     [](const auto& given) { return std::string(given.param.name); });
 
 // data.path is free since the text is compared by its sha256 instead.
@@ -77,7 +84,13 @@ const std::vector<std::string> kMayChange{"device",
                                           "train.checkpoint_interval",
                                           "train.keep_checkpoints",
                                           "train.log_interval",
-                                          "train.sample_interval"};
+                                          "train.sample_interval",
+                                          "tracking.tensorboard",
+                                          "tracking.mlflow.uri",
+                                          "tracking.mlflow.experiment",
+                                          "tracking.mlflow.run_name",
+                                          "tracking.mlflow.artifacts",
+                                          "tracking.mlflow.exit_wait"};
 
 TEST(Config, AResumedRunMayDifferInTheseKeysOnlyAndEachOtherIsListed) {
   auto expected = leaves(config_to_json({}));

@@ -80,12 +80,22 @@ TEST(Metrics, FailingAppendsWarnOnceNeverThrowAndLeaveWholeLines) {
   EXPECT_THAT(steps_of(run.metrics()), ElementsAre(1));
 }
 
-TEST(Metrics, OneFailedAppendLosesOneRow) {
+TEST(Metrics, ARowThatFoundNoRoomGoesBeforeTheNextOrWhenAsked) {
   ScratchRun run("EIO@3");
   testing::internal::CaptureStderr();
-  for (int step = 1; step < 5; ++step) run.folder.write({step, 0, 0, {}});
+  for (int step = 1; step < 3; ++step) run.folder.write({step, 0, 0, {}});
   EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("Input/output error"));
-  EXPECT_THAT(steps_of(run.metrics()), ElementsAre(1, 3, 4));
+  EXPECT_THAT(steps_of(run.metrics()), ElementsAre(1));
+  run.folder.write({3, 0, 0, {}});
+  EXPECT_THAT(steps_of(run.metrics()), ElementsAre(1, 2, 3));
+
+  ScratchRun other("EIO@2");
+  testing::internal::CaptureStderr();
+  other.folder.write_sample({{"step", 1}});
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("Input/output error"));
+  other.folder.catch_up();
+  other.folder.catch_up();
+  EXPECT_THAT(steps_of(other.samples()), ElementsAre(1)) << "once";
 }
 
 struct Cut {

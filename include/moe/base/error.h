@@ -11,7 +11,7 @@ enum class ErrorKind {
   data = 3,        // text, tokenizer or prompt
   checkpoint = 4,  // checkpoint or weights file: missing, damaged, mismatched
   numerics = 5,    // loss or gradient not finite
-  resource = 6,    // out of memory, disk full, device not available, folder occupied or locked
+  resource = 6,    // memory, disk, device, a server, or a folder in use
 };
 
 /// Something the user can mend: a file, a key, a flag, a full disk. The text is one message:

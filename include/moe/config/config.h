@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "moe/config/field.h"
+#include "moe/config/tracking.h"
 
 namespace moe {
 
@@ -226,6 +227,7 @@ struct RunConfig {
   OptimConfig optim;
   TrainConfig train;
   EvalConfig eval;
+  TrackingConfig tracking;
 
   static constexpr auto fields() {
     using C = RunConfig;
@@ -239,7 +241,8 @@ struct RunConfig {
         Field{"model", &C::model, "the network"},
         Field{"optim", &C::optim, "the optimizer"},
         Field{"train", &C::train, "the training loop"},
-        Field{"eval", &C::eval, "evaluation"}};
+        Field{"eval", &C::eval, "evaluation"},
+        Field{"tracking", &C::tracking, "where metrics go besides metrics.jsonl"}};
   }
 };
 static_assert(table_is_complete<RunConfig>);

@@ -2,30 +2,14 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <optional>
 #include <string>
-#include <utility>
-#include <vector>
+#include <string_view>
 
 #include "moe/base/file.h"
 #include "moe/base/json.h"
+#include "moe/tracking/metrics.h"
 
 namespace moe {
-
-/// What was measured at one step; names and units stand in docs/metrics.md.
-struct MetricRow {
-  std::int64_t step = 0;
-  double time_s = 0;                                   // trained so far [s]
-  std::int64_t tokens = 0;                             // learned from so far
-  std::vector<std::pair<std::string, double>> values;  // left out when written: non-finite ones
-};
-
-/// Where numbers go. The trainer knows this interface, never a file or a terminal.
-class MetricSink {
- public:
-  virtual ~MetricSink() = default;
-  virtual void write(const MetricRow& row) = 0;
-};
 
 /// RUN: its lock, config.json, run.json, metrics.jsonl, samples.jsonl, tokenizer.json, log.txt.
 /// Layout in docs/formats.md. Holds RUN/.lock while it lives.
@@ -45,21 +29,31 @@ class RunFolder : public MetricSink {
   /// run.json as an object; {} where there is none or it does not read.
   Json read_run_json() const;
   void write_json(std::string_view name, const Json& json);  // whole or not at all
-  /// Appends a row to metrics.jsonl; a failed write warns once on standard error, never throws.
+  /// Appends a row to metrics.jsonl; never throws. One that finds no room is kept and goes before
+  /// the next, after one warning on standard error.
   void write(const MetricRow& row) override;
-  void write_sample(const Json& sample);  // samples.jsonl
+  void write_sample(const Json& sample);  // samples.jsonl, in the same way
+  /// Tries again what found no room.
+  void catch_up();
   /// Cuts metrics.jsonl and samples.jsonl after the last whole line with step <= `step`.
   void cut_back_to(std::int64_t step);
 
  private:
   RunFolder(std::filesystem::path path, FileLayer& files, FileLock lock, bool is_new);
-  void append_line(std::string_view name, const Json& line);
+  /// A file of lines, and those that it should have.
+  struct Lines {
+    const char* name;
+    std::string unwritten = {};
+  };
+  void append_line(Lines& lines, const Json& line);
+  void write_out(Lines& lines);
 
   std::filesystem::path path_;
   FileLayer* files_;
   FileLock lock_;
   bool is_new_;  // made by this object, and nothing was written into it so far
   bool warned_ = false;
+  Lines metrics_{"metrics.jsonl"}, samples_{"samples.jsonl"};
 };
 
 }  // namespace moe

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "moe/base/json.h"
+#include "moe/config/config.h"
+
+namespace moe::tracking {
+
+/// Hyper-parameters: every key of a config, "model.moe.top_k", with its value, in their order.
+using FlatConfig = std::vector<std::pair<std::string, Json>>;
+
+/// Without the keys under "tracking", which say nothing about what is learned.
+FlatConfig flat_config(const RunConfig& config);
+
+/// A value as a person writes it: a text without quotes, all else as JSON.
+std::string plain_text(const Json& value);
+
+}  // namespace moe::tracking
