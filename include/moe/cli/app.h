@@ -30,5 +30,6 @@ void add_import(CLI::App& app, Run& run);
 void add_export(CLI::App& app, Run& run);
 void add_config(CLI::App& app, Run& run);
 void add_bench(CLI::App& app, Run& run);
+void add_sweep(CLI::App& app, Run& run);
 
 }  // namespace moe::cli

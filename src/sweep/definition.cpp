@@ -1,0 +1,191 @@
+#include "moe/sweep/definition.h"
+
+#include <algorithm>
+#include <map>
+
+#include "moe/base/file.h"
+#include "moe/base/text.h"
+#include "moe/config/load.h"
+#include "moe/config/visit.h"
+
+namespace moe::sweep {
+
+namespace {
+
+using Problems = std::vector<std::string>;
+
+constexpr std::int64_t kMaxTrials = 1000000;
+
+/// Adds what `action` throws, a problem a line.
+template <class Action>
+void collect(Problems& problems, std::string_view prefix, Action action) {
+  try {
+    action();
+  } catch (const ConfigError& error) {
+    std::string_view text = error.what();
+    while (!text.empty()) {
+      const auto end = std::min(text.find('\n'), text.size());
+      problems.push_back(cat(prefix, text.substr(0, end)));
+      text.remove_prefix(std::min(end + 1, text.size()));
+    }
+  }
+}
+
+/// The member `key` of the file, taken out of it; null where there is none.
+Json taken(Json& json, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end()) return nullptr;
+  auto value = std::move(*found);
+  json.erase(key);
+  return value;
+}
+
+RunConfig read_base(const Json& base, const fs::path& folder, Problems& problems) {
+  RunConfig config;
+  collect(problems, "", [&] {
+    if (base.is_string())
+      config = load_config((folder / base.get<std::string>()).lexically_normal(), {});
+    else if (base.is_object())
+      config = config_from_json(base, "base");
+    else if (!base.is_null())
+      problems.push_back(cat("base: ", shown(base), " is no path; write one in quotes"));
+  });
+  return config;
+}
+
+/// "set": {"train.max_iters": 200}: fixed values over the base.
+void apply_set(const Json& set, const fs::path& folder, RunConfig& config, Problems& problems) {
+  if (set.is_null()) return;
+  if (!set.is_object()) {
+    problems.push_back(cat("set: ", shown(set), " is no object; write {\"key\": value}"));
+    return;
+  }
+  for (const auto& item : set.items()) {
+    auto value = item.value();
+    if (item.key().starts_with("data.") && item.key().ends_with("path") && value.is_string())
+      value = fs::absolute(folder / value.get<std::string>()).lexically_normal().string();
+    const auto text = cat(item.key(), "=", json_text(value));
+    collect(problems, "set: ", [&] { apply_overrides(config, std::array{text}); });
+  }
+}
+
+void check_budget(const Definition& definition, Problems& problems) {
+  const auto& settings = definition.settings;
+  if (definition.space.parameters().empty()) return;
+  const bool finite = definition.space.size(0).has_value();
+  if (settings.strategy.kind == StrategyKind::grid) {
+    for (const auto& parameter : definition.space.parameters())
+      if (!parameter.size())
+        problems.push_back(cat("space.", parameter.key,
+                               ": a grid has no end in a range of numbers; give \"step\" or "
+                               "\"choices\", or another strategy.kind"));
+  } else if (!settings.budget.trials && !finite) {
+    problems.push_back("budget.trials: is missing; say how many trials to run");
+  }
+  if (settings.seeds > 1 && definition.space.find("seed") != nullptr)
+    problems.push_back("seeds: the space has \"seed\" already; remove one of them");
+  if (settings.budget.steps && definition.space.find("train.max_iters") != nullptr)
+    problems.push_back("budget.steps: the space has \"train.max_iters\"; remove one of them");
+}
+
+/// Everything but the text's presence. `where` begins each problem.
+Definition parse_definition(Json json, const fs::path& where, const std::string& data) {
+  Definition out;
+  Problems problems;
+  if (!json.is_object())
+    throw ConfigError(cat(where.string(), ": ", shown(json), " is no object; write {...}"));
+  json.erase("$schema");
+  const auto name = taken(json, "name");
+  out.name = name.is_string() ? name.get<std::string>() : where.stem().string();
+  if (!name.is_null() && !name.is_string())
+    problems.push_back(cat("name: ", shown(name), " does not fit; give a text in quotes"));
+  out.base = read_base(taken(json, "base"), where.parent_path(), problems);
+  apply_set(taken(json, "set"), where.parent_path(), out.base, problems);
+  if (!data.empty()) out.base.data.path = fs::absolute(data).lexically_normal().string();
+  out.space_json = taken(json, "space");
+  out.space = Space::parse(out.space_json, problems);
+  config_detail::read_section(json, "", out.settings, problems);
+  if (out.settings.budget.steps) out.base.train.max_iters = *out.settings.budget.steps;
+  out.space.check_keys(out.base, problems);
+  check_budget(out, problems);
+  Problems found;
+  for (const auto& problem : problems) found.push_back(cat(where.string(), ": ", problem));
+  if (!found.empty()) throw ConfigError(join(found, "\n"));
+  return out;
+}
+
+void require_text(const Definition& definition) {
+  const auto& path = definition.base.data.path;
+  std::error_code ignored;
+  if (path.empty())
+    throw DataError("data.path: no text is named; give one with --data, or \"set\" data.path");
+  if (!fs::exists(path, ignored))
+    throw DataError(cat(path,
+                        ": is not there; get it (data/fetch.sh for tinyshakespeare), or name "
+                        "another text with --data"));
+}
+
+}  // namespace
+
+std::int64_t Definition::trials() const {
+  const auto limit = settings.budget.trials.value_or(kMaxTrials);
+  const auto points = space.size(limit);
+  return points ? std::min(limit, *points * settings.seeds) : limit;
+}
+
+Definition load_definition(const fs::path& file, const std::string& data) {
+  auto definition = parse_definition(read_json(file.string(), ErrorKind::config), file, data);
+  require_text(definition);
+  return definition;
+}
+
+Json definition_to_json(const Definition& definition) {
+  Json out = {{"name", definition.name},
+              {"base", config_to_json(definition.base)},
+              {"space", definition.space_json}};
+  out.update(config_detail::member_to_json(definition.settings));
+  return out;
+}
+
+Definition read_definition(const fs::path& dir) {
+  const auto file = dir / "sweep.json";
+  std::error_code ignored;
+  if (!fs::exists(file, ignored))
+    throw ConfigError(cat(dir.string(),
+                          ": is no sweep (it has no sweep.json); name the folder of a "
+                          "sweep, or start one with makemoe sweep run FILE"));
+  return parse_definition(read_json(file.string(), ErrorKind::config), file, "");
+}
+
+std::vector<std::string> definition_differences(const Json& saved, const Json& wanted) {
+  const auto leaves = [](const Json& json) {
+    std::map<std::string, Json> out;
+    const auto flat = json.flatten();
+    for (const auto& item : flat.items()) out[item.key()] = item.value();
+    return out;
+  };
+  const auto before = leaves(saved), after = leaves(wanted);
+  const auto text_in = [](const auto& map, const std::string& key) {
+    const auto found = map.find(key);
+    return found == map.end() ? std::string("absent") : shown(found->second);
+  };
+  auto all = before;
+  all.insert(after.begin(), after.end());
+  std::vector<std::string> out;
+  for (const auto& [key, ignored] : all) {
+    const auto was = before.find(key), is = after.find(key);
+    const bool same = was != before.end() && is != after.end() && was->second == is->second;
+    if (!same)
+      out.push_back(
+          cat(key, ": ", text_in(before, key), " in the sweep, ", text_in(after, key), " now"));
+  }
+  return out;
+}
+
+std::string describe_settings() {
+  std::string out;
+  config_detail::describe(SweepSettings{}, "", out);
+  return out;
+}
+
+}  // namespace moe::sweep
