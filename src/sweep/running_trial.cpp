@@ -112,7 +112,11 @@ Outcome RunningTrial::outcome_of(const Exit& exit) {
     giving_back_ = false;  // it was done already
     return completed();
   }
-  const bool stopped = exit.code == 128 + SIGTERM || exit.code == 128 + SIGINT;
+  // Before it has set up its handlers, a signal ends it like any program; and we kill it ourselves
+  // when it does not stop.
+  const bool by_signal = exit.signal == SIGTERM || exit.signal == SIGINT ||
+                         (exit.signal == SIGKILL && (pruned_ || giving_back_ || lost_));
+  const bool stopped = by_signal || exit.code == 128 + SIGTERM || exit.code == 128 + SIGINT;
   if (stopped && pruned_) {
     const auto* trial = queue_.study().find(claim_.trial);
     Outcome outcome{TrialState::pruned, std::nullopt, "", 0};
