@@ -39,6 +39,7 @@ int main() {
     std::cout << json_text(values_of(definition.space, *point)) << std::endl;
     if (!std::getline(std::cin, line)) return 0;
     const auto value = parse_json(line, "value", ErrorKind::data);
-    history.push_back({*point, value.is_number() ? std::optional(value.get<double>()) : std::nullopt});
+    history.push_back(
+        {*point, value.is_number() ? std::optional(value.get<double>()) : std::nullopt});
   }
 }

@@ -169,6 +169,12 @@ std::vector<Parameter> in_order(std::vector<Parameter> waiting, Problems& proble
   return out;
 }
 
+/// Overrides are --set's words, too; here there is no such flag.
+std::string_view without_flag(std::string_view problem) {
+  constexpr std::string_view kFlag = "--set ";
+  return problem.substr(problem.starts_with(kFlag) ? kFlag.size() : 0);
+}
+
 }  // namespace
 
 Space Space::parse(const Json& json, Problems& problems) {
@@ -205,7 +211,8 @@ void Space::check_keys(const RunConfig& base, Problems& problems) const {
       try {
         apply_overrides(config, std::array{text});
       } catch (const ConfigError& problem) {
-        if (said.insert(problem.what()).second) problems.push_back(cat("space.", problem.what()));
+        if (said.insert(problem.what()).second)
+          problems.push_back(cat("space.", without_flag(problem.what())));
       }
     }
   }

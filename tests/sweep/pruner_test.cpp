@@ -30,7 +30,8 @@ bool pruned(const Definition& definition, const std::vector<std::vector<double>>
 struct Median : ::testing::Test {
   Definition definition;
   void SetUp() override {
-    definition.settings.pruner = {.kind = PrunerKind::median, .startup_trials = 3};
+    definition.settings.pruner.kind = PrunerKind::median;
+    definition.settings.pruner.startup_trials = 3;
   }
 };
 
@@ -66,7 +67,9 @@ struct Asha : ::testing::Test {
   Definition definition;
   void SetUp() override {
     definition.base.train.max_iters = 90;
-    definition.settings.pruner = {.kind = PrunerKind::asha, .min_steps = 10, .reduction_factor = 3};
+    definition.settings.pruner.kind = PrunerKind::asha;
+    definition.settings.pruner.min_steps = 10;
+    definition.settings.pruner.reduction_factor = 3;
   }
 };
 
