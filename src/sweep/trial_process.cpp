@@ -14,6 +14,7 @@
 #include <map>
 #include <utility>
 
+#include "moe/base/descriptor.h"
 #include "moe/base/error.h"
 #include "moe/base/system.h"
 #include "moe/base/text.h"
@@ -65,22 +66,13 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
   ::_exit(127);
 }
 
-class OpenFile {
- public:
-  OpenFile(const fs::path& path, int flags)
-      : descriptor_(::open(path.c_str(), flags | O_CLOEXEC, 0644)) {
-    if (descriptor_ < 0)
-      throw ResourceError(cat(path.string(), ": opening failed: ", std::strerror(errno),
-                              "; check the path and the disk"));
-  }
-  ~OpenFile() { ::close(descriptor_); }
-  OpenFile(const OpenFile&) = delete;
-  OpenFile& operator=(const OpenFile&) = delete;
-  int get() const { return descriptor_; }
-
- private:
-  int descriptor_;
-};
+int opened(const fs::path& path, int flags) {
+  const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0644);
+  if (descriptor < 0)
+    throw ResourceError(cat(path.string(), ": opening failed: ", std::strerror(errno),
+                            "; check the path and the disk"));
+  return descriptor;
+}
 
 [[noreturn]] void refuse_start(const std::string& program, int error) {
   throw ResourceError(cat(program, ": can not be started: ", std::strerror(error),
@@ -92,8 +84,8 @@ class OpenFile {
 TrialProcess::TrialProcess(const TrialCommand& command) {
   auto arguments = command.arguments, environment = environment_with(command.environment);
   auto argument_pointers = pointers(arguments), environment_pointers = pointers(environment);
-  const OpenFile messages(command.messages, O_WRONLY | O_CREAT | O_APPEND);
-  const OpenFile nothing("/dev/null", O_RDWR);
+  const Descriptor messages(opened(command.messages, O_WRONLY | O_CREAT | O_APPEND));
+  const Descriptor nothing(opened("/dev/null", O_RDWR));
   std::array<int, 2> failure{};
   if (::pipe2(failure.data(), O_CLOEXEC) != 0) refuse_start(arguments[0], errno);
   const auto parent = ::getpid();
@@ -104,7 +96,9 @@ TrialProcess::TrialProcess(const TrialCommand& command) {
   const int fork_error = errno;
   ::close(failure[1]);
   int error = 0;
-  const auto told = pid_ < 0 ? 0 : ::read(failure[0], &error, sizeof error);
+  ssize_t told = 0;
+  do told = pid_ < 0 ? 0 : ::read(failure[0], &error, sizeof error);
+  while (told < 0 && errno == EINTR);
   ::close(failure[0]);
   if (pid_ < 0) refuse_start(arguments[0], fork_error);
   if (told != static_cast<ssize_t>(sizeof error)) return;  // exec closed the pipe: it runs
@@ -112,9 +106,6 @@ TrialProcess::TrialProcess(const TrialCommand& command) {
   pid_ = -1;
   refuse_start(arguments[0], error);
 }
-
-TrialProcess::TrialProcess(TrialProcess&& other) noexcept
-    : pid_(std::exchange(other.pid_, -1)), told_at_(other.told_at_) {}
 
 TrialProcess::~TrialProcess() {
   if (pid_ < 0) return;

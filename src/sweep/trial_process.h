@@ -32,8 +32,6 @@ class TrialProcess {
   explicit TrialProcess(const TrialCommand& command);
   /// Kills what still runs.
   ~TrialProcess();
-  TrialProcess(TrialProcess&& other) noexcept;
-  TrialProcess& operator=(TrialProcess&&) = delete;
   TrialProcess(const TrialProcess&) = delete;
   TrialProcess& operator=(const TrialProcess&) = delete;
 
