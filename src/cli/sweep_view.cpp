@@ -1,8 +1,5 @@
 #include "cli/sweep_view.h"
 
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "moe/base/system.h"
@@ -17,24 +14,12 @@ namespace {
 
 constexpr double kRedraw = 0.5;  // [s]
 
-std::size_t columns() {
-  winsize size = {};
-  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
-  return size.ws_col;
-}
-
 }  // namespace
 
 SweepView::SweepView(const sweep::Queue& queue, Log& log)
-    : queue_(queue), log_(log), is_table_(log.has_live_line()), began_(monotonic_seconds()) {}
+    : queue_(queue), log_(log), began_(monotonic_seconds()) {}
 
-SweepView::~SweepView() { draw({}); }
-
-void SweepView::say(const std::string& message, bool is_warning) {
-  draw({});
-  is_warning ? log_.warn(message) : log_.info(message);
-  if (is_table_) draw(table());
-}
+SweepView::~SweepView() { log_.live(""); }
 
 std::string SweepView::settings(const Claim& claim) const {
   std::vector<std::string> parts;
@@ -50,25 +35,25 @@ std::string SweepView::settings(const Claim& claim) const {
 void SweepView::on_start(const Claim& claim) {
   running_.push_back(claim);
   const auto again = claim.attempt > 1 ? cat(" (attempt ", claim.attempt, ")") : "";
-  say(cat("trial ", claim.number, again, ": ", settings(claim)));
+  log_.info(cat("trial ", claim.number, again, ": ", settings(claim)));
 }
 
 void SweepView::on_end(const Claim& claim, const Outcome& outcome) {
   std::erase_if(running_, [&](const Claim& other) { return other.trial == claim.trial; });
   if (outcome.state == TrialState::failed) {
-    say(cat("trial ", claim.number, " failed: ", outcome.reason), /*is_warning=*/true);
+    log_.warn(cat("trial ", claim.number, " failed: ", outcome.reason));
     return;
   }
   const auto board = sweep::leaderboard(queue_.definition(), queue_.study());
   const bool leads = !board.empty() && board.front().best->id == claim.trial;
-  say(cat("trial ", claim.number, " ", sweep::state_name(outcome.state), ": ",
-          queue_.definition().settings.objective.metric, " ",
-          outcome.value ? fixed(*outcome.value, 4) : "-", leads ? " (best)" : ""));
+  log_.info(cat("trial ", claim.number, " ", sweep::state_name(outcome.state), ": ",
+                queue_.definition().settings.objective.metric, " ",
+                outcome.value ? fixed(*outcome.value, 4) : "-", leads ? " (best)" : ""));
 }
 
 void SweepView::on_release(const Claim& claim) {
   std::erase_if(running_, [&](const Claim& other) { return other.trial == claim.trial; });
-  say(cat("trial ", claim.number, ": given back, to go on from its checkpoint"));
+  log_.info(cat("trial ", claim.number, ": given back, to go on from its checkpoint"));
 }
 
 std::string SweepView::header() const {
@@ -84,8 +69,8 @@ std::string SweepView::header() const {
   return line + cat("  ", human_seconds(monotonic_seconds() - began_));
 }
 
-std::vector<std::string> SweepView::table() const {
-  std::vector<std::string> lines{header()};
+std::string SweepView::table() const {
+  auto out = header();
   const auto last = queue_.definition().base.train.max_iters;
   for (const auto& claim : running_) {
     const auto* trial = queue_.study().find(claim.trial);
@@ -94,27 +79,16 @@ std::vector<std::string> SweepView::table() const {
     if (trial != nullptr && !trial->reported.empty())
       line += cat("step ", trial->reported.rbegin()->first, "/", last, "  ",
                   fixed(trial->reported.rbegin()->second, 4), "  ");
-    lines.push_back(line + settings(claim));
+    out += cat("\n", line, settings(claim));
   }
-  return lines;
-}
-
-void SweepView::draw(const std::vector<std::string>& lines) {
-  if (!is_table_) return;
-  std::string out;
-  if (drawn_ > 0) out += cat("\033[", drawn_, "A\r\033[J");  // up to its first line, clear below
-  const auto width = columns() - 1;                          // a wrapped line could not be redrawn
-  for (const auto& line : lines) out += line.substr(0, width) + "\n";
-  drawn_ = lines.size();
-  std::fwrite(out.data(), 1, out.size(), stderr);
-  std::fflush(stderr);
+  return out;
 }
 
 void SweepView::on_tick() {
   const auto now = monotonic_seconds();
-  if (!is_table_ || now - drawn_at_ < kRedraw) return;
+  if (!log_.has_live_line() || now - drawn_at_ < kRedraw) return;
   drawn_at_ = now;
-  draw(table());
+  log_.live(table());
 }
 
 }  // namespace moe::cli

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -24,17 +23,13 @@ class SweepView : public sweep::WorkerObserver {
   void on_tick() override;
 
  private:
-  void say(const std::string& message, bool is_warning = false);
-  std::vector<std::string> table() const;
-  void draw(const std::vector<std::string>& lines);
+  std::string table() const;
   std::string settings(const sweep::Claim& claim) const;
   std::string header() const;
 
   const sweep::Queue& queue_;
   Log& log_;
-  bool is_table_;
-  std::size_t drawn_ = 0;  // lines of the table that stand on the terminal
-  double drawn_at_ = -1;   // [s] monotonic
+  double drawn_at_ = -1;  // [s] monotonic
   double began_;
   std::vector<sweep::Claim> running_;
 };
