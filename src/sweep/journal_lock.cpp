@@ -14,7 +14,9 @@
 #include <iterator>
 #include <optional>
 #include <thread>
+#include <utility>
 
+#include "moe/base/descriptor.h"
 #include "moe/base/error.h"
 #include "moe/base/system.h"
 #include "moe/base/text.h"
@@ -27,7 +29,10 @@ namespace {
 
 constexpr std::chrono::milliseconds kFirstPause{1}, kLongestPause{50};
 
+/// What a lock of ours holds; "" for Optuna's, which is a link to the journal.
 std::string content_of(const fs::path& path) {
+  std::error_code ignored;
+  if (fs::is_symlink(path, ignored)) return "";
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
 }
@@ -46,26 +51,23 @@ bool is_dead(const std::string& content) {
   return holder && !holder->may_live();
 }
 
-/// What changes when the lock passes on: the modification time of the file, or of what it links to.
-std::optional<std::int64_t> mark_of(const fs::path& path) {
+/// What changes when the lock passes on: the modification time of the file, or of what it links to
+/// [s, ns]; 0 where it is gone.
+using Mark = std::pair<std::int64_t, std::int64_t>;
+Mark mark_of(const fs::path& path) {
   struct stat status = {};
-  if (::stat(path.c_str(), &status) != 0 && ::lstat(path.c_str(), &status) != 0)
-    return std::nullopt;
-  return static_cast<std::int64_t>(status.st_mtim.tv_sec) * 1000000000 + status.st_mtim.tv_nsec;
+  if (::stat(path.c_str(), &status) != 0 && ::lstat(path.c_str(), &status) != 0) return {};
+  return {status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
 }
 
-/// Removes the lock of a process that died here. One at a time, or the second would remove the lock
-/// that the first one's successor has made.
-void remove_dead(const fs::path& path) {
-  const auto guard_path = path.string() + "-takeover";
-  const int guard = ::open(guard_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (guard < 0) return;
-  if (::flock(guard, LOCK_EX) == 0 && is_dead(content_of(path))) ::unlink(path.c_str());
-  ::close(guard);
-}
-
-/// As Optuna does: by a rename, so that of two that think so one fails.
-void remove_stale(const fs::path& path) {
+/// Removes the lock where `is_left` still says that nobody has it. One at a time, or the second
+/// would remove the lock that the first one's successor has made; by a rename, as Optuna does it,
+/// so that of two machines, which may not see one another's flock, one fails.
+template <class IsLeft>
+void remove_left(const fs::path& path, const IsLeft& is_left) {
+  const Descriptor guard(
+      ::open((path.string() + "-takeover").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+  if (guard.get() < 0 || ::flock(guard.get(), LOCK_EX) != 0 || !is_left()) return;
   const auto aside = cat(path.string(), Identity::mine().name(), ".rename");
   if (::rename(path.c_str(), aside.c_str()) == 0) ::unlink(aside.c_str());
 }
@@ -79,18 +81,15 @@ JournalLock::JournalLock(const fs::path& journal, Patience patience)
   note["taking"] = ++taken;
   token_ = json_text(note);
   auto pause = kFirstPause;
-  std::optional<std::int64_t> mark;
+  Mark mark;
   auto unchanged_since = monotonic_seconds();
   while (!try_take()) {
-    if (is_dead(content_of(path_))) {
-      remove_dead(path_);
-      continue;
-    }
+    if (is_dead(content_of(path_))) remove_left(path_, [&] { return is_dead(content_of(path_)); });
     const auto now_mark = mark_of(path_);
     if (now_mark != mark) unchanged_since = monotonic_seconds();
     mark = now_mark;
     if (monotonic_seconds() - unchanged_since > patience.takeover_s) {
-      remove_stale(path_);
+      remove_left(path_, [&] { return mark_of(path_) == mark; });
       unchanged_since = monotonic_seconds();
     }
     std::this_thread::sleep_for(pause);
