@@ -3,9 +3,7 @@
 namespace moe::sweep {
 
 std::optional<std::int64_t> proposal_of(const Trial& trial) {
-  const auto index = trial.system("moe:proposal");
-  if (!index.is_number_integer() || index.get<std::int64_t>() < 0) return std::nullopt;
-  return index.get<std::int64_t>();
+  return whole_in(trial.system_attributes, kProposal);
 }
 
 Point point_of(const Space& space, const Trial& trial) {

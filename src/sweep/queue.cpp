@@ -11,14 +11,6 @@ namespace moe::sweep {
 
 namespace {
 
-constexpr const char* kClaim = "moe:claim";
-constexpr const char* kProposal = "moe:proposal";
-
-std::int64_t whole_in(const Json& object, const char* key) {
-  const auto value = object.is_object() ? object.value(key, Json()) : Json();
-  return value.is_number_integer() ? value.get<std::int64_t>() : 0;
-}
-
 /// A trial that a worker of ours runs, ran, or gave back. Python's own running trials have no claim
 /// and are left alone.
 bool is_ours(const Trial& trial) {
@@ -48,9 +40,18 @@ Queue::Queue(fs::path dir, Definition definition, FileLayer& files, Pace pace)
       strategy_(make_strategy(definition_)),
       trials_(definition_.trials()) {
   journal_.transact([&](const Study& study, Operations& operations) {
-    if (!study.exists())
-      operations.create_study(definition_.name, definition_.settings.objective.direction);
+    if (study.exists()) return;
+    // Trials are numbered from 0 again: the folders of others would be taken for theirs.
+    if (std::error_code ignored; fs::exists(dir_ / "trials", ignored)) refuse_without_study();
+    operations.create_study(definition_.name, definition_.settings.objective.direction);
   });
+}
+
+void Queue::refuse_without_study() const {
+  throw ResourceError(cat((dir_ / "journal.log").string(), ": has no study \"",
+                          printable(definition_.name), "\", but trials of one are in ",
+                          (dir_ / "trials").string(),
+                          "; put the journal back, or name another folder with --out"));
 }
 
 Json Queue::claim_json(const Claim& claim) const {
@@ -70,7 +71,7 @@ bool Queue::is_dead(const Trial& trial, const Json& claim) {
     return false;
   }
   // Another machine: its clock says nothing here, but its beat moves while it lives.
-  const auto beat = whole_in(claim, "beat");
+  const auto beat = whole_in(claim, "beat").value_or(0);
   if (beat != seen.beat) {
     seen.has_moved = seen.beat >= 0;
     seen.beat = beat;
@@ -85,8 +86,8 @@ std::optional<Claim> Queue::take_over(const Study& study, Operations& operations
     const auto held = trial.system(kClaim);
     const bool given_back = !worker_of(held);
     if (!given_back && !is_dead(trial, held)) continue;
-    Claim claim{trial.id, trial.number, whole_in(held, "attempt"), 0, 0, {}};
-    claim.beat = whole_in(held, "beat") + 1;  // so that observers see another one
+    Claim claim{trial.id, trial.number, whole_in(held, "attempt").value_or(1), 0, 0, {}};
+    claim.beat = whole_in(held, "beat").value_or(0) + 1;  // so that observers see another one
     if (!given_back && claim.attempt >= definition_.settings.budget.attempts) {
       operations.set_user(trial.id, "reason",
                           cat("its worker died ", claim.attempt, " times (budget.attempts)"));
@@ -103,7 +104,7 @@ std::optional<Claim> Queue::take_over(const Study& study, Operations& operations
   return std::nullopt;
 }
 
-/// Enqueued from Python: what is fixed stays, the rest is drawn.
+/// One enqueued from Python: what is fixed stays, the rest is drawn.
 std::optional<Claim> Queue::take_waiting(const Study& study, Operations& operations) {
   const auto& space = definition_.space;
   for (const auto& trial : study.trials()) {
@@ -142,7 +143,7 @@ std::optional<Claim> Queue::propose(const Study& study, Operations& operations) 
                          ? point_of(definition_.space, *same_point)
                          : strategy_->propose(next / seeds, observations(definition_, study));
   if (!point) return std::nullopt;
-  Claim claim{-1, static_cast<std::int64_t>(study.trials().size()), 1, 0, next % seeds, *point};
+  Claim claim{-1, -1, 1, 0, next % seeds, *point};
   operations.create_trial(stored(definition_.space, *point),
                           {{"seed", definition_.base.seed + claim.seed_index}},
                           {{kProposal, next}, {kClaim, claim_json(claim)}});
@@ -152,13 +153,19 @@ std::optional<Claim> Queue::propose(const Study& study, Operations& operations) 
 std::optional<Claim> Queue::claim() {
   std::optional<Claim> claim;
   journal_.transact([&](const Study& study, Operations& operations) {
+    if (!study.exists()) refuse_without_study();  // deleted from Python meanwhile
     claim = take_over(study, operations);
     if (!claim) claim = take_waiting(study, operations);
     if (!claim) claim = propose(study, operations);
   });
   if (!claim) return claim;
-  if (claim->trial < 0)
-    claim->trial = study().trials().at(static_cast<std::size_t>(claim->number)).id;
+  if (claim->trial < 0) {  // the newest one that is ours
+    const auto made = std::find_if(study().trials().rbegin(), study().trials().rend(),
+                                   [&](const Trial& trial) { return holds(trial.id); });
+    if (made == study().trials().rend()) return std::nullopt;
+    claim->trial = made->id;
+    claim->number = made->number;
+  }
   beaten_at_[claim->trial] = monotonic_seconds();
   return claim;
 }

