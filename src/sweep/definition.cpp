@@ -1,6 +1,7 @@
 #include "moe/sweep/definition.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 
 #include "moe/base/file.h"
@@ -15,6 +16,7 @@ namespace {
 using Problems = std::vector<std::string>;
 
 constexpr std::int64_t kMaxTrials = 1000000;
+constexpr std::size_t kLongestName = 100;
 
 /// Adds what `action` throws, a problem a line.
 template <class Action>
@@ -40,6 +42,36 @@ Json taken(Json& json, const char* key) {
   return value;
 }
 
+/// The study's name in the journal, and part of the folder's by default.
+std::string read_name(const Json& given, const fs::path& file, Problems& problems) {
+  const auto name = given.is_null() ? Json(file.stem().string()) : given;
+  const auto text = name.is_string() ? name.get<std::string>() : std::string();
+  if (text.empty() || text.find('/') != std::string::npos || printable(text, kLongestName) != text)
+    problems.push_back(cat("name: ", shown(name), " does not fit; give a text of 1 to ",
+                           kLongestName, " bytes without \"/\", quotes and control characters"));
+  return text;
+}
+
+/// Whether the value of this key is a file's name.
+bool is_path(std::string_view key) { return key == "data.path" || key == "data.val_path"; }
+
+void make_absolute(Json& value, const fs::path& folder) {
+  if (value.is_string() && !value.get_ref<const std::string&>().empty())
+    value = fs::absolute(folder / value.get<std::string>()).lexically_normal().string();
+}
+
+/// Texts to choose from are named relative to the file, as everywhere.
+void absolute_choices(Json& space, const fs::path& folder) {
+  if (!space.is_object()) return;
+  for (auto& item : space.items()) {
+    auto& parameter = item.value();
+    if (!is_path(item.key()) || !parameter.is_object()) continue;
+    const auto choices = parameter.find("choices");
+    if (choices != parameter.end() && choices->is_array())
+      for (auto& choice : *choices) make_absolute(choice, folder);
+  }
+}
+
 RunConfig read_base(const Json& base, const fs::path& folder, Problems& problems) {
   RunConfig config;
   collect(problems, "", [&] {
@@ -62,16 +94,19 @@ void apply_set(const Json& set, const fs::path& folder, RunConfig& config, Probl
   }
   for (const auto& item : set.items()) {
     auto value = item.value();
-    if (item.key().starts_with("data.") && item.key().ends_with("path") && value.is_string())
-      value = fs::absolute(folder / value.get<std::string>()).lexically_normal().string();
+    if (is_path(item.key())) make_absolute(value, folder);
     const auto text = cat(item.key(), "=", json_text(value));
     collect(problems, "set: ", [&] { apply_overrides(config, std::array{text}); });
   }
 }
 
-void check_budget(const Definition& definition, Problems& problems) {
+/// What can only be said of a sweep whose parts are sound one by one.
+void check_together(const Definition& definition, Problems& problems) {
   const auto& settings = definition.settings;
-  if (definition.space.parameters().empty()) return;
+  for (const auto& problem : config_problems(definition.base))
+    problems.push_back(cat("base: ", problem));
+  if (definition.base.seed > std::numeric_limits<std::int64_t>::max() - settings.seeds)
+    problems.push_back("seeds: the base's seed leaves no room for them; give a smaller seed");
   const bool finite = definition.space.size(0).has_value();
   if (settings.strategy.kind == StrategyKind::grid) {
     for (const auto& parameter : definition.space.parameters())
@@ -88,26 +123,25 @@ void check_budget(const Definition& definition, Problems& problems) {
     problems.push_back("budget.steps: the space has \"train.max_iters\"; remove one of them");
 }
 
-/// Everything but the text's presence. `where` begins each problem.
-Definition parse_definition(Json json, const fs::path& where, const std::string& data) {
+/// Everything but the text's presence. The file's name begins each problem.
+Definition parse_definition(const fs::path& where, const std::string& data) {
   Definition out;
   Problems problems;
+  auto json = read_json(where.string(), ErrorKind::config, {}, &problems);
   if (!json.is_object())
     throw ConfigError(cat(where.string(), ": ", shown(json), " is no object; write {...}"));
   json.erase("$schema");
-  const auto name = taken(json, "name");
-  out.name = name.is_string() ? name.get<std::string>() : where.stem().string();
-  if (!name.is_null() && !name.is_string())
-    problems.push_back(cat("name: ", shown(name), " does not fit; give a text in quotes"));
+  out.name = read_name(taken(json, "name"), where, problems);
   out.base = read_base(taken(json, "base"), where.parent_path(), problems);
   apply_set(taken(json, "set"), where.parent_path(), out.base, problems);
   if (!data.empty()) out.base.data.path = fs::absolute(data).lexically_normal().string();
   out.space_json = taken(json, "space");
+  absolute_choices(out.space_json, where.parent_path());
   out.space = Space::parse(out.space_json, problems);
   config_detail::read_section(json, "", out.settings, problems);
   if (out.settings.budget.steps) out.base.train.max_iters = *out.settings.budget.steps;
   out.space.check_keys(out.base, problems);
-  check_budget(out, problems);
+  if (problems.empty()) check_together(out, problems);
   Problems found;
   for (const auto& problem : problems) found.push_back(cat(where.string(), ": ", problem));
   if (!found.empty()) throw ConfigError(join(found, "\n"));
@@ -117,6 +151,7 @@ Definition parse_definition(Json json, const fs::path& where, const std::string&
 void require_text(const Definition& definition) {
   const auto& path = definition.base.data.path;
   std::error_code ignored;
+  if (definition.space.find("data.path") != nullptr) return;
   if (path.empty())
     throw DataError("data.path: no text is named; give one with --data, or \"set\" data.path");
   if (!fs::exists(path, ignored))
@@ -134,7 +169,7 @@ std::int64_t Definition::trials() const {
 }
 
 Definition load_definition(const fs::path& file, const std::string& data) {
-  auto definition = parse_definition(read_json(file.string(), ErrorKind::config), file, data);
+  auto definition = parse_definition(file, data);
   require_text(definition);
   return definition;
 }
@@ -154,7 +189,7 @@ Definition read_definition(const fs::path& dir) {
     throw ConfigError(cat(dir.string(),
                           ": is no sweep (it has no sweep.json); name the folder of a "
                           "sweep, or start one with makemoe sweep run FILE"));
-  return parse_definition(read_json(file.string(), ErrorKind::config), file, "");
+  return parse_definition(file, "");
 }
 
 std::vector<std::string> definition_differences(const Json& saved, const Json& wanted) {

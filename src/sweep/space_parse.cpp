@@ -13,6 +13,8 @@ namespace {
 
 using Problems = std::vector<std::string>;
 constexpr double kLargestInteger = 9007199254740992.0;  // 2^53: beyond, a double skips some
+constexpr double kLargestNumber = 1e100;                // a range's width and logarithm stay finite
+constexpr std::size_t kMostKeys = 100, kMostChoices = 1000;
 const std::vector<std::string> kMembers{"choices", "int", "float", "step", "log", "when"};
 
 /// Reads one parameter; `where` is "space.KEY".
@@ -58,6 +60,10 @@ class ParameterReader {
       refuse(cat("choices: ", shown(list), " is no list of values; write e.g. [1, 2]"));
       return;
     }
+    if (list.size() > kMostChoices) {
+      refuse(cat("choices: ", list.size(), " are too many; give at most ", kMostChoices));
+      return;
+    }
     for (const auto& choice : list) {
       if (std::find(out.choices.begin(), out.choices.end(), choice) != out.choices.end())
         refuse(cat("choices: ", shown(choice), " stands twice; remove one"));
@@ -70,12 +76,12 @@ class ParameterReader {
   void read_range(const Json& range, Parameter& out) {
     const bool whole = out.kind == Parameter::Kind::integer;
     const auto fits = [&](const Json& value) {
-      return whole ? value.is_number_integer() && std::abs(value.get<double>()) <= kLargestInteger
-                   : value.is_number();
+      return (whole ? value.is_number_integer() : value.is_number()) &&
+             std::abs(value.get<double>()) <= (whole ? kLargestInteger : kLargestNumber);
     };
     if (!range.is_array() || range.size() != 2 || !fits(range[0]) || !fits(range[1])) {
       refuse(cat(shown(range), " is no range; write [low, high] with two ",
-                 whole ? "whole numbers" : "numbers"));
+                 whole ? "whole numbers up to 2^53" : "numbers up to 1e100"));
       return;
     }
     out.low = range[0].get<double>();
@@ -101,8 +107,14 @@ class ParameterReader {
     }
     if (out.log) refuse("step: not together with log; remove one, or list the choices");
     out.step = step.get<double>();
+    const double steps = (out.high - out.low) / *out.step;
+    if (out.low < out.high && !(steps > 1 - 1e-9 && steps <= kLargestInteger)) {
+      refuse(
+          cat("step: ", shown(step), " makes ", steps, " steps of this range; give another one"));
+      return;
+    }
     // Optuna wants the last step to be the end of the range: a range says where it really ends.
-    out.high = out.low + *out.step * std::floor((out.high - out.low) / *out.step + 1e-9);
+    out.high = out.nth(*out.size() - 1);
   }
 
   void read_conditions(const Json& when, Parameter& out) {
@@ -116,6 +128,9 @@ class ParameterReader {
         condition.values.assign(item.value().begin(), item.value().end());
       else
         condition.values.push_back(item.value());
+      if (condition.values.empty() || condition.values.size() > kMostChoices)
+        refuse(cat("when: ", printable(item.key()), " has ", condition.values.size(),
+                   " values; give 1 to ", kMostChoices));
       out.when.push_back(std::move(condition));
     }
   }
@@ -183,6 +198,10 @@ Space Space::parse(const Json& json, Problems& problems) {
     problems.push_back(cat("space: ", shown(json),
                            " names no key; write {\"optim.learning_rate\": {\"float\": [1e-4, "
                            "1e-2], \"log\": true}}"));
+    return space;
+  }
+  if (json.size() > kMostKeys) {
+    problems.push_back(cat("space: ", json.size(), " keys are too many; give at most ", kMostKeys));
     return space;
   }
   const auto before = problems.size();

@@ -59,6 +59,33 @@ TEST(Definition, RefusesAGridWithoutEndAndASearchWithoutBudget) {
               HasSubstr("budget.trials: is missing"));
 }
 
+TEST(Definition, RefusesANameThatIsNoFolders) {
+  Scratch scratch;
+  for (const auto* name : {"\"\"", "\"../x\"", "3", "\"a\\nb\"", "\"\\u0000\""})
+    EXPECT_THAT(message_of<ConfigError>([&] {
+                  defined(scratch, std::string(R"({"space": {"seed": {"int": [1, 3]}}, "name": )") +
+                                       name + "}");
+                }),
+                HasSubstr("name: "))
+        << name;
+}
+
+TEST(Definition, RefusesABaseThatItsFixedValuesMakeUnsound) {
+  Scratch scratch;
+  EXPECT_THAT(message_of<ConfigError>([&] {
+                defined(scratch, R"({"set": {"model.moe.num_experts": 1},
+                  "space": {"seed": {"int": [1, 3]}}})");
+              }),
+              AllOf(HasSubstr("base: "), HasSubstr("top_k")));
+}
+
+TEST(Definition, TextsToChooseFromAreNamedRelativeToTheFile) {
+  Scratch scratch;
+  const auto definition =
+      defined(scratch, R"({"space": {"data.path": {"choices": ["a.txt", "../b.txt"]}}})");
+  EXPECT_EQ(definition.space.parameters()[0].choices[0], (scratch / "a.txt").string());
+}
+
 TEST(Definition, RefusesTwoSourcesOfOneKey) {
   Scratch scratch;
   EXPECT_THAT(message_of<ConfigError>([&] {

@@ -128,8 +128,26 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"condition_never",
               R"({"threads": {"int": [1, 2]}, "seed": {"int": [1, 2], "when": {"threads": 5}}})",
               "none of its values"},
+        Wrong{"hair_of_a_step", R"({"model.dropout": {"float": [0, 0.5], "step": 1e-300}})",
+              "another one"},
+        Wrong{"step_too_wide", R"({"seed": {"int": [1, 9], "step": 18446744073709551615}})",
+              "another one"},
+        Wrong{"beyond_all", R"({"optim.eps": {"float": [1, 1e308]}})", "1e100"},
+        Wrong{"condition_empty",
+              R"({"threads": {"int": [1, 2]}, "seed": {"int": [1, 2], "when": {"threads": []}}})",
+              "has 0 values"},
         Wrong{"circle", R"({"seed": {"int": [1, 2], "when": {"seed": 1}}})", "circle"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& tested) { return tested.param.name; });
+
+TEST(SpaceRefuses, MoreThanAnyoneMeans) {
+  auto space = Json::object();
+  for (int i = 0; i < 2000; ++i) space["key" + std::to_string(i)] = {{"int", {1, 2}}};
+  EXPECT_THAT(problems_of(json_text(space)), ElementsAre(HasSubstr("keys are too many")));
+  auto choices = Json::array();
+  for (int i = 0; i < 200000; ++i) choices.push_back(i);
+  EXPECT_THAT(problems_of(json_text({{"seed", {{"choices", choices}}}})),
+              ElementsAre(HasSubstr("200000 are too many")));
+}
 
 TEST(SpaceRefuses, EveryMistakeAtOnce) {
   EXPECT_EQ(problems_of(R"({"seed": {"int": [3, 2]}, "threads": {"log": 1}, "device": 7})").size(),
