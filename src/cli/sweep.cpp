@@ -1,8 +1,8 @@
-#include <CLI/CLI.hpp>
-#include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 
+#include "cli/options.h"
 #include "cli/output.h"
 #include "cli/sweep_view.h"
 #include "moe/base/text.h"
@@ -15,13 +15,14 @@ namespace moe::cli {
 namespace {
 
 struct SweepArgs {
-  std::string file, dir, out, data, time_budget;
-  std::int64_t jobs = 0, count = 0;
+  std::string file, dir, out, data;
+  std::int64_t jobs = 0, count = 0;   // 0: not given
+  std::optional<double> time_budget;  // [s]
   bool fail_fast = false, allow_changes = false, json = false, path = false;
 };
 
 /// "90", "90s", "15m", "2h", "1d" as seconds.
-double seconds_of(const std::string& text) {
+double seconds_of(const std::string& option, const std::string& text) {
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
@@ -31,8 +32,8 @@ double seconds_of(const std::string& text) {
                      : unit == "d"               ? 86400.0
                                                  : 0.0;
   if (error != std::errc() || scale == 0 || !(number > 0) || !std::isfinite(number))
-    throw ConfigError(cat("--time-budget: \"", printable(text),
-                          "\" is no time; give seconds, or e.g. 15m or 2h"));
+    throw CLI::ValidationError(
+        option, cat("\"", printable(text), "\" is no time; give seconds, or e.g. 15m or 2h"));
   return number * scale;
 }
 
@@ -50,9 +51,10 @@ std::string best_line(const sweep::Sweep& sweep) {
   for (const auto& item : trial["values"].items())
     parts.push_back(cat(item.key(), "=", shown(item.value())));
   const auto seeds = first.complete.size();
-  return cat("best: trial ", first.best->number, ", ", sweep.definition.settings.objective.metric,
-             " ", fixed(first.value, 4), seeds > 1 ? cat(" (mean of ", seeds, " seeds)") : "", ", ",
-             join(parts, " "), "\n", trial["run"].get<std::string>(), "\n");
+  return cat("best: trial ", first.best->number, ", ",
+             printable(sweep.definition.settings.objective.metric), " ", fixed(first.value, 4),
+             seeds > 1 ? cat(" (mean of ", seeds, " seeds)") : "", ", ", join(parts, " "), "\n",
+             trial["run"].get<std::string>(), "\n");
 }
 
 [[noreturn]] void refuse_without_best(const sweep::Sweep& sweep) {
@@ -116,7 +118,7 @@ int run_worker(const SweepArgs& args, const Services& services) {
   sweep::Queue queue(args.dir, sweep::read_definition(args.dir), services.files);
   sweep::WorkerOptions options;
   if (args.count > 0) options.count = args.count;
-  if (!args.time_budget.empty()) options.seconds = seconds_of(args.time_budget);
+  options.seconds = args.time_budget;
   options.fail_fast = args.fail_fast;
   options.program = trial_program();
   SweepView view(queue, services.log);
@@ -183,16 +185,16 @@ CLI::App* add(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& args,
 }
 
 void add_dir(CLI::App& command, SweepArgs& args) {
-  command.add_option("dir", args.dir, "folder of the sweep")->required();
+  add_name(command, "dir", args.dir, "folder of the sweep")->required();
 }
 
 void add_running(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& args) {
   auto* here = add(sweep, run, args, "run", "Run a sweep, or go on with it", run_run);
-  here->add_option("file", args->file, "sweep file, e.g. configs/sweep/quick.json")->required();
-  here->add_option("-j,--jobs", args->jobs, "trials at once; they share cores or GPUs")
-      ->check(CLI::Range(1, 1024));
-  here->add_option("--out", args->out, "folder of the sweep; default runs/sweep-NAME");
-  here->add_option("--data", args->data, "UTF-8 text to learn from, over the file's");
+  add_name(*here, "file", args->file, "sweep file, e.g. configs/sweep/quick.json")->required();
+  add_whole(*here, "-j,--jobs", args->jobs, "trials at once; they share cores or GPUs",
+            std::int64_t{1}, std::int64_t{1024});
+  add_name(*here, "--out", args->out, "folder of the sweep; default runs/sweep-NAME");
+  add_name(*here, "--data", args->data, "UTF-8 text to learn from, over the file's");
   here->add_flag("--fail-fast", args->fail_fast, "the first trial that fails ends the sweep");
   here->add_flag("--allow-changes", args->allow_changes, "go on although the file has changed");
   here->add_flag("--json", args->json, "print one JSON object at the end");
@@ -200,10 +202,15 @@ void add_running(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& ar
   auto* worker = add(sweep, run, args, "worker",
                      "Work on a sweep from anywhere that shares its folder", run_worker);
   add_dir(*worker, *args);
-  worker->add_option("--count", args->count, "end after so many trials")
-      ->check(CLI::PositiveNumber);
-  worker->add_option("--time-budget", args->time_budget,
-                     "then save, give back and end, e.g. 3600, 50m, 2h");
+  add_whole(*worker, "--count", args->count, "end after so many trials", std::int64_t{1},
+            std::numeric_limits<std::int64_t>::max());
+  const std::string budget = "--time-budget";
+  worker
+      ->add_option_function<std::string>(
+          budget,
+          [args, budget](const auto& text) { args->time_budget = seconds_of(budget, text); },
+          "then save, give back and end, e.g. 3600, 50m, 2h")
+      ->type_name("TIME");
   worker->add_flag("--fail-fast", args->fail_fast, "end at the first trial that fails");
 }
 
@@ -219,7 +226,7 @@ void add_looking(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& ar
     command->add_flag("--json", args->json, "print one JSON object");
   }
   best->add_flag("--path", args->path, "only the path of its config, for train --config");
-  exporting->add_option("--out", args->out, "file to write; default: standard output");
+  add_name(*exporting, "--out", args->out, "file to write; default: standard output");
 }
 
 }  // namespace
