@@ -1,9 +1,9 @@
 """TPE against random search and against Optuna's TPE, on published test functions.
 
     cmake --build --preset release --target moe_propose
-    build/optuna-venv/bin/python bench/tpe.py build/moe_propose [--seeds 20] [--trials 60]
+    build/venvs/optuna/bin/python bench/tpe.py build/moe_propose [--seeds 20] [--trials 60]
 
-(python3 -m venv build/optuna-venv && build/optuna-venv/bin/pip install "optuna<6".)
+(The tests of sweeps make the environment; or python3 -m venv build/venvs/optuna, and its pip.)
 
 For each function: the median over the seeds of the best value at 60 trials, and the p value of our
 TPE being better than our random search (Wilcoxon's signed-rank test, one-sided, by its exact

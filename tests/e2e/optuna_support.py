@@ -1,16 +1,9 @@
-"""Optuna in a virtual environment of its own under build/, and questions to it. Not a test."""
+"""Questions to Optuna, which has an environment of its own. Not a test."""
 
-import fcntl
 import json
-import os
-import pathlib
 import subprocess
-import sys
-import unittest
 
-SOURCE = pathlib.Path(os.environ["MAKEMOE_SOURCE_DIR"])
-FOLDER = SOURCE / "build" / "optuna-venv"
-VERSION = "optuna>=4,<6"
+from venvs import python_with
 
 READ = """
 import json, sys, optuna
@@ -37,24 +30,8 @@ for line in sys.stdin:
 """
 
 
-def optuna_python():
-    """The environment's Python, made on the first call; skips the test where pip can not."""
-    python = FOLDER / "bin" / "python"
-    FOLDER.parent.mkdir(exist_ok=True)
-    with open(FOLDER.parent / ".optuna-venv.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side
-        if python.exists() and subprocess.run([python, "-c", "import optuna"], stderr=subprocess.DEVNULL).returncode == 0:
-            return python
-        made = subprocess.run([sys.executable, "-m", "venv", FOLDER], capture_output=True, text=True)
-        if made.returncode == 0:
-            made = subprocess.run([python, "-m", "pip", "install", "--quiet", VERSION], capture_output=True, text=True)
-        if made.returncode != 0:
-            raise unittest.SkipTest(f"Optuna can not be installed: {(made.stderr or made.stdout).strip()[-300:]}")
-    return python
-
-
 def read_study(journal, name):
-    done = subprocess.run([optuna_python(), "-c", READ, journal, name], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([python_with("optuna"), "-c", READ, journal, name], capture_output=True, text=True, timeout=120)
     if done.returncode != 0:
         raise AssertionError(done.stderr)
     return json.loads(done.stdout)

@@ -13,6 +13,7 @@ import time
 import unittest
 
 import optuna_support
+import venvs
 from support import DATA, NUMERICS, RESOURCES, SOURCE, TEXT, USAGE, Case, makemoe, start, strict_json, wait_for
 
 SWEEPS = SOURCE / "configs" / "sweep"
@@ -59,6 +60,8 @@ class WholeSweeps(SweepCase):
         done = self.done("sweep", "run", self.small_sweep(), "-j", 2, "--out", out)
         self.assertIn("best: trial", done.out)
         status = self.status(out)
+        self.assertEqual(list(status), ["sweep", "name", "metric", "direction", "total", "complete", "pruned", "failed",
+                                        "running", "waiting", "best", "trials"])
         self.assertEqual((status["total"], status["complete"]), (4, 4))
         for trial in status["trials"]:
             rows = [strict_json(line) for line in (pathlib.Path(trial["run"]) / "metrics.jsonl").read_text().splitlines()]
@@ -146,8 +149,10 @@ class Failures(SweepCase):
             "everything at once": (("sweep", "run", bad, "--data", self.text, "--out", self.folder / "x"),
                                    ("n_layer", "budget", "tpe")),
             "no file": (("sweep", "run", self.folder / "absent.json"), "absent.json"),
+            "a typo": (("sweep", "rnu", bad), "did you mean"),
+            "no jobs": (("sweep", "run", bad, "-j", 0), "out of range"),
             "no sweep": (("sweep", "status", self.folder), "is no sweep"),
-            "no time": (("sweep", "worker", self.folder, "--time-budget", "soon"), ("is no sweep",)),
+            "no time": (("sweep", "worker", self.folder, "--time-budget", "soon"), "is no time"),
         })
         good = self.small_sweep(set={"data.path": "absent.txt"})
         self.assert_refused(makemoe("sweep", "run", good, "--out", self.folder / "x"), DATA, "--data")
@@ -241,7 +246,7 @@ study.add_trial(optuna.trial.create_trial(params={"optim.learning_rate": 0.01, "
     distributions={"optim.learning_rate": CategoricalDistribution([0.001, 0.01]), "model.moe.top_k": IntDistribution(2, 3)},
     value=99.0))
 """
-        subprocess.run([optuna_support.optuna_python(), "-c", code, out / "journal.log"], check=True, timeout=120)
+        subprocess.run([venvs.python_with("optuna"), "-c", code, out / "journal.log"], check=True, timeout=120)
         self.done("sweep", "worker", out)
         status = self.status(out)
         self.assertEqual((status["total"], status["complete"]), (6, 6))
@@ -258,7 +263,7 @@ class Stress(SweepCase):
 
     def test_workers_killed_at_random_lose_and_double_nothing(self):
         """16 workers over one journal, one of them killed -9 at random times; at the end the rest is run in peace."""
-        python, draw = optuna_support.optuna_python(), random.Random(5)
+        python, draw = venvs.python_with("optuna"), random.Random(5)
         out, env = self.folder / "sweep", self.quick_program()
         journal = out / "journal.log"
         workers = [start("sweep", "run", self.stress_file(100000), "--out", out, env=env, stderr=subprocess.DEVNULL)]
@@ -304,4 +309,4 @@ class Stress(SweepCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    venvs.main()

@@ -95,8 +95,8 @@ TEST_P(SmallSpace, IsProposedWholeWithoutAPointTwiceThenEnds) {
 INSTANTIATE_TEST_SUITE_P(
     Strategies, SmallSpace,
     ::testing::Values(StrategyKind::grid, StrategyKind::random, StrategyKind::tpe),
-    [](const auto& info) {
-      return std::string(EnumNames<StrategyKind>::names[static_cast<std::size_t>(info.param)]);
+    [](const auto& tested) {
+      return std::string(EnumNames<StrategyKind>::names[static_cast<std::size_t>(tested.param)]);
     });
 
 TEST(Tpe, RepeatsItselfBitForBit) {

@@ -1,0 +1,38 @@
+"""Tools that tests ask, each in an environment of its own beside the binary: never the one that makemoe is built with."""
+
+import pathlib
+import subprocess
+import sys
+import unittest
+
+from support import BINARY
+
+INSTALLS_WITHIN = 400  # [s]
+SKIPPED = 77  # ctest reports such a test as skipped
+
+
+def python_with(package):
+    """The Python of an environment with this package. Skips the test where pip can not install it."""
+    folder = pathlib.Path(BINARY).resolve().parent / "venvs" / package
+    python, done = folder / "bin" / "python", folder / ".installed"
+    if done.exists():
+        return python
+    for command in ([sys.executable, "-m", "venv", "--clear", folder],
+                    [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]):
+        try:
+            subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True, timeout=INSTALLS_WITHIN)
+        except (subprocess.SubprocessError, OSError) as error:
+            says = getattr(error, "stderr", None) or error
+            raise unittest.SkipTest(f"no environment with {package}: {str(says).strip()[-300:]}")
+    done.touch()
+    return python
+
+
+def main():
+    """The tests of a file; where all were skipped, so is the file, with the reasons."""
+    result = unittest.main(exit=False).result
+    for test, reason in result.skipped:
+        print(f"skipped: {test}: {reason}")
+    if not result.wasSuccessful():
+        sys.exit(1)
+    sys.exit(SKIPPED if result.skipped and result.testsRun <= len(result.skipped) else 0)
