@@ -42,6 +42,23 @@ Json taken(Json& json, const char* key) {
   return value;
 }
 
+/// Takes out what was probably meant as one of the members that are no table of SweepSettings, and
+/// what stood twice: the tables' reader would call it unknown.
+void take_mistyped(Json& json, Problems& problems) {
+  const std::vector<std::string> own{"name", "base", "set", "space"};
+  auto all = config_detail::keys_of<SweepSettings>();
+  all.insert(all.end(), own.begin(), own.end());
+  Json::object_t left;
+  for (const auto& item : json.items()) {
+    const auto near = std::string(nearest(item.key(), all));
+    if (std::find(own.begin(), own.end(), near) == own.end())
+      left.emplace_back(item.key(), item.value());
+    else if (near != item.key())
+      problems.push_back(cat(printable(item.key()), ": unknown key; did you mean \"", near, "\"?"));
+  }
+  json = std::move(left);
+}
+
 /// The study's name in the journal, and part of the folder's by default.
 std::string read_name(const Json& given, const fs::path& file, Problems& problems) {
   const auto name = given.is_null() ? Json(file.stem().string()) : given;
@@ -138,6 +155,7 @@ Definition parse_definition(const fs::path& where, const std::string& data) {
   out.space_json = taken(json, "space");
   absolute_choices(out.space_json, where.parent_path());
   out.space = Space::parse(out.space_json, problems);
+  take_mistyped(json, problems);
   config_detail::read_section(json, "", out.settings, problems);
   if (out.settings.budget.steps) out.base.train.max_iters = *out.settings.budget.steps;
   out.space.check_keys(out.base, problems);

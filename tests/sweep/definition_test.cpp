@@ -49,6 +49,16 @@ TEST(Definition, SaysEveryProblemOfTheFileItsBaseAndItsSpaceAtOnce) {
             HasSubstr("batch_size"), HasSubstr("\"minimize\""), HasSubstr("budget.trials")));
 }
 
+TEST(Definition, NamesTheNearestOfAllMembers) {
+  Scratch scratch;
+  const auto message = message_of<ConfigError>(
+      [&] { defined(scratch, R"({"spce": {}, "bas": 3, "seed": 2, "space": {}, "space": {}})"); });
+  EXPECT_THAT(message, AllOf(HasSubstr("spce: unknown key; did you mean \"space\"?"),
+                             HasSubstr("bas: unknown key; did you mean \"base\"?"),
+                             HasSubstr("seed: unknown key; did you mean \"seeds\"?"),
+                             HasSubstr("stands twice"), ::testing::Not(HasSubstr("known are"))));
+}
+
 TEST(Definition, RefusesAGridWithoutEndAndASearchWithoutBudget) {
   Scratch scratch;
   const std::string space = R"("space": {"optim.learning_rate": {"float": [1e-4, 1e-2]}})";
