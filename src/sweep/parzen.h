@@ -1,6 +1,6 @@
 #pragma once
 
-#include <cstdint>
+#include <cstddef>
 #include <vector>
 
 #include "moe/base/random.h"
@@ -8,32 +8,45 @@
 
 namespace moe::sweep {
 
-/// The density of one parameter over what was observed: a mixture of one kernel an observation and
-/// a wide prior (Bergstra et al. 2011, section 4).
-class ParzenEstimator {
+/// The kernels of one parameter: one an observation, as wide as the gap to its neighbours, and last
+/// a prior as wide as the range (Bergstra et al. 2011, section 4).
+class Kernels {
  public:
   /// `observed`: values of the parameter in the order in which they were observed.
-  ParzenEstimator(const Parameter& parameter, const std::vector<double>& observed);
+  Kernels(const Parameter& parameter, const std::vector<double>& observed);
 
-  double sample(Generator& random) const;
+  const Parameter& parameter() const { return *parameter_; }
+  double sample(std::size_t kernel, Generator& random) const;
   /// Of the value's density, or of its probability where values are discrete.
-  double log_density(double value) const;
+  double log_density(std::size_t kernel, double value) const;
 
  private:
-  struct Kernel {
-    double weight = 0, mean = 0, width = 0;  // in the scale of the parameter, logarithm included
-  };
-
-  void add_numeric(const std::vector<double>& observed, const std::vector<double>& weights);
-  void add_choices(const std::vector<double>& observed, const std::vector<double>& weights);
+  void add_numbers(const std::vector<double>& observed);
+  void add_choices(const std::vector<double>& observed);
+  double step() const;
   double scaled(double value) const;
-  double sample_number(Generator& random) const;
-  const Kernel& pick(Generator& random) const;
 
   const Parameter* parameter_;
   double low_ = 0, high_ = 0;  // scaled, half a step beyond the ends where values are discrete
-  std::vector<Kernel> kernels_;
-  std::vector<double> probabilities_;  // of choices
+  std::vector<double> means_, widths_;              // of numbers; in the scale of the parameter
+  std::vector<std::vector<double>> probabilities_;  // of choices, a row a kernel
+};
+
+/// The density of some parameters together over the points that were observed: a mixture of one
+/// product of kernels an observation and of the prior (Falkner et al. 2018, "BOHB", section 4).
+class ParzenEstimator {
+ public:
+  /// `observed`: points with a value for each of the parameters, in the order in which they were
+  /// observed. A parameter must have more than one value.
+  ParzenEstimator(const std::vector<const Parameter*>& parameters,
+                  const std::vector<const Point*>& observed);
+
+  Point sample(Generator& random) const;
+  double log_density(const Point& point) const;
+
+ private:
+  std::vector<double> weights_;  // of the kernels; they sum to 1
+  std::vector<Kernels> kernels_;
 };
 
 }  // namespace moe::sweep

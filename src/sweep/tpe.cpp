@@ -28,15 +28,33 @@ std::vector<bool> good_ones(const std::vector<Observation>& history) {
   return good;
 }
 
-/// The values of `parameter` among the good observations, or among the others.
-std::vector<double> values_of(const Parameter& parameter, const std::vector<Observation>& history,
-                              const std::vector<bool>& good, bool wanted) {
-  std::vector<double> out;
-  for (std::size_t i = 0; i < history.size(); ++i)
-    if (const auto value = history[i].point.find(parameter.key);
-        good[i] == wanted && value != history[i].point.end())
-      out.push_back(value->second);
+using Group = std::vector<const Parameter*>;
+
+/// The points of the good observations, or of the others, in which all of `group` was active.
+std::vector<const Point*> points_of(const Group& group, const std::vector<Observation>& history,
+                                    const std::vector<bool>& good, bool wanted) {
+  std::vector<const Point*> out;
+  for (std::size_t i = 0; i < history.size(); ++i) {
+    const auto& point = history[i].point;
+    const auto has = [&](const Parameter* parameter) { return point.contains(parameter->key); };
+    if (good[i] == wanted && std::all_of(group.begin(), group.end(), has)) out.push_back(&point);
+  }
   return out;
+}
+
+/// Expected improvement grows with l(x) / g(x) (eq. 5): the best of the candidates drawn from l.
+Point best_candidate(const ParzenEstimator& likely, const ParzenEstimator& other,
+                     std::int64_t candidates, Generator random) {
+  Point best;
+  double best_score = -std::numeric_limits<double>::infinity();
+  for (std::int64_t i = 0; i < candidates; ++i) {
+    auto candidate = likely.sample(random);
+    const double score = likely.log_density(candidate) - other.log_density(candidate);
+    if (!best.empty() && score <= best_score) continue;
+    best_score = score;
+    best = std::move(candidate);
+  }
+  return best;
 }
 
 }  // namespace
@@ -45,23 +63,27 @@ Point tpe_point(const Space& space, const StrategyConfig& config, std::uint64_t 
                 const std::vector<Observation>& history) {
   const auto good = good_ones(history);
   Point point;
-  // From the root of the tree to its leaves: an observation tells about a parameter only where it
-  // was active (section 4, "the tree structure").
-  for (const auto& parameter : space.parameters()) {
-    if (!space.is_active(parameter, point)) continue;
-    const ParzenEstimator likely(parameter, values_of(parameter, history, good, true));
-    const ParzenEstimator other(parameter, values_of(parameter, history, good, false));
-    Generator random(stream_key(key, parameter.key));
-    double best = -std::numeric_limits<double>::infinity();
-    // Expected improvement grows with l(x) / g(x) (eq. 5): candidates come from l.
-    for (std::int64_t i = 0; i < config.candidates; ++i) {
-      const double value = likely.sample(random);
-      const double score = likely.log_density(value) - other.log_density(value);
-      if (score <= best) continue;
-      best = score;
-      point[parameter.key] = value;
-    }
-  }
+  const auto decide = [&](Group group, std::string_view stream) {
+    std::erase_if(group, [&](const Parameter* parameter) {
+      const bool is_fixed = parameter->size() == 1;
+      if (is_fixed) point[parameter->key] = parameter->nth(0);
+      return is_fixed;
+    });
+    if (group.empty()) return;
+    const ParzenEstimator likely(group, points_of(group, history, good, true));
+    const ParzenEstimator other(group, points_of(group, history, good, false));
+    point.merge(
+        best_candidate(likely, other, config.candidates, Generator(stream_key(key, stream))));
+  };
+  // What every point has is decided together; what depends, one by one down the tree: an
+  // observation tells about a parameter only where it was active (section 4).
+  Group always;
+  for (const auto& parameter : space.parameters())
+    if (parameter.when.empty()) always.push_back(&parameter);
+  decide(always, "always");
+  for (const auto& parameter : space.parameters())
+    if (!parameter.when.empty() && space.is_active(parameter, point))
+      decide({&parameter}, parameter.key);
   return point;
 }
 

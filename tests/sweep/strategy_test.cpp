@@ -154,29 +154,44 @@ TEST(ParzenEstimator, SumsToOneOverDiscreteValuesAndItsSamplesFollowIt) {
   const auto space = parsed(
       R"({"n": {"int": [1, 12], "log": true}, "c": {"choices": [1, 2, 3]}, "s": {"float": [0, 1], "step": 0.25}})");
   for (const auto& parameter : space.parameters()) {
-    const ParzenEstimator estimator(parameter,
-                                    {parameter.nth(1), parameter.nth(1), parameter.nth(2)});
+    const auto at = [&](std::int64_t index) {
+      return Point{{parameter.key, parameter.nth(index)}};
+    };
+    const auto one = at(1), two = at(2);
+    const ParzenEstimator estimator({&parameter}, {&one, &one, &two});
     double sum = 0;
-    std::map<double, int> drawn;
+    std::map<Point, int> drawn;
     Generator random(3);
     for (int i = 0; i < 20000; ++i) ++drawn[estimator.sample(random)];
     for (std::int64_t i = 0; i < *parameter.size(); ++i) {
-      const auto probability = std::exp(estimator.log_density(parameter.nth(i)));
+      const auto probability = std::exp(estimator.log_density(at(i)));
       sum += probability;
-      EXPECT_NEAR(drawn[parameter.nth(i)] / 20000.0, probability, 0.02)
-          << parameter.key << " " << parameter.nth(i);
+      EXPECT_NEAR(drawn[at(i)] / 20000.0, probability, 0.02) << parameter.key << " " << i;
     }
     EXPECT_NEAR(sum, 1, 1e-9) << parameter.key;
   }
 }
 
+TEST(ParzenEstimator, SeesThatParametersGoTogether) {
+  const auto space = parsed(R"({"x": {"float": [0, 1]}, "y": {"float": [0, 1]}})");
+  std::vector<Point> points;
+  for (int i = 0; i < 10; ++i) points.push_back({{"x", i / 10.0}, {"y", i / 10.0}});
+  std::vector<const Point*> observed;
+  for (const auto& point : points) observed.push_back(&point);
+  const ParzenEstimator estimator({&space.parameters()[0], &space.parameters()[1]}, observed);
+  const double together = estimator.log_density({{"x", 0.1}, {"y", 0.1}});
+  EXPECT_GT(together, estimator.log_density({{"x", 0.1}, {"y", 0.9}}) + 1);
+}
+
 TEST(ParzenEstimator, IntegratesToOneOverARange) {
   const auto space = parsed(R"({"x": {"float": [-2, 3]}})");
-  const ParzenEstimator estimator(space.parameters()[0], {-2, 2.9, 0.1, 0.1});
+  const std::vector<Point> points{{{"x", -2}}, {{"x", 2.9}}, {{"x", 0.1}}, {{"x", 0.1}}};
+  const ParzenEstimator estimator({&space.parameters()[0]},
+                                  {&points[0], &points[1], &points[2], &points[3]});
   constexpr int kPieces = 20000;
   double sum = 0;
   for (int i = 0; i < kPieces; ++i)
-    sum += std::exp(estimator.log_density(-2 + 5 * (i + 0.5) / kPieces)) * 5 / kPieces;
+    sum += std::exp(estimator.log_density({{"x", -2 + 5 * (i + 0.5) / kPieces}})) * 5 / kPieces;
   EXPECT_NEAR(sum, 1, 1e-5);
 }
 
