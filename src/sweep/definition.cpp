@@ -62,7 +62,7 @@ void take_mistyped(Json& json, Problems& problems) {
 /// The study's name in the journal, and part of the folder's by default.
 std::string read_name(const Json& given, const fs::path& file, Problems& problems) {
   const auto name = given.is_null() ? Json(file.stem().string()) : given;
-  const auto text = name.is_string() ? name.get<std::string>() : std::string();
+  auto text = name.is_string() ? name.get<std::string>() : std::string();
   if (text.empty() || text.find('/') != std::string::npos || printable(text, kLongestName) != text)
     problems.push_back(cat("name: ", shown(name), " does not fit; give a text of 1 to ",
                            kLongestName, " bytes without \"/\", quotes and control characters"));

@@ -16,7 +16,7 @@ std::string now() {
 
 }  // namespace
 
-void Operations::add(std::int64_t code, Json rest) {
+void Operations::add(std::int64_t code, const Json& rest) {
   Json line = {{"op_code", code}, {"worker_id", worker_}};
   line.update(rest);
   lines_.push_back(json_text(line));

@@ -139,6 +139,7 @@ ParzenEstimator::ParzenEstimator(const std::vector<const Parameter*>& parameters
     : weights_(weights_of(observed.size())) {
   for (const auto* parameter : parameters) {
     std::vector<double> values;
+    values.reserve(observed.size());
     for (const auto* point : observed) values.push_back(point->at(parameter->key));
     kernels_.emplace_back(*parameter, values);
   }

@@ -142,6 +142,7 @@ class ParameterReader {
 
 void check_conditions(const std::vector<Parameter>& parameters, Problems& problems) {
   std::vector<std::string> keys;
+  keys.reserve(parameters.size());
   for (const auto& parameter : parameters) keys.push_back(parameter.key);
   for (const auto& parameter : parameters) {
     for (const auto& condition : parameter.when) {

@@ -179,6 +179,7 @@ std::string sweep_csv(const Sweep& sweep) {
   for (const auto& trial : sweep.study.trials()) {
     const auto json = trial_json(sweep, trial);
     std::vector<std::string> fields;
+    fields.reserve(columns.size() + sweep.definition.space.parameters().size());
     for (const auto& column : columns) fields.push_back(csv_value(json[column]));
     for (const auto& parameter : sweep.definition.space.parameters())
       fields.push_back(csv_value(json["values"].value(parameter.key, Json())));

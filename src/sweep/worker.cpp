@@ -63,13 +63,13 @@ class Worker {
 
   void fill() {
     while (may_take()) {
-      auto claim = queue_.claim();
+      const auto claim = queue_.claim();
       if (!claim) {
         next_look_ = monotonic_seconds() + kIdlePause;
         return;
       }
       ++taken_;
-      start(std::move(*claim));
+      start(*claim);
       if (is_stopping()) return;
     }
   }
@@ -81,7 +81,7 @@ class Worker {
     return number;
   }
 
-  void start(Claim claim) {
+  void start(const Claim& claim) {
     observer_.on_start(claim);
     const auto number = free_slot();
     try {

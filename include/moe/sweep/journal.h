@@ -34,7 +34,7 @@ class Operations {
   std::string text() const;
 
  private:
-  void add(std::int64_t code, Json rest);
+  void add(std::int64_t code, const Json& rest);
   std::string worker_;
   std::int64_t study_;  // its id in the journal
   std::vector<std::string> lines_;
