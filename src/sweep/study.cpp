@@ -185,12 +185,12 @@ Json parse_line(const std::string& line, const std::string& where) {
 }
 
 std::string bytes_from(const fs::path& path, std::uint64_t offset) {
+  std::error_code error;
+  const auto size = fs::file_size(path, error);  // of a file alone: a folder or a pipe is refused
   std::ifstream file(path, std::ios::binary);
-  if (!file)
-    throw ResourceError(
-        cat(path.string(), ": can not be read: ", std::strerror(errno), "; check the path"));
-  file.seekg(0, std::ios::end);
-  const auto size = static_cast<std::uint64_t>(file.tellg());
+  if (error || !file)
+    throw ResourceError(cat(path.string(), ": can not be read: ",
+                            error ? error.message() : std::strerror(errno), "; check the path"));
   if (size < offset)
     throw ResourceError(cat(path.string(), ": is shorter than it was, ", size, " bytes instead of ",
                             offset, "; put the journal back, or start another sweep"));

@@ -134,6 +134,11 @@ TEST_F(JournalTest, DamageBeforeTheEndNamesItsLine) {
   EXPECT_THAT(message_of<ResourceError>([&] { open(); }), HasSubstr("entry 3"));
 }
 
+TEST_F(JournalTest, AFolderInItsPlaceIsRefused) {
+  std::filesystem::create_directory(path);
+  EXPECT_THAT(message_of<ResourceError>([&] { open(); }), HasSubstr("can not be read"));
+}
+
 TEST_F(JournalTest, AShortenedJournalIsRefused) {
   auto journal = open();
   journal.transact(begin);
