@@ -244,7 +244,7 @@ TEST_F(QueueTest, AttributesOfAnyShapeAreNoMoreThanUnknown) {
          R"({"op_code":4,"study_id":0,"state":4,"system_attrs":{"fixed_params":X}})",
          R"({"op_code":4,"study_id":0,"state":4,"system_attrs":{"fixed_params":{"optim.learning_rate":X}}})",
          R"({"op_code":4,"study_id":0,"state":X,"params":X,"distributions":X,"user_attrs":{"seed":X,"reason":X}})",
-         R"({"op_code":4,"study_id":0,"params":{"model.moe.num_experts":X},"distributions":{"model.moe.num_experts":X}})",
+         R"({"op_code":4,"study_id":0,"params":{"model.moe.num_experts":0},"distributions":{"model.moe.num_experts":X}})",
          R"({"op_code":7,"trial_id":0,"step":X,"intermediate_value":X})",
          R"({"op_code":X,"study_id":X,"trial_id":X,"study_name":X})"}) {
       auto line = std::string(form);
