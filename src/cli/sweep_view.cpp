@@ -53,7 +53,8 @@ void SweepView::on_end(const Claim& claim, const Outcome& outcome) {
 
 void SweepView::on_release(const Claim& claim) {
   std::erase_if(running_, [&](const Claim& other) { return other.trial == claim.trial; });
-  log_.info(cat("trial ", claim.number, ": given back, to go on from its checkpoint"));
+  log_.info(
+      cat("trial ", claim.number, ": given back; whoever takes it goes on from its checkpoint"));
 }
 
 std::string SweepView::header() const {

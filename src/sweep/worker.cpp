@@ -99,10 +99,10 @@ class Worker {
         continue;
       }
       const auto claim = slot->trial.claim();
-      if (slot->trial.is_released()) {
-        queue_.release(claim);
+      if (slot->trial.is_released() || slot->trial.is_lost()) {
+        queue_.release(claim);  // writes nothing where it is another's by now
         observer_.on_release(claim);
-      } else if (!slot->trial.is_lost()) {
+      } else {
         end(claim, *outcome);
       }
       slot = running_.erase(slot);

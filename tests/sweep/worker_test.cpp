@@ -45,7 +45,7 @@ struct WorkerTest : ::testing::Test {
            "}' >> \"$4/metrics.jsonl\"\n";
   }
 
-  Queue queue_of(const std::string& script, const std::string& more = "") {
+  Queue queue_of(const std::string& script, const std::string& more = "", Pace pace = {}) {
     options.program = (scratch / "trial").string();
     write(options.program, "#!/bin/sh\n" + script);
     ::chmod(options.program.c_str(), 0755);
@@ -54,7 +54,7 @@ struct WorkerTest : ::testing::Test {
       {"choices": [2, 4, 8]}, "model.moe.top_k": {"int": [2, 3]}})" +
                              more + "}");
     open_sweep(dir, of, true, files);
-    return {dir, of, files};
+    return {dir, of, files, pace};
   }
 
   WorkerEnd run(Queue& queue) { return work(queue, files, options, interrupt, heard); }
@@ -130,6 +130,25 @@ TEST_F(WorkerTest, ASignalStopsTheChildAndGivesItsTrialBack) {
   const auto& trial = queue.study().trials()[0];
   EXPECT_EQ(trial.state, TrialState::running);
   EXPECT_TRUE(trial.system("moe:claim")["worker"].is_null());
+}
+
+TEST_F(WorkerTest, ATrialThatAnotherTookOverIsLeftToIt) {
+  auto queue = queue_of("trap 'exit 143' TERM\nwhile :; do sleep 0.02; done\n", "", {.beat_s = 0});
+  options.count = 1;
+  const auto worker = Json{{"host", "h"}, {"domain", "elsewhere"}, {"pid", 1}, {"started", 2}};
+  heard.each_tick = [&](Heard& told) {
+    if (told.ticks != 3) return;
+    Journal(dir / "journal.log", "sweep-file", "other", files)
+        .transact([&](const Study&, Operations& operations) {
+          operations.set_system(0, kClaim, {{"worker", worker}, {"attempt", 2}, {"beat", 1}});
+        });
+  };
+  run(queue);
+  EXPECT_EQ(heard.released, 1);
+  EXPECT_EQ(heard.ended, 0);
+  const auto& trial = queue.study().trials().at(0);
+  EXPECT_EQ(trial.state, TrialState::running);
+  EXPECT_EQ(trial.system(kClaim)["worker"], worker);
 }
 
 TEST_F(WorkerTest, APrunedTrialIsStoppedAndKeepsItsLastValue) {

@@ -31,6 +31,7 @@ class WorkerObserver {
   virtual ~WorkerObserver() = default;
   virtual void on_start(const Claim& claim) = 0;
   virtual void on_end(const Claim& claim, const Outcome& outcome) = 0;
+  /// Given back, or taken over by another worker.
   virtual void on_release(const Claim& claim) = 0;
   /// Several times a second.
   virtual void on_tick() = 0;
