@@ -1,10 +1,10 @@
 #include "moe/tracking/run_folder.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 
 #include "moe/base/text.h"
+#include "moe/tracking/rows.h"
 
 namespace moe {
 
@@ -114,12 +114,7 @@ void RunFolder::append_line(std::string_view name, const Json& line) {
   }
 }
 
-void RunFolder::write(const MetricRow& row) {
-  Json line = {{"step", row.step}, {"time_s", row.time_s}, {"tokens", row.tokens}};
-  for (const auto& [name, value] : row.values)
-    if (std::isfinite(value)) line[name] = value;
-  append_line("metrics.jsonl", line);
-}
+void RunFolder::write(const MetricRow& row) { append_line("metrics.jsonl", row_to_json(row)); }
 
 void RunFolder::write_sample(const Json& sample) { append_line("samples.jsonl", sample); }
 

@@ -2,30 +2,13 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <optional>
-#include <string>
-#include <utility>
-#include <vector>
+#include <string_view>
 
 #include "moe/base/file.h"
 #include "moe/base/json.h"
+#include "moe/tracking/metrics.h"
 
 namespace moe {
-
-/// What was measured at one step; names and units stand in docs/metrics.md.
-struct MetricRow {
-  std::int64_t step = 0;
-  double time_s = 0;                                   // trained so far [s]
-  std::int64_t tokens = 0;                             // learned from so far
-  std::vector<std::pair<std::string, double>> values;  // left out when written: non-finite ones
-};
-
-/// Where numbers go. The trainer knows this interface, never a file or a terminal.
-class MetricSink {
- public:
-  virtual ~MetricSink() = default;
-  virtual void write(const MetricRow& row) = 0;
-};
 
 /// RUN: its lock, config.json, run.json, metrics.jsonl, samples.jsonl, tokenizer.json, log.txt.
 /// Layout in docs/formats.md. Holds RUN/.lock while it lives.
