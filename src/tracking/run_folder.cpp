@@ -99,9 +99,9 @@ Json RunFolder::read_run_json() const {
   }
 }
 
-void RunFolder::write_json(std::string_view name, const Json& json) {
+void RunFolder::write_json(std::string_view name, const Json& json, int indent) {
   is_new_ = false;
-  files_->replace(path_ / name, json_text(json, 2) + "\n");
+  files_->replace(path_ / name, json_text(json, indent) + "\n");
 }
 
 void RunFolder::append_line(std::string_view name, const Json& line) {

@@ -27,7 +27,8 @@ class RunFolder : public MetricSink {
   const std::filesystem::path& path() const { return path_; }
   /// run.json as an object; {} where there is none or it does not read.
   Json read_run_json() const;
-  void write_json(std::string_view name, const Json& json);  // whole or not at all
+  /// Whole or not at all; indent -1 is one line.
+  void write_json(std::string_view name, const Json& json, int indent = 2);
   /// Appends a row to metrics.jsonl; a failed write warns once on standard error, never throws.
   void write(const MetricRow& row) override;
   void write_sample(const Json& sample);  // samples.jsonl
