@@ -55,9 +55,7 @@ class Memory {
   Memory(Workspace* workspace, at::ScalarType type) : workspace_(workspace), type_(type) {}
 
   /// What the call hands out. It is never kept here: it would hold the call, and the call it.
-  at::Tensor result(at::IntArrayRef sizes) {
-    return take_from(workspace_, sizes, type_);
-  }
+  at::Tensor result(at::IntArrayRef sizes) { return take_from(workspace_, sizes, type_); }
 
   template <class T>
   T* values(std::int64_t count) {
