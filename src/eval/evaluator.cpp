@@ -15,6 +15,7 @@
 #include "moe/base/random.h"
 #include "moe/base/text.h"
 #include "moe/data/windows.h"
+#include "moe/eval/inspect.h"
 
 namespace moe {
 
@@ -36,11 +37,12 @@ at::Tensor ids_tensor(std::vector<std::int64_t>& ids, std::int64_t batch, at::De
 class Evaluation {
  public:
   Evaluation(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
-             const StopRequest& stop)
+             const StopRequest& stop, RoutingTallies* routing)
       : model_(model),
         tokens_(tokens),
         key_(key),
         stop_(stop),
+        routing_(routing),
         device_(model->parameters().front().device()),
         load_(at::zeros({model->config().n_layer, model->config().moe.num_experts}, at::kLong)) {}
 
@@ -79,11 +81,13 @@ class Evaluation {
                        : make_context(batch, time, /*training=*/false, key_, device_, first_draw);
     workspace_.reset();
     context.workspace = &workspace_;
+    context.keeps_routing = routing_ != nullptr;
     const auto out = model_->forward(ids_tensor(windows.inputs, batch, device_),
                                      ids_tensor(windows.targets, batch, device_), context);
     sum_ += out.loss.item<double>() * static_cast<double>(batch * time);
     targets_ += batch * time;
     load_ += out.expert_load;
+    if (routing_ != nullptr) add_routing(*routing_, windows.inputs, out.routing);
   }
 
   /// Rows of one long sequence, the split: a token's draws do not depend on how windows are cut.
@@ -101,6 +105,7 @@ class Evaluation {
   const Tokens& tokens_;
   std::uint64_t key_;
   const StopRequest& stop_;
+  RoutingTallies* routing_;
   at::Device device_;
   at::Tensor load_;  // (L, E) int64
   kernels::Workspace workspace_;
@@ -125,14 +130,15 @@ void require_length(const Tokens& tokens, std::int64_t least) {
 }  // namespace
 
 EvalResult evaluate_full(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
-                         std::int64_t max_windows, const StopRequest& stop) {
+                         std::int64_t max_windows, const StopRequest& stop,
+                         RoutingTallies* routing) {
   require_length(tokens, 2);
   const at::NoGradGuard no_grad;
   const auto block = model->config().block_size;
   const auto targets = static_cast<std::int64_t>(tokens.size()) - 1;
   const auto whole = targets / block, rest = targets % block;
   const bool all = max_windows <= 0 || max_windows >= whole + (rest > 0 ? 1 : 0);
-  Evaluation evaluation(model, tokens, key, stop);
+  Evaluation evaluation(model, tokens, key, stop, routing);
   evaluation.add(spread_offsets(whole, all ? whole : max_windows, block), block, -1);
   if (const auto last = whole * block; all && rest > 0) evaluation.add({&last, 1}, rest, -1);
   return evaluation.result();
@@ -140,7 +146,7 @@ EvalResult evaluate_full(SparseMoELanguageModel& model, const Tokens& tokens, st
 
 EvalResult evaluate_random(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
                            std::int64_t eval_iters, std::int64_t batch_size,
-                           const StopRequest& stop) {
+                           const StopRequest& stop, RoutingTallies* routing) {
   const auto block = model->config().block_size;
   require_length(tokens, block + 1);
   if (eval_iters < 1 || batch_size < 1) throw std::logic_error("evaluate_random: no windows");
@@ -149,7 +155,7 @@ EvalResult evaluate_random(SparseMoELanguageModel& model, const Tokens& tokens, 
   const auto starts = static_cast<std::uint64_t>(tokens.size()) - static_cast<std::uint64_t>(block);
   std::vector<std::int64_t> offsets(static_cast<std::size_t>(eval_iters * batch_size));
   for (auto& offset : offsets) offset = static_cast<std::int64_t>(draws.below(starts));
-  Evaluation evaluation(model, tokens, key, stop);
+  Evaluation evaluation(model, tokens, key, stop, routing);
   evaluation.add(offsets, block, 0);
   return evaluation.result();
 }

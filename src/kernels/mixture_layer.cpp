@@ -11,11 +11,13 @@ namespace {
 template <class T>
 class MixtureCall : public LayerCall {
  public:
-  MixtureCall(MixtureParameters parameters, const LayerRun& run, bool keeps, std::int64_t* load)
+  MixtureCall(MixtureParameters parameters, const LayerRun& run, bool keeps, std::int64_t* load,
+              Routing* routing)
       : parameters_(std::move(parameters)),
         rows_(run.rows),
         memory_(run.workspace, c10::CppTypeToScalarType<T>::value),
-        load_(load) {
+        load_(load),
+        routing_(routing) {
     layer_.keep = keeps;
     layer_.fresh_gradients = run.fresh_gradients;
     layer_.dropout = dropout_arguments(run.dropout, parameters_.dropout_draw);
@@ -27,10 +29,12 @@ class MixtureCall : public LayerCall {
     const auto begin = memory_.position();
     describe(out);
     take_forward_memory();
+    if (routing_ != nullptr) point_at_routing();
     const auto& table = cpu::table<T>();
     const auto panels = cpu::panels_of(layer_.tokens), scratch = table.mixture_scratch(layer_);
     run_with_scratch<T>(panels, memory_, scratch,
                         [&](std::int64_t p, T* room) { table.route(layer_, p, room); });
+    if (routing_ != nullptr) keep_routing();
     if (takes_one_by_one()) {
       answer_one_by_one();
       memory_.rewind(begin);
@@ -108,6 +112,25 @@ class MixtureCall : public LayerCall {
     if (layer_.keep)
       layer_.hidden = memory_.template values<T>(most_panels() * layer_.hidden_width * cpu::kPanel);
     layer_.answers = memory_.template values<T>(n * k * cpu::padded(c));
+  }
+
+  void point_at_routing() {
+    const auto n = layer_.tokens, e = layer_.experts;
+    routing_->logits = at::empty({n, e}, x_.options());
+    layer_.clean_logits = routing_->logits.template mutable_data_ptr<T>();
+    if (layer_.noise.weight == nullptr) return;
+    routing_->noise_std = at::empty({n, e}, x_.options());
+    layer_.noise_std = routing_->noise_std.template mutable_data_ptr<T>();
+  }
+
+  /// Choices and gates lie in memory that goes back.
+  void keep_routing() {
+    const auto count = layer_.tokens * layer_.top_k;
+    routing_->gates = at::empty({layer_.tokens, layer_.top_k}, x_.options());
+    routing_->experts = at::empty({layer_.tokens, layer_.top_k}, at::kLong);
+    std::copy_n(layer_.gates, count, routing_->gates.template mutable_data_ptr<T>());
+    std::copy_n(layer_.chosen, count, routing_->experts.template mutable_data_ptr<std::int64_t>());
+    routing_ = nullptr;  // the caller's: no business of a backward
   }
 
   bool takes_one_by_one() const {
@@ -196,6 +219,7 @@ class MixtureCall : public LayerCall {
   RowIds rows_;
   Memory memory_;
   std::int64_t* load_;
+  Routing* routing_;
   at::Tensor x_;
   cpu::Mixture<T> layer_{};
   std::vector<cpu::ExpertTask> tasks_;
@@ -204,8 +228,9 @@ class MixtureCall : public LayerCall {
 
 template <class T>
 MixtureResult run_mixture(const at::Tensor& x, const MixtureParameters& parameters,
-                          const LayerRun& run, std::int64_t* load) {
-  const auto call = c10::make_intrusive<MixtureCall<T>>(parameters, run, is_recording(x), load);
+                          const LayerRun& run, std::int64_t* load, Routing* routing) {
+  const auto call =
+      c10::make_intrusive<MixtureCall<T>>(parameters, run, is_recording(x), load, routing);
   auto out = run_layer(x, call);
   return {std::move(out), call->dropped()};
 }
@@ -213,9 +238,9 @@ MixtureResult run_mixture(const at::Tensor& x, const MixtureParameters& paramete
 }  // namespace
 
 MixtureResult mixture_layer(const at::Tensor& x, const MixtureParameters& parameters,
-                            const LayerRun& run, std::int64_t* load) {
-  return x.scalar_type() == at::kDouble ? run_mixture<double>(x, parameters, run, load)
-                                        : run_mixture<float>(x, parameters, run, load);
+                            const LayerRun& run, std::int64_t* load, Routing* routing) {
+  return x.scalar_type() == at::kDouble ? run_mixture<double>(x, parameters, run, load, routing)
+                                        : run_mixture<float>(x, parameters, run, load, routing);
 }
 
 }  // namespace moe::kernels

@@ -86,6 +86,7 @@ at::Tensor SparseMoELanguageModelImpl::embed(const at::Tensor& ids, std::int64_t
 LmOutput SparseMoELanguageModelImpl::forward(const at::Tensor& ids, const at::Tensor& targets,
                                              const ForwardContext& context) {
   std::vector<at::Tensor> loads;
+  std::vector<Routing> routing;
   std::int64_t dropped = 0;
   auto x = embed(ids, 0, context);
   for (const auto& module : *blocks_) {
@@ -93,9 +94,11 @@ LmOutput SparseMoELanguageModelImpl::forward(const at::Tensor& ids, const at::Te
     x = module->as<Block>()->forward(x, context, /*cache=*/nullptr, moe_output);
     loads.push_back(moe_output.load);
     dropped += moe_output.dropped;
+    if (context.keeps_routing) routing.push_back(std::move(moe_output.routing));
   }
   auto out = head(x, targets, context);
   out.dropped = dropped;
+  out.routing = std::move(routing);
   out.expert_load = at::stack(loads);
   return out;
 }

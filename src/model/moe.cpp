@@ -64,7 +64,10 @@ TopkRouterImpl::TopkRouterImpl(const ModelConfig& config)
           register_module("linear", torch::nn::Linear(config.n_embed, config.moe.num_experts))) {}
 
 Routing TopkRouterImpl::forward(const at::Tensor& x) {
-  return route_by_logits(linear_(x), config_);
+  const auto logits = linear_(x);  // (N, E)
+  auto routing = route_by_logits(logits, config_);
+  routing.logits = logits;
+  return routing;
 }
 
 NoisyTopkRouterImpl::NoisyTopkRouterImpl(const ModelConfig& config)
@@ -75,9 +78,14 @@ NoisyTopkRouterImpl::NoisyTopkRouterImpl(const ModelConfig& config)
                                     torch::nn::Linear(config.n_embed, config.moe.num_experts))) {}
 
 Routing NoisyTopkRouterImpl::forward(const at::Tensor& x, const at::Tensor& noise) {
-  auto logits = topkroute_linear_(x);  // (N, E)
-  if (noise.defined()) logits = logits + noise * at::softplus(noise_linear_(x));
-  return route_by_logits(logits, config_);
+  const auto logits = topkroute_linear_(x);  // (N, E)
+  auto routing = route_by_logits(noise.defined() ? logits + noise * noise_std(x) : logits, config_);
+  routing.logits = logits;
+  return routing;
+}
+
+at::Tensor NoisyTopkRouterImpl::noise_std(const at::Tensor& x) {
+  return at::softplus(noise_linear_(x));
 }
 
 ExpertImpl::ExpertImpl(kernels::ExpertWeights stacked, std::int64_t expert)
@@ -119,7 +127,12 @@ MoeOutput SparseMoEImpl::forward(const at::Tensor& x, const ForwardContext& cont
   const auto y = config_.kernels == Kernels::reference
                      ? composed_experts(tokens, routing, plan, mask)
                      : kernels::expert_mixture(tokens, routing.gates, mask, plan, weights_);
-  return {y.view(x.sizes()), expert_load(plan), plan.dropped};
+  MoeOutput out{y.view(x.sizes()), expert_load(plan), plan.dropped};
+  if (context.keeps_routing) {
+    out.routing = {routing.gates.detach(), routing.experts, routing.logits.detach()};
+    if (noisy_) out.routing.noise_std = noisy_->noise_std(tokens).detach();
+  }
+  return out;
 }
 
 Routing SparseMoEImpl::route(const at::Tensor& x, const ForwardContext& context) {
@@ -161,7 +174,8 @@ MoeOutput SparseMoEImpl::fused(const at::Tensor& x, const torch::nn::LayerNorm& 
                  ? context.workspace->take({config_.moe.num_experts}, at::kLong)
                  : at::empty({config_.moe.num_experts}, at::kLong);
   const auto result = kernels::mixture_layer(x, parameters, layer_run(context, config_),
-                                             out.load.mutable_data_ptr<std::int64_t>());
+                                             out.load.mutable_data_ptr<std::int64_t>(),
+                                             context.keeps_routing ? &out.routing : nullptr);
   out.y = result.out;
   out.dropped = result.dropped;
   return out;

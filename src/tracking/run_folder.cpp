@@ -94,9 +94,9 @@ RunFolder RunFolder::open(const fs::path& path, FileLayer& files) {
 
 Json RunFolder::read_run_json() const { return tracking::read_object(path_ / "run.json"); }
 
-void RunFolder::write_json(std::string_view name, const Json& json) {
+void RunFolder::write_json(std::string_view name, const Json& json, int indent) {
   is_new_ = false;
-  files_->replace(path_ / name, json_text(json, 2) + "\n");
+  files_->replace(path_ / name, json_text(json, indent) + "\n");
 }
 
 void RunFolder::append_line(Lines& lines, const Json& line) {

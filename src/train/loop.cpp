@@ -10,6 +10,7 @@
 #include "moe/base/text.h"
 #include "moe/base/version.h"
 #include "moe/eval/evaluator.h"
+#include "moe/eval/inspect.h"
 #include "moe/sample/generator.h"
 
 namespace moe {
@@ -17,6 +18,17 @@ namespace moe {
 namespace {
 
 constexpr std::int64_t kSampleLength = 200;  // characters in the log and samples.jsonl
+
+/// What docs/metrics.md calls moe/layerL/...
+void add_health(MetricRow& row, const RoutingTallies& routing) {
+  for (std::size_t layer = 0; layer < routing.size(); ++layer) {
+    const auto health = health_of(routing[layer]);
+    const auto prefix = cat("moe/layer", layer, "/");
+    row.vectors.push_back({prefix + "load", health.load});
+    for (const auto& [name, value] : kHealthFigures)
+      row.values.emplace_back(cat(prefix, name), health.*value);
+  }
+}
 
 }  // namespace
 
@@ -76,27 +88,29 @@ void Loop::write_run_json(const std::string& status) {
                        std::isfinite(at.best_val_loss) ? Json(at.best_val_loss) : Json(nullptr)}});
 }
 
-void Loop::evaluate() {
+std::pair<double, double> Loop::losses(RoutingTallies& routing) {
   const auto& config = request_.config;
   const auto& corpus = material_.corpus;
   const auto seed = static_cast<std::uint64_t>(config.seed);
   const auto key = stream_key(seed, "eval", static_cast<std::uint64_t>(state_.at.step));
   const auto stop = [&] { return interrupt_.signal(); };
-  double train = 0, val = 0;
-  log_.live(cat("step ", state_.at.step, ": evaluating"));
   if (config.eval.mode == EvalMode::full) {
     const auto block = config.model.block_size;
     const auto windows = (static_cast<std::int64_t>(corpus.val.size()) - 2) / block + 1;
-    train = evaluate_full(state_.model, corpus.train, key, windows, stop).loss;
-    val = evaluate_full(state_.model, corpus.val, key, 0, stop).loss;
-  } else {
-    const auto iters = config.eval.eval_iters, batch = config.train.batch_size;
-    train =
-        evaluate_random(state_.model, corpus.train, stream_key(key, "train"), iters, batch, stop)
-            .loss;
-    val =
-        evaluate_random(state_.model, corpus.val, stream_key(key, "val"), iters, batch, stop).loss;
+    const auto train = evaluate_full(state_.model, corpus.train, key, windows, stop).loss;
+    return {train, evaluate_full(state_.model, corpus.val, key, 0, stop, &routing).loss};
   }
+  const auto iters = config.eval.eval_iters, batch = config.train.batch_size;
+  const auto loss = [&](const Tokens& tokens, std::string_view stream, RoutingTallies* tallies) {
+    return evaluate_random(state_.model, tokens, stream_key(key, stream), iters, batch, stop,
+                           tallies)
+        .loss;
+  };
+  const auto train = loss(corpus.train, "train", nullptr);
+  return {train, loss(corpus.val, "val", &routing)};
+}
+
+void Loop::note_loss(double val) {
   auto& at = state_.at;
   at.evaluated_step = at.step;
   at.last_val_loss = val;
@@ -108,7 +122,28 @@ void Loop::evaluate() {
   } else {
     ++at.evaluations_without_best;
   }
-  trackers_->write({at.step, seconds(), at.tokens, {{"train/loss", train}, {"val/loss", val}}});
+}
+
+void Loop::write_routing(const RoutingTallies& routing) {
+  Json json = {{"step", state_.at.step}};
+  json.update(routing_to_json(routing, material_.tokenizer));
+  try {
+    folder_.write_json("routing.json", json, /*indent=*/-1);
+  } catch (const ResourceError& error) {
+    log_.warn(cat(error.what(), " (training goes on; the next evaluation writes it again)"));
+  }
+}
+
+void Loop::evaluate() {
+  const auto& at = state_.at;
+  log_.live(cat("step ", at.step, ": evaluating"));
+  auto routing = make_tallies(state_.model);
+  const auto [train, val] = losses(routing);
+  note_loss(val);
+  MetricRow row{at.step, seconds(), at.tokens, {{"train/loss", train}, {"val/loss", val}}};
+  add_health(row, routing);
+  trackers_->write(row);
+  write_routing(routing);
   log_.live("");
   log_.info(cat("step ", at.step, ": train loss ", fixed(train, 4), ", val loss ", fixed(val, 4),
                 at.best_step == at.step ? " (best)" : ""));
@@ -162,6 +197,9 @@ void Loop::report(const StepResult& result) {
                  {"grad_norm", result.grad_norm}}};
   if (request_.config.model.moe.capacity_factor)
     row.values.emplace_back("moe/dropped_fraction", result.dropped_fraction);
+  for (std::size_t layer = 0; layer < result.dropped_by_layer.size(); ++layer)
+    row.values.emplace_back(cat("moe/layer", layer, "/dropped_fraction"),
+                            result.dropped_by_layer[layer]);
   trackers_->write(row);
   const auto line = progress_line(result, rate);
   if (log_.has_live_line())

@@ -3,10 +3,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "moe/base/error.h"
 #include "moe/base/system.h"
 #include "moe/checkpoint/checkpoint.h"
+#include "moe/eval/routing_health.h"
 #include "moe/model/build.h"
 #include "moe/tracking/trackers.h"
 #include "moe/train/trainer.h"
@@ -48,6 +50,10 @@ class Loop {
   }
   bool evaluation_is_due() const;
   void evaluate();
+  /// Train and validation loss, and on the way what the routers do with the validation split.
+  std::pair<double, double> losses(RoutingTallies& routing);
+  void note_loss(double val);
+  void write_routing(const RoutingTallies& routing);
   void maybe_evaluate();
   void save_when_due();
   void save();

@@ -19,7 +19,12 @@ std::int64_t estimate_memory(const RunConfig& config, std::int64_t vocab_size) {
   const auto activations = tokens * (static_cast<double>(m.n_layer) * (attention + experts) +
                                      4 * static_cast<double>(vocab_size));
   const auto parameters = static_cast<double>(count_parameters(m, vocab_size));
-  const auto bytes = sizeof(float) * (4 * parameters + activations);
+  // Of an evaluation: tallies of E * (V + E) counts a layer, as numbers, as JSON and as its text.
+  constexpr double kBytesPerCount = 8 + 16 + 8;
+  const auto e = static_cast<double>(m.moe.num_experts);
+  const auto tallies =
+      kBytesPerCount * static_cast<double>(m.n_layer) * e * (static_cast<double>(vocab_size) + e);
+  const auto bytes = sizeof(float) * (4 * parameters + activations) + tallies;
   constexpr double kLargest = 9e18;  // an int64
   return static_cast<std::int64_t>(std::min(bytes, kLargest));
 }

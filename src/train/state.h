@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "moe/base/json.h"
 #include "moe/config/config.h"
@@ -65,7 +66,8 @@ struct StepResult {
   double grad_norm = 0;  // before clipping
   double learning_rate = 0;
   std::int64_t tokens = 0;
-  double dropped_fraction = 0;  // of (token, choice) slots, where a capacity is set
+  double dropped_fraction = 0;                // of (token, choice) slots, where a capacity is set
+  std::vector<double> dropped_by_layer = {};  // (L) the same of each layer's; empty without one
   StepSeconds seconds;
 };
 

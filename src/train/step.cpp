@@ -42,6 +42,16 @@ Json nonfinite_record(const TrainState& state, double loss, const Json& offsets)
           {"gradient_norms", norms}};
 }
 
+/// (L) shares of each layer's `slots` that `served` (L, E), what the experts took, falls short of.
+std::vector<double> shares_dropped(const at::Tensor& served, std::int64_t slots) {
+  const auto kept = served.sum(1);
+  std::vector<double> shares;
+  for (std::int64_t layer = 0; layer < kept.size(0); ++layer)
+    shares.push_back(1 - static_cast<double>(kept[layer].item<std::int64_t>()) /
+                             static_cast<double>(slots));
+  return shares;
+}
+
 }  // namespace
 
 BatchTensors to_tensors(const Batch& batch, at::Device device) {
@@ -64,6 +74,7 @@ StepResult train_step(TrainState& state) {
   Json offsets = Json::array();
   double loss_sum = 0;
   std::int64_t dropped = 0;
+  at::Tensor served;  // (L, E) where a capacity is set
   if (!state.model->is_fused()) state.flat.gradients().zero_();
   for (std::int64_t micro = 0; micro < config.train.grad_accumulation; ++micro) {
     const auto batch = state.sampler.next(config.train.batch_size);
@@ -77,6 +88,8 @@ StepResult train_step(TrainState& state) {
     const auto out = state.model->forward(tensors.inputs, tensors.targets, context);
     loss_sum += out.loss.item<double>();
     dropped += out.dropped;
+    if (config.model.moe.capacity_factor)
+      served = served.defined() ? served + out.expert_load : out.expert_load;
     offsets.push_back(batch.offsets);
     laps.end(result.seconds.forward);
     (out.loss / static_cast<double>(config.train.grad_accumulation)).backward();
@@ -97,8 +110,10 @@ StepResult train_step(TrainState& state) {
   state.optimizer.step(state.flat.values(), state.flat.gradients(), result.learning_rate,
                        clip_scale(result.grad_norm, clip));
   laps.end(result.seconds.update);
-  const auto slots = result.tokens * config.model.moe.top_k * config.model.n_layer;
-  result.dropped_fraction = static_cast<double>(dropped) / static_cast<double>(slots);
+  const auto slots = result.tokens * config.model.moe.top_k;  // of a layer
+  result.dropped_fraction =
+      static_cast<double>(dropped) / static_cast<double>(slots * config.model.n_layer);
+  if (served.defined()) result.dropped_by_layer = shares_dropped(served, slots);
   state.at.step = update;
   state.at.tokens += result.tokens;
   return result;

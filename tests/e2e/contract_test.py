@@ -9,7 +9,7 @@ import unittest
 
 from support import (NUMERICS, RESOURCES, STEPS, TINY, RunCase, limited, makemoe, start, strict_json, tree, wait_for)
 
-COMMANDS = ("train", "eval", "generate", "info", "import", "export", "config", "bench")
+COMMANDS = ("train", "eval", "generate", "info", "inspect", "import", "export", "config", "bench")
 
 
 def closed(*streams):
@@ -43,6 +43,7 @@ class Streams(RunCase):
             ("train", *self.small, "--dry-run", "--json"): "config vocab_size parameters active_parameters memory_bytes",
             ("eval", run, "--json"): "checkpoint step split mode loss perplexity bits_per_byte tokens expert_load seconds",
             ("generate", run, "--max-new-tokens", 5, "--json"): "samples seed tokens_per_second",
+            ("inspect", run, "--json"): "checkpoint step split num_experts top_k tokens symbols layers prompt seconds",
             ("info", run, "--json"): "config step vocab_size parameters active_parameters bytes best_val_loss last_val_loss",
             ("bench", "--config", TINY, "--set", "threads=1", "--steps", 1, "--json"):
                 "train_ms_per_step train_tokens_per_second train_parts_ms eval_tokens_per_second generate_tokens_per_second "
@@ -80,7 +81,7 @@ class Streams(RunCase):
 
     def test_help_and_version_notice_a_full_disk_and_take_a_closed_pipe_quietly(self):
         with open("/dev/full", "wb") as full:
-            for command in (("--help",), ("--version",), ("train", "--help")):
+            for command in (("--help",), ("--version",), ("train", "--help"), ("inspect", self.run_folder)):
                 self.assert_refused(makemoe(*command, stdout=full), RESOURCES, "standard output")
         reading, writing = os.pipe()
         os.close(reading)

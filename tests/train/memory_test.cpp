@@ -49,6 +49,15 @@ TEST(MemoryEstimate, GrowsWithEachKeyThatAPersonIsToldToLower) {
   EXPECT_GT(estimate_memory(tiny_run(), 2 * kVocab), base) << "vocabulary";
 }
 
+TEST(MemoryEstimate, HoldsTheExpertBySymbolMapsOfAnEvaluation) {
+  auto config = tiny_run();
+  config.model.moe.num_experts = 1024;
+  config.model.n_embed = 2;  // few parameters: the maps are what counts
+  constexpr std::int64_t kSymbols = 100'000;
+  EXPECT_GT(estimate_memory(config, kSymbols),
+            config.model.n_layer * 1024 * kSymbols * std::int64_t{sizeof(std::int64_t)});
+}
+
 TEST(MemoryEstimate, OfTheLargestConfigDoesNotRunOver) {
   RunConfig config;
   config.train.batch_size = 1 << 20;

@@ -161,13 +161,18 @@ TEST(TrainStep, CountsUpdatesAndTokens) {
 TEST(TrainStep, TellsWhichShareOfTheSlotsWasDropped) {
   auto config = tiny_run();
   TinyRun dropless(config);
-  EXPECT_EQ(train_step(dropless.state).dropped_fraction, 0);
+  const auto all_kept = train_step(dropless.state);
+  EXPECT_EQ(all_kept.dropped_fraction, 0);
+  EXPECT_TRUE(all_kept.dropped_by_layer.empty());
   config.model.moe.capacity_factor = 0.5;  // of 32 * 2 / 4 slots an expert: at least half is lost
   config.train.grad_accumulation = 2;
   TinyRun cut(config);
-  const auto fraction = train_step(cut.state).dropped_fraction;
-  EXPECT_GE(fraction, 0.5);
-  EXPECT_LT(fraction, 1);
+  const auto result = train_step(cut.state);
+  EXPECT_GE(result.dropped_fraction, 0.5);
+  EXPECT_LT(result.dropped_fraction, 1);
+  ASSERT_EQ(result.dropped_by_layer.size(), 2U);
+  EXPECT_NEAR((result.dropped_by_layer[0] + result.dropped_by_layer[1]) / 2,
+              result.dropped_fraction, 1e-12);
 }
 
 TEST(TrainStep, LearnsATextThatRepeats) {

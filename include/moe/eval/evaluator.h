@@ -6,6 +6,7 @@
 
 #include "moe/config/config.h"
 #include "moe/data/corpus.h"
+#include "moe/eval/routing_health.h"
 #include "moe/model/language_model.h"
 
 namespace moe {
@@ -20,14 +21,16 @@ struct EvalResult {
 using StopRequest = std::function<int()>;
 
 /// Every target of `tokens` once: windows of block_size end to end, the last one shorter.
-/// `max_windows` > 0 takes that many windows spread evenly over the split instead of all.
+/// `max_windows` > 0 takes that many windows spread evenly over the split instead of all. Adds to
+/// `routing` (make_tallies), where given, what the routers did with the tokens.
 EvalResult evaluate_full(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
-                         std::int64_t max_windows = 0, const StopRequest& stop = {});
+                         std::int64_t max_windows = 0, const StopRequest& stop = {},
+                         RoutingTallies* routing = nullptr);
 
 /// The published evaluation: the mean over `eval_iters` batches of `batch_size` windows drawn with
 /// replacement from the stream `key` (its own: never the training stream).
 EvalResult evaluate_random(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
                            std::int64_t eval_iters, std::int64_t batch_size,
-                           const StopRequest& stop = {});
+                           const StopRequest& stop = {}, RoutingTallies* routing = nullptr);
 
 }  // namespace moe

@@ -69,14 +69,22 @@ struct MixtureParameters {
   at::Tensor draws;              // or by these where defined: (N, E) standard normal
   DrawKey dropout_draw;
 };
+/// Where N tokens go and with what weight, and what that was decided by.
+struct Routing {
+  at::Tensor gates;           // (N, K)
+  at::Tensor experts;         // (N, K) int64, distinct within a row, the largest gate first
+  at::Tensor logits = {};     // (N, E) before noise
+  at::Tensor noise_std = {};  // (N, E) of the router's noise, drawn or not; undefined: it has none
+};
 struct MixtureResult {
   at::Tensor out;            // (B, T, C)
   std::int64_t dropped = 0;  // slots beyond the capacity
 };
 /// A few tokens without dropout, capacity and gradients are taken one by one: decoding. Writes to
-/// `load` (E) int64 how many tokens each expert served.
+/// `load` (E) int64 how many tokens each expert served, and to `routing`, where given, what the
+/// router did, in memory of its own and without gradients.
 MixtureResult mixture_layer(const at::Tensor& x, const MixtureParameters& parameters,
-                            const LayerRun& run, std::int64_t* load);
+                            const LayerRun& run, std::int64_t* load, Routing* routing = nullptr);
 
 /// logits (N, V) = head(norm(x)), and the mean cross-entropy of targets (N) int64 where defined.
 struct HeadResult {

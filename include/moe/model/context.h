@@ -18,6 +18,7 @@ struct ForwardContext {
   kernels::RowIds rows;   // of the N = B*T tokens, row-major (B, T)
   at::Tensor noise;       // (L, N, E) router noise to use instead of drawing; undefined: draw
   kernels::Workspace* workspace = nullptr;  // of the fused layers; null: memory of their own
+  bool keeps_routing = false;               // LmOutput::routing is wanted
   bool fresh_gradients = false;  // backward of the fused layers writes gradients, adds nothing
 };
 

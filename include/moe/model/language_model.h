@@ -24,6 +24,7 @@ struct LmOutput {
   at::Tensor loss;           // () mean cross-entropy [nats/token]; undefined without targets
   at::Tensor expert_load;    // (L, E) int64, tokens each expert served; on the CPU
   std::int64_t dropped = 0;  // (token, choice) slots beyond an expert's capacity, over all layers
+  std::vector<Routing> routing = {};  // of each layer, where the context keeps it
 };
 
 /// Communication, then computation: x += sa(ln1(x)); x += smoe(ln2(x)).

@@ -10,17 +10,14 @@
 
 #include "moe/config/config.h"
 #include "moe/kernels/dispatch.h"
+#include "moe/kernels/layers.h"
 #include "moe/model/context.h"
 
 namespace moe {
 
 // Shapes: N tokens, C n_embed, E num_experts, K top_k, F = 4C.
 
-/// Where N tokens go and with what weight.
-struct Routing {
-  at::Tensor gates;    // (N, K)
-  at::Tensor experts;  // (N, K) int64, distinct within a row
-};
+using kernels::Routing;
 
 /// Gate values of the chosen experts from logits (N, E), by config.moe.gate.
 Routing route_by_logits(const at::Tensor& logits, const MoeConfig& config);
@@ -44,6 +41,7 @@ class NoisyTopkRouterImpl : public torch::nn::Module {
   explicit NoisyTopkRouterImpl(const ModelConfig& config);
   /// x (N, C); noise (N, E) standard normal, or undefined for none.
   Routing forward(const at::Tensor& x, const at::Tensor& noise);
+  at::Tensor noise_std(const at::Tensor& x);  // (N, E)
   kernels::LinearParameters route() const {
     return {topkroute_linear_->weight, topkroute_linear_->bias};
   }
@@ -72,6 +70,7 @@ struct MoeOutput {
   at::Tensor y;              // (B, T, C)
   at::Tensor load;           // (E) int64 on the CPU, tokens each expert served
   std::int64_t dropped = 0;  // slots beyond the capacity
+  Routing routing = {};      // where the context keeps it
 };
 
 /// Routes every token to its K experts and sums what they answer, weighted by the gates.

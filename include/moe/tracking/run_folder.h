@@ -28,7 +28,8 @@ class RunFolder : public MetricSink {
   const std::filesystem::path& path() const { return path_; }
   /// run.json as an object; {} where there is none or it does not read.
   Json read_run_json() const;
-  void write_json(std::string_view name, const Json& json);  // whole or not at all
+  /// Whole or not at all; indent -1 is one line.
+  void write_json(std::string_view name, const Json& json, int indent = 2);
   /// Appends a row to metrics.jsonl; never throws. One that finds no room is kept and goes before
   /// the next, after one warning on standard error.
   void write(const MetricRow& row) override;

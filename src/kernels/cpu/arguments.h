@@ -151,6 +151,8 @@ struct Mixture {
   T* normed;             // (panels * kPanel, padded(C))
   T* logits;             // (N, E) that the choice was made by
   T* noise_slope;        // (N, E) d logit / d noise_linear's outcome
+  T* clean_logits;       // (N, E) before noise; null: not asked for
+  T* noise_std;          // (N, E) of the noise, drawn or not; null: not asked for
   T* gates;              // (N, K)
   std::int32_t* chosen;  // (N, K)
   // The plan: slots n * K + k by expert, kPanel to a panel; -1 fills the last panel of an expert.

@@ -1,0 +1,53 @@
+#include "cli/target.h"
+
+#include "cli/options.h"
+#include "moe/base/text.h"
+
+namespace moe::cli {
+
+namespace {
+
+/// Whether `text` is neither the text nor the validation text whose sums the checkpoint keeps.
+bool is_another_text(const Text& text, const CheckpointInfo& info) {
+  const auto learned = info.state.value("data_sha256", Json());
+  if (!learned.is_string()) return false;
+  const auto& sums = learned.get_ref<const std::string&>();
+  return !sums.empty() && sums.find(text.sha256) == std::string::npos;
+}
+
+}  // namespace
+
+void add_text(CLI::App& command, TextArgs& args) {
+  add_name(command, "--data", args.data, "UTF-8 text; default: the run's own");
+  command.add_option("--split", args.split, "default: val, with --data all")
+      ->check(CLI::IsMember({"train", "val", "all"}));
+}
+
+Target read_target(const TextArgs& args, const CheckpointInfo& info, Log& log) {
+  const auto& data = info.config.data;
+  const auto split = !args.split.empty() ? args.split : args.data.empty() ? "val" : "all";
+  const auto path = args.data.empty() ? data.path : args.data;
+  const auto& tokenizer = info.tokenizer;
+  const bool own_val = args.data.empty() && !data.val_path.empty();
+  const auto file = own_val && split == "val" ? data.val_path : path;
+  if (file.empty())
+    throw DataError(
+        cat(info.ref.folder.string(), ": its run names no text of its own; give --data FILE"));
+  const auto text = read_text(file);
+  for (const auto& notice : text.notices) log.warn(cat(file, ": ", notice));
+  if (args.data.empty() && is_another_text(text, info))
+    log.warn(cat(file, ": is not the text that this run was trained on (sha256 differs)"));
+  auto tokens = tokenizer.encode(text.utf8, file);
+  if (split != "all" && !own_val) {
+    auto corpus = split_by_position(tokens, data.train_fraction, 1, file);
+    tokens = std::move(split == "train" ? corpus.train : corpus.val);
+  }
+  if (tokens.size() < 2)
+    throw DataError(
+        cat(file, ": ", tokens.size(), " symbols are too few to evaluate; give at least 2"));
+  const auto bytes = static_cast<double>(tokenizer.decode(tokens).size());
+  const auto bytes_per_token = bytes / static_cast<double>(tokens.size());
+  return {split, std::move(tokens), bytes_per_token};
+}
+
+}  // namespace moe::cli

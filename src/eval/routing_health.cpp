@@ -1,0 +1,142 @@
+#include "moe/eval/routing_health.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+namespace moe {
+
+namespace {
+
+constexpr std::int64_t kDeadShare = 100;  // below one in so many of the even share
+
+std::size_t index(std::int64_t i) { return static_cast<std::size_t>(i); }
+
+template <class Values>
+double sum_of(const Values& values) {
+  return static_cast<double>(
+      std::accumulate(values.begin(), values.end(), typename Values::value_type{}));
+}
+
+std::vector<double> divided(std::span<const double> values, double by) {
+  std::vector<double> out(values.begin(), values.end());
+  for (auto& value : out) value /= by;
+  return out;
+}
+
+/// The first `most` of `items` by `before`.
+template <class Item, class Before>
+void keep_first(std::vector<Item>& items, std::size_t most, const Before& before) {
+  const auto kept = std::min(most, items.size());
+  std::partial_sort(items.begin(), items.begin() + static_cast<std::ptrdiff_t>(kept), items.end(),
+                    before);
+  items.resize(kept);
+}
+
+}  // namespace
+
+RoutingTally::RoutingTally(std::int64_t experts, std::int64_t vocabulary)
+    : load(index(experts)),
+      symbol_map(index(experts), Counts(index(vocabulary))),
+      co_activation(index(experts), Counts(index(experts))),
+      probability(index(experts)) {}
+
+void RoutingTally::add(const TokenRouting& token) {
+  ++tokens;
+  for (const auto expert : token.experts) {
+    ++load[index(expert)];
+    ++symbol_map[index(expert)][index(token.symbol)];
+    for (const auto other : token.experts) ++co_activation[index(expert)][index(other)];
+  }
+  top1_gate += *std::max_element(token.gates.begin(), token.gates.end());
+  const auto most = *std::max_element(token.logits.begin(), token.logits.end());
+  double sum = 0, weighted = 0;  // of e^(logit - most), and that times logit - most
+  powers_.clear();
+  for (const auto logit : token.logits) {
+    powers_.push_back(std::exp(logit - most));
+    sum += powers_.back();
+    weighted += powers_.back() * (logit - most);
+  }
+  for (std::size_t e = 0; e < powers_.size(); ++e) probability[e] += powers_[e] / sum;
+  router_entropy += std::log(sum) - weighted / sum;
+  squared_logsumexp += std::pow(most + std::log(sum), 2);
+  noise_std += token.noise_std.empty()
+                   ? std::numeric_limits<double>::quiet_NaN()
+                   : sum_of(token.noise_std) / static_cast<double>(token.noise_std.size());
+}
+
+double entropy(std::span<const double> weights) {
+  double sum = 0, weighted = 0;
+  for (const auto weight : weights) {
+    sum += weight;
+    if (weight > 0) weighted += weight * std::log(weight);
+  }
+  return std::log(sum) - weighted / sum;
+}
+
+Counts dead_experts(const Counts& load) {
+  const auto choices = std::accumulate(load.begin(), load.end(), std::int64_t{0});
+  const auto experts = static_cast<std::int64_t>(load.size());
+  Counts dead;
+  for (std::int64_t e = 0; e < experts; ++e)
+    if (load[index(e)] * experts * kDeadShare < choices) dead.push_back(e);
+  return dead;
+}
+
+LayerHealth health_of(const RoutingTally& tally) {
+  const auto tokens = static_cast<double>(tally.tokens);
+  const auto experts = static_cast<double>(tally.load.size());
+  LayerHealth health;
+  const auto choices = sum_of(tally.load);
+  for (const auto count : tally.load) health.load.push_back(static_cast<double>(count) / choices);
+  health.max_load = *std::max_element(health.load.begin(), health.load.end()) * experts;
+  health.load_entropy = experts > 1 ? entropy(health.load) / std::log(experts) : 1;
+  const auto probability = divided(tally.probability, tokens);
+  double squares = 0;
+  for (std::size_t e = 0; e < health.load.size(); ++e) {
+    squares += std::pow(health.load[e] * experts - 1, 2);
+    health.balance_loss += experts * health.load[e] * probability[e];
+  }
+  health.load_cv = std::sqrt(squares / experts);
+  health.dead_experts = static_cast<double>(dead_experts(tally.load).size());
+  health.router_entropy = tally.router_entropy / tokens;
+  health.top1_gate = tally.top1_gate / tokens;
+  health.z_loss = tally.squared_logsumexp / tokens;
+  health.noise_std = tally.noise_std / tokens;
+  return health;
+}
+
+std::vector<std::int64_t> telling_symbols(const RoutingTally& tally, std::size_t expert,
+                                          std::size_t most) {
+  const auto share = static_cast<double>(tally.load[expert]) / sum_of(tally.load);
+  const auto& mine = tally.symbol_map[expert];
+  std::vector<double> excess(mine.size());
+  std::vector<std::int64_t> symbols;
+  for (std::size_t s = 0; s < mine.size(); ++s) {
+    std::int64_t of_all = 0;
+    for (const auto& row : tally.symbol_map) of_all += row[s];
+    excess[s] = static_cast<double>(mine[s]) - share * static_cast<double>(of_all);
+    if (excess[s] > 0) symbols.push_back(static_cast<std::int64_t>(s));
+  }
+  keep_first(symbols, most, [&](std::int64_t a, std::int64_t b) {
+    return excess[index(a)] != excess[index(b)] ? excess[index(a)] > excess[index(b)] : a < b;
+  });
+  return symbols;
+}
+
+std::vector<ExpertPair> frequent_pairs(const RoutingTally& tally, std::size_t most) {
+  std::vector<ExpertPair> pairs;
+  const auto experts = static_cast<std::int64_t>(tally.load.size());
+  for (std::int64_t i = 0; i < experts; ++i)
+    for (std::int64_t j = i + 1; j < experts; ++j)
+      if (const auto both = tally.co_activation[index(i)][index(j)]; both > 0)
+        pairs.push_back({i, j, both});
+  keep_first(pairs, most, [](const ExpertPair& a, const ExpertPair& b) {
+    if (a.tokens != b.tokens) return a.tokens > b.tokens;
+    return a.first != b.first ? a.first < b.first : a.second < b.second;
+  });
+  return pairs;
+}
+
+}  // namespace moe
