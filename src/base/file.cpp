@@ -18,27 +18,13 @@
 #include <utility>
 #include <vector>
 
+#include "moe/base/descriptor.h"
 #include "moe/base/system.h"
 #include "moe/base/text.h"
 
 namespace moe {
 
 namespace {
-
-/// A descriptor that is closed when it goes.
-class Descriptor {
- public:
-  explicit Descriptor(int descriptor) : descriptor_(descriptor) {}
-  ~Descriptor() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return descriptor_; }
-
- private:
-  int descriptor_;
-};
 
 std::string remedy_for(int error_number) {
   switch (error_number) {

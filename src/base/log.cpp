@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -25,11 +26,21 @@ bool wants_colour() {
   return refusal == nullptr || *refusal == 0;
 }
 
-/// As many bytes of `line` as fit in one row: a wrapped line could not be redrawn by "\r".
-std::string_view one_row(std::string_view line) {
+/// As much of `text` as can be redrawn: a wrapped line could not, nor one that scrolled away.
+std::string on_screen(std::string_view text) {
   winsize size = {};
-  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return line;
-  return line.substr(0, size.ws_col - std::size_t{1});
+  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0 || size.ws_row == 0)
+    return std::string(text);
+  std::string out;
+  for (int row = 1; row < std::max<int>(2, size.ws_row); ++row) {
+    const auto end = std::min(text.find('\n'), text.size());
+    out += text.substr(0, std::min(end, size.ws_col - std::size_t{1}));
+    if (end == text.size()) return out;
+    text.remove_prefix(end + 1);
+    out += '\n';
+  }
+  out.pop_back();
+  return out;
 }
 
 /// Control characters but line end and tab as "\\x1b": a hostile name must not steer a terminal.
@@ -60,8 +71,15 @@ struct Log::State {
   bool colour = terminal && wants_colour();
   std::string live;
 
+  /// What takes the live lines away again.
+  std::string erasing() const {
+    if (live.empty()) return "";
+    const auto above = std::count(live.begin(), live.end(), '\n');
+    return above == 0 ? "\r\033[K" : "\r\033[" + std::to_string(above) + "A\033[J";
+  }
+
   void print(std::string_view colour_code, std::string_view prefix, std::string_view message) {
-    std::string out = live.empty() ? "" : "\r\033[K";
+    auto out = erasing();
     if (colour) out.append(colour_code);
     out.append(prefix);
     if (colour && !colour_code.empty()) out.append(kPlain);
@@ -95,12 +113,13 @@ void Log::error(std::string_view message) {
   state_->message(spdlog::level::err, kRed, "error: ", message);
 }
 
-void Log::live(std::string_view line) {
+void Log::live(std::string_view text) {
   if (!state_->terminal) return;
   const std::lock_guard lock(state_->mutex);
-  if (!state_->live.empty()) std::fputs("\r\033[K", stderr);
-  state_->live = one_row(line);
-  std::fputs(state_->live.c_str(), stderr);
+  auto out = state_->erasing();
+  state_->live = on_screen(without_controls(text));
+  out += state_->live;
+  std::fwrite(out.data(), 1, out.size(), stderr);
   std::fflush(stderr);
 }
 

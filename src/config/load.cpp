@@ -4,8 +4,8 @@
 #include <cmath>
 #include <set>
 
-#include "config/visit.h"
 #include "moe/base/file.h"
+#include "moe/config/visit.h"
 
 namespace moe {
 

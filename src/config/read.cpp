@@ -1,6 +1,6 @@
 #include <cmath>
 
-#include "config/visit.h"
+#include "moe/config/visit.h"
 
 namespace moe::config_detail {
 

@@ -68,6 +68,24 @@ TEST(Log, RedrawsTheLiveLineBelowMessagesAndColoursPrefixesOnATerminal) {
   EXPECT_EQ(written, "step 1\r\033[K\033[33mwarning: \033[0mcareful\r\nstep 1\r\033[K");
 }
 
+TEST(Log, SeveralLiveLinesGoAndComeTogetherAndStayWithinTheScreen) {
+  EXPECT_EQ(on_terminal([] {
+              Log log;
+              log.live("two\nlines");
+              log.live("one");
+              log.live("");
+            }),
+            "two\r\nlines\r\033[1A\033[Jone\r\033[K");
+  const auto written = on_terminal([] {  // of 24 rows and 20 columns
+    Log log;
+    std::string many;
+    for (int i = 0; i < 50; ++i) many += std::string(30, 'x') + "\n";
+    log.live(many);
+  });
+  EXPECT_EQ(std::count(written.begin(), written.end(), 'x'), 23 * 19);
+  EXPECT_TRUE(written.ends_with("\r\033[22A\033[J")) << written;
+}
+
 TEST(Log, ControlCharactersOfAHostileNameAreShownAndNotSent) {
   testing::internal::CaptureStderr();
   Log().error("a\033[2Jb\r\x7f\xc2\x9b\tc\n\u00e9");

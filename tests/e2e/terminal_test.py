@@ -1,5 +1,6 @@
 """At a terminal: the live line, colours, and Ctrl-C."""
 
+import json
 import os
 import pty
 import select
@@ -39,6 +40,18 @@ class Terminal(RunCase):
         self.assertNotIn("evaluating\r\n", seen)
         self.assertTrue(seen.splitlines()[-1].endswith(" s"), seen)  # the summary, below what is left of the live line
         self.assertIn("(best)\r\n", seen)
+
+    def test_a_sweep_shows_a_table_of_what_runs(self):
+        trial, file = self.folder / "trial", self.folder / "two.json"
+        trial.write_text("#!/bin/sh\necho '{\"step\": 3, \"val/loss\": 1.5}' > $4/metrics.jsonl\nsleep 1\n")
+        trial.chmod(0o755)
+        file.write_text(json.dumps({"space": {"seed": {"int": [1, 2]}}, "budget": {"steps": 7, "workers": 2}}))
+        code, seen = self.at_terminal("sweep", "run", file, "--data", self.text, "--out", self.folder / "sweep",
+                                      env={"MAKEMOE_TEST_TRIAL_COMMAND": str(trial)})
+        self.assertEqual(code, 0, seen)
+        self.assertRegex(seen, r"\x1b\[2A\x1b\[Jtwo  0/2 trials  2 running  [^\r\n]* s\r\n"
+                               r"  0     step 3/7  1\.5000  seed=\d\r\n  1     step 3/7  1\.5000  seed=\d")
+        self.assertNotIn("running", seen.splitlines()[-1])
 
     def test_errors_are_red_unless_no_color_is_set(self):
         for env, begin in (({"NO_COLOR": ""}, "\x1b[31merror: \x1b[0m"), ({"NO_COLOR": "1"}, "error: ")):

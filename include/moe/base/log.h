@@ -8,7 +8,7 @@ namespace moe {
 
 /// What people read: to standard error and, once a run folder is there, also to its log.txt.
 /// Never fails a run: a log that cannot be written is dropped. Colours only on a terminal and
-/// without NO_COLOR. On a terminal a live line stays at the bottom and is redrawn below messages.
+/// without NO_COLOR. On a terminal live lines stay at the bottom and are redrawn below messages.
 class Log {
  public:
   Log();
@@ -20,8 +20,9 @@ class Log {
   void warn(std::string_view message);
   void error(std::string_view message);
 
-  /// Redraws the live line in place (terminal only; elsewhere nothing). "" removes it.
-  void live(std::string_view line);
+  /// Redraws the live lines in place, as many as the screen holds (terminal only; elsewhere
+  /// nothing). "" removes them.
+  void live(std::string_view text);
   /// Whether live lines are shown, that is, standard error is a terminal.
   bool has_live_line() const;
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -131,6 +132,50 @@ Json member_to_json(const T& value) {
   } else {
     return value;
   }
+}
+
+/// What people call the type.
+template <class T>
+std::string type_name() {
+  if constexpr (is_optional<T>::value)
+    return type_name<typename T::value_type>() + " or null";
+  else if constexpr (std::is_same_v<T, std::int64_t>)
+    return "integer";
+  else if constexpr (std::is_same_v<T, double>)
+    return "number";
+  else if constexpr (std::is_same_v<T, bool>)
+    return "boolean";
+  else if constexpr (std::is_same_v<T, Betas>)
+    return "two numbers";
+  else
+    return "text";
+}
+
+inline std::string padded(std::string text, std::size_t width) {
+  text.resize(std::max(width, text.size() + 1), ' ');
+  return text;
+}
+
+/// Every key of the section with type, default, bounds and meaning, a line each.
+template <Section S>
+void describe(const S& section, const std::string& path, std::string& out) {
+  for_each_field<S>([&](const auto& row) {
+    const auto& value = section.*(row.member);
+    using T = std::remove_cvref_t<decltype(value)>;
+    const auto key = joined_path(path, row.key);
+    if constexpr (Section<T>) {
+      describe(value, key, out);
+    } else {
+      out += padded(key, 36) + padded(type_name<T>(), 17) +
+             padded(json_text(member_to_json(value)), 16) + std::string(row.help);
+      if (row.bounds.min) out += cat(" (", bounds_text(row.bounds), ")");
+      if constexpr (std::is_enum_v<T>) {
+        const auto& names = EnumNames<T>::names;
+        out += cat(" (", join(std::vector<std::string>(names.begin(), names.end()), " | "), ")");
+      }
+      out += "\n";
+    }
+  });
 }
 
 }  // namespace moe::config_detail

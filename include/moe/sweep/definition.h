@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "moe/base/json.h"
+#include "moe/config/config.h"
+#include "moe/sweep/settings.h"
+#include "moe/sweep/space.h"
+
+namespace moe::sweep {
+
+/// A sweep, checked: what DIR/sweep.json holds.
+struct Definition {
+  std::string name;  // the study's; the file's stem unless it is given
+  RunConfig base;
+  Json space_json;  // as written, but for the texts' names
+  Space space;
+  SweepSettings settings;
+
+  /// Trials in all: budget.trials, and never more than the space has points.
+  std::int64_t trials() const;
+  bool minimizes() const { return settings.objective.direction == Direction::minimize; }
+  /// Whether objective value `a` is better than `b`.
+  bool better(double a, double b) const { return minimizes() ? a < b : a > b; }
+};
+
+/// Reads a sweep file; paths in it are relative to it. `data`, where not empty, is the text. Throws
+/// ConfigError with every problem of the file, its base and its space at once; DataError when the
+/// text is not there.
+Definition load_definition(const std::filesystem::path& file, const std::string& data);
+
+/// Complete in itself: the base inlined, every default in its place.
+Json definition_to_json(const Definition& definition);
+/// The reverse, of DIR/sweep.json.
+Definition read_definition(const std::filesystem::path& dir);
+
+/// "key: before in the sweep, after now" for each value that differs.
+std::vector<std::string> definition_differences(const Json& saved, const Json& wanted);
+
+}  // namespace moe::sweep

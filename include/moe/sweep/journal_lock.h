@@ -1,0 +1,36 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "moe/sweep/identity.h"
+
+namespace moe::sweep {
+
+/// Optuna's lock of a journal, `JOURNAL.lock` made with O_EXCL, so that its writers and ours
+/// exclude each other, on NFS too. A lock that stands still for 30 s is taken over, as Optuna does;
+/// one whose holder died on this machine at once (ADR 0021).
+class JournalLock {
+ public:
+  struct Patience {
+    double takeover_s = 30;
+  };
+
+  /// Waits until it has the lock. Throws ResourceError when the file can not be made.
+  explicit JournalLock(const std::filesystem::path& journal) : JournalLock(journal, Patience{}) {}
+  JournalLock(const std::filesystem::path& journal, Patience patience);
+  ~JournalLock();
+  JournalLock(const JournalLock&) = delete;
+  JournalLock& operator=(const JournalLock&) = delete;
+
+  /// Whether nobody has taken it over meanwhile: asked right before writing.
+  bool is_mine() const;
+
+ private:
+  bool try_take();
+
+  std::filesystem::path path_;
+  std::string token_;  // what our lock file holds; differs at each taking
+};
+
+}  // namespace moe::sweep

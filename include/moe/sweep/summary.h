@@ -1,0 +1,57 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "moe/base/file.h"
+#include "moe/sweep/definition.h"
+#include "moe/sweep/study.h"
+
+namespace moe::sweep {
+
+/// A sweep as it stands, for looking at it.
+struct Sweep {
+  std::filesystem::path dir;
+  Definition definition;
+  Study study;
+};
+
+/// Reads DIR/sweep.json and the journal, without its lock. Throws ConfigError where there is none.
+Sweep read_sweep(const std::filesystem::path& dir);
+
+/// Makes DIR the folder of this sweep, or goes on with the one there. Throws ConfigError with the
+/// differences when it holds another one, unless `allow_changes`; ResourceError when it holds
+/// something else.
+void open_sweep(const std::filesystem::path& dir, const Definition& definition, bool allow_changes,
+                FileLayer& files);
+
+struct Counts {
+  std::int64_t complete = 0, pruned = 0, failed = 0, running = 0, waiting = 0;
+  std::int64_t total = 0;  // to be run in all, trials that Python added included
+
+  std::int64_t ended() const { return complete + pruned + failed; }
+};
+Counts counts_of(const Definition& definition, const Study& study);
+
+/// One point of the leaderboard.
+struct Standing {
+  const Trial* best = nullptr;         // the best of its seeds
+  std::vector<const Trial*> complete;  // its seeds
+  double value = 0;                    // the mean over them
+};
+/// The points with a finished trial that has a run folder, best first: those of which every seed
+/// has finished before the others.
+std::vector<Standing> leaderboard(const Definition& definition, const Study& study);
+
+/// {"counts": ..., "best": ..., "trials": [...]}: everything but the definition.
+Json sweep_json(const Sweep& sweep);
+Json trial_json(const Sweep& sweep, const Trial& trial);
+/// One row a trial, one column a parameter; RFC 4180.
+std::string sweep_csv(const Sweep& sweep);
+
+/// DIR/trials/00007.
+std::filesystem::path trial_folder(const std::filesystem::path& dir, std::int64_t number);
+
+}  // namespace moe::sweep

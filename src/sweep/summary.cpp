@@ -1,0 +1,191 @@
+#include "moe/sweep/summary.h"
+
+#include <algorithm>
+#include <map>
+
+#include "moe/base/text.h"
+#include "moe/sweep/queue.h"
+
+namespace moe::sweep {
+
+fs::path trial_folder(const fs::path& dir, std::int64_t number) {
+  constexpr std::size_t kDigits = 5;
+  auto digits = cat(number);
+  if (digits.size() < kDigits) digits.insert(0, kDigits - digits.size(), '0');
+  return dir / "trials" / digits;
+}
+
+Sweep read_sweep(const fs::path& dir) {
+  auto definition = read_definition(dir);
+  JournalReader reader(dir / "journal.log", definition.name);
+  reader.refresh();
+  return {dir, std::move(definition), reader.study()};
+}
+
+void open_sweep(const fs::path& dir, const Definition& definition, bool allow_changes,
+                FileLayer& files) {
+  const auto wanted = definition_to_json(definition);
+  const auto file = dir / "sweep.json";
+  std::error_code ignored;
+  if (fs::exists(file, ignored)) {
+    const auto saved = definition_to_json(read_definition(dir));
+    const auto differences = definition_differences(saved, wanted);
+    if (differences.empty()) return;
+    if (!allow_changes)
+      throw ConfigError(cat(dir.string(),
+                            ": holds a sweep of another file: ", join(differences, "; "),
+                            "; take these back, name another folder with --out, or go on all the "
+                            "same with --allow-changes"));
+  } else if (fs::exists(dir, ignored) &&
+             (!fs::is_directory(dir, ignored) || !fs::is_empty(dir, ignored))) {
+    throw ResourceError(
+        cat(dir.string(), ": holds something else already; name another folder with --out"));
+  }
+  files.make_folder(dir);
+  files.replace(file, json_text(wanted, 2) + "\n");
+}
+
+Counts counts_of(const Definition& definition, const Study& study) {
+  Counts counts;
+  std::int64_t added = 0;
+  for (const auto& trial : study.trials()) {
+    added += proposal_of(trial) ? 0 : 1;
+    switch (trial.state) {
+      case TrialState::complete:
+        ++counts.complete;
+        break;
+      case TrialState::pruned:
+        ++counts.pruned;
+        break;
+      case TrialState::failed:
+        ++counts.failed;
+        break;
+      case TrialState::running:
+        ++counts.running;
+        break;
+      case TrialState::waiting:
+        ++counts.waiting;
+        break;
+    }
+  }
+  counts.total = definition.trials() + added;
+  return counts;
+}
+
+std::vector<Standing> leaderboard(const Definition& definition, const Study& study) {
+  const auto seeds = definition.settings.seeds;
+  std::map<std::int64_t, Standing> points;  // those of Python's trials under negative keys
+  for (const auto& trial : study.trials()) {
+    if (trial.state != TrialState::complete || !trial.value || trial.system(kClaim).is_null())
+      continue;
+    const auto proposal = proposal_of(trial);
+    auto& point = points[proposal ? *proposal / seeds : -1 - trial.number];
+    point.complete.push_back(&trial);
+    point.value += *trial.value;
+    if (point.best == nullptr || definition.better(*trial.value, *point.best->value))
+      point.best = &trial;
+  }
+  std::vector<Standing> out;
+  for (auto& [key, point] : points) {
+    point.value /= static_cast<double>(point.complete.size());
+    out.push_back(std::move(point));
+  }
+  const auto is_whole = [&](const Standing& point) {
+    return !proposal_of(*point.best) || static_cast<std::int64_t>(point.complete.size()) == seeds;
+  };
+  std::stable_sort(out.begin(), out.end(), [&](const Standing& a, const Standing& b) {
+    if (is_whole(a) != is_whole(b)) return is_whole(a);
+    return definition.better(a.value, b.value);
+  });
+  return out;
+}
+
+namespace {
+
+Json reported_json(const Trial& trial) {
+  Json out = Json::array();
+  for (const auto& [step, value] : trial.reported) out.push_back(Json::array({step, value}));
+  return out;
+}
+
+std::string csv_field(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"') out += '"';
+    out += c;
+  }
+  return out + "\"";
+}
+
+/// A text as it is, nothing for null, anything else as JSON.
+std::string csv_value(const Json& value) {
+  if (value.is_null()) return "";
+  return csv_field(value.is_string() ? value.get<std::string>() : json_text(value));
+}
+
+}  // namespace
+
+Json trial_json(const Sweep& sweep, const Trial& trial) {
+  const auto claim = trial.system(kClaim);
+  return {
+      {"number", trial.number},
+      {"state", std::string(state_name(trial.state))},
+      {"value", trial.value ? Json(*trial.value) : Json(nullptr)},
+      {"seed", trial.user("seed")},
+      {"attempt", claim.is_object() ? claim.value("attempt", Json()) : Json(nullptr)},
+      {"last_step", trial.reported.empty() ? Json(nullptr) : Json(trial.reported.rbegin()->first)},
+      {"started", trial.started},
+      {"ended", trial.ended},
+      {"reason", trial.user("reason")},
+      {"values", values_of(sweep.definition.space, point_of(sweep.definition.space, trial))},
+      {"run", trial_folder(sweep.dir, trial.number).string()}};
+}
+
+Json sweep_json(const Sweep& sweep) {
+  const auto counts = counts_of(sweep.definition, sweep.study);
+  const auto board = leaderboard(sweep.definition, sweep.study);
+  const auto& objective = sweep.definition.settings.objective;
+  Json out = {{"sweep", sweep.dir.string()},
+              {"name", sweep.definition.name},
+              {"metric", objective.metric},
+              {"direction", sweep.definition.minimizes() ? "minimize" : "maximize"},
+              {"total", counts.total},
+              {"complete", counts.complete},
+              {"pruned", counts.pruned},
+              {"failed", counts.failed},
+              {"running", counts.running},
+              {"waiting", counts.waiting},
+              {"best", nullptr},
+              {"trials", Json::array()}};
+  if (!board.empty()) {
+    out["best"] = trial_json(sweep, *board.front().best);
+    out["best"]["mean_value"] = board.front().value;
+  }
+  for (const auto& trial : sweep.study.trials()) {
+    out["trials"].push_back(trial_json(sweep, trial));
+    out["trials"].back()["reported"] = reported_json(trial);
+  }
+  return out;
+}
+
+std::string sweep_csv(const Sweep& sweep) {
+  const std::vector<std::string> columns{"number",    "state",   "value", "seed",  "attempt",
+                                         "last_step", "started", "ended", "reason"};
+  std::string out = join(columns, ",");
+  for (const auto& parameter : sweep.definition.space.parameters())
+    out += cat(",", csv_field(parameter.key));
+  out += "\r\n";
+  for (const auto& trial : sweep.study.trials()) {
+    const auto json = trial_json(sweep, trial);
+    std::vector<std::string> fields;
+    fields.reserve(columns.size() + sweep.definition.space.parameters().size());
+    for (const auto& column : columns) fields.push_back(csv_value(json[column]));
+    for (const auto& parameter : sweep.definition.space.parameters())
+      fields.push_back(csv_value(json["values"].value(parameter.key, Json())));
+    out += cat(join(fields, ","), "\r\n");
+  }
+  return out;
+}
+
+}  // namespace moe::sweep
