@@ -4,7 +4,7 @@
 #include <string>
 
 #include "moe/tracking/metrics.h"
-#include "tracking/flat_config.h"
+#include "moe/tracking/flat_config.h"
 
 namespace moe::tracking {
 

@@ -10,7 +10,7 @@
 #include "moe/base/log.h"
 #include "moe/config/config.h"
 #include "moe/tracking/rows.h"
-#include "tracking/flat_config.h"
+#include "moe/tracking/flat_config.h"
 #include "tracking/mlflow_api.h"
 #include "tracking/mlflow_batch.h"
 

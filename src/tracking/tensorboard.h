@@ -7,7 +7,7 @@
 #include "moe/base/log.h"
 #include "moe/config/config.h"
 #include "moe/tracking/rows.h"
-#include "tracking/flat_config.h"
+#include "moe/tracking/flat_config.h"
 
 namespace moe::tracking {
 
