@@ -174,6 +174,11 @@ int run_export(const SweepArgs& args, FileLayer& files) {
   return 0;
 }
 
+int run_sweep_report(const SweepArgs& args, const Services& services) {
+  sweep::read_definition(args.dir);  // what is no sweep is refused, a run too
+  return run_report({args.dir}, args.out, services);
+}
+
 using Action = std::function<int(const SweepArgs&, const Services&)>;
 
 /// A subcommand of sweep that does `action`.
@@ -223,9 +228,8 @@ void add_looking(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& ar
                    [](const auto& a, const auto&) { return run_best(a); });
   auto* exporting = add(sweep, run, args, "export", "Every trial as CSV, or as JSON with --json",
                         [](const auto& a, const Services& s) { return run_export(a, s.files); });
-  auto* reporting =
-      add(sweep, run, args, "report", "Write a page that shows it",
-          [](const auto& a, const Services& s) { return run_report({a.dir}, a.out, s); });
+  auto* reporting = add(sweep, run, args, "report", "Write a page that shows it",
+                        [](const auto& a, const Services& s) { return run_sweep_report(a, s); });
   for (auto* command : {status, best, exporting, reporting}) add_dir(*command, *args);
   for (auto* command : {status, best, exporting})
     command->add_flag("--json", args->json, "print one JSON object");

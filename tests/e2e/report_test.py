@@ -81,7 +81,7 @@ class Reports(RunCase):
 
     def test_it_holds_the_figures_of_metrics_jsonl_and_the_samples(self):
         _, page = self.page(self.sampled / "report.html")
-        cells = set(page.texts)
+        cells = {text.removesuffix(" (best)") for text in page.texts}
         rows = [row for row in rows_of(self.sampled) if "val/loss" in row]
         self.assertGreater(len(rows), 2)
         for row in rows:
@@ -143,7 +143,7 @@ class Reports(RunCase):
         for arguments, code, says in ((("report",), USAGE, "run"), (("report", self.folder), RESOURCES, "no run folder"),
                                       (("report", self.run_folder, self.folder / "absent"), RESOURCES, "absent"),
                                       (("report", self.run_folder, "--out", ""), USAGE, "--out"),
-                                      (("report", self.run_folder, "--out", "/dev/null/x"), RESOURCES, "/dev/null/x"),
+                                      (("report", self.run_folder, "--out", "/dev/null/x"), RESOURCES, "/dev/null"),
                                       (("sweep", "report", self.run_folder), (USAGE, RESOURCES), str(self.run_folder))):
             with self.subTest(arguments=arguments):
                 self.assert_refused(makemoe(*arguments), code, says)
