@@ -52,6 +52,7 @@ Markup text(std::string_view text) {
 std::string detail::tag(std::string_view name, const Attributes& attributes, bool is_empty) {
   auto out = cat("<", name);
   for (const auto& [key, value] : attributes) {
+    if (value.empty()) continue;
     out += cat(" ", key, "=\"");
     append_escaped(out, value);
     out += '"';

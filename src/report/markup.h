@@ -29,7 +29,7 @@ inline const Markup& text(const Markup& markup) { return markup; }
 
 struct Attribute {
   std::string_view name;  // of this program's own
-  std::string value;      // any text
+  std::string value;      // any text; the attribute is left out where it is ""
 };
 using Attributes = std::vector<Attribute>;
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "moe/base/text.h"
 #include "moe/base/version.h"

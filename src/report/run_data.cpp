@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <fstream>
+#include <iterator>
 
 #include "moe/base/error.h"
 #include "moe/base/file.h"
