@@ -12,11 +12,12 @@ namespace {
 
 using tracking::FlatConfig;
 
+constexpr std::string_view kNone = "–";
 constexpr std::size_t kMostColumns = 40;  // runs side by side
 
 struct Row {
   std::string key;
-  std::vector<std::string> values;  // one a column; "–" where a config has no such key
+  std::vector<std::string> values;  // one a column; kNone where a config has no such key
 
   bool differs() const {
     return std::adjacent_find(values.begin(), values.end(), std::not_equal_to<>()) != values.end();
@@ -31,7 +32,7 @@ std::vector<Row> rows_of(const std::vector<FlatConfig>& configs) {
     for (const auto& [key, value] : configs[column]) {
       const auto place = place_of.try_emplace(key, rows.size()).first->second;
       if (place == rows.size())
-        rows.push_back({key, std::vector<std::string>(configs.size(), "–")});
+        rows.push_back({key, std::vector<std::string>(configs.size(), std::string(kNone))});
       rows[place].values[column] = tracking::plain_text(value);
     }
   return rows;
@@ -60,7 +61,7 @@ Markup against_defaults(const RunData& run) {
       rows_of({tracking::flat_config(RunConfig{}), tracking::flat_config(run.config)});
   std::vector<Row> changed;
   std::copy_if(rows.begin(), rows.end(), std::back_inserter(changed),
-               [](const Row& row) { return row.differs(); });
+               [](const Row& row) { return row.differs() && row.values.back() != kNone; });
   const std::vector<std::string> columns{"default", run.name};
   return draw(table_of("What differs from the defaults", columns, changed, 1)) +
          folded("All keys", draw(table_of("All keys", columns, rows, 1)));

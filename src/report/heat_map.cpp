@@ -22,7 +22,7 @@ Grid grid_of(const HeatMap& map) {
   std::size_t longest = 1;
   for (const auto& name : map.rows) longest = std::max(longest, name.size());
   const auto left = 12 + 6.6 * static_cast<double>(longest);
-  const auto width = map.width - left - 8;
+  const auto width = map.width - left - 18;
   const auto columns = std::max<std::size_t>(1, map.columns.size());
   return {left, width, width / static_cast<double>(columns), map.row_height};
 }

@@ -8,7 +8,7 @@ namespace moe::report {
 
 namespace {
 
-constexpr double kRight = 14, kTop = 12, kBottom = 44, kTickLength = 4;  // [px]
+constexpr double kRight = 24, kTop = 12, kBottom = 44, kTickLength = 4;  // [px]
 constexpr double kLetter = 6.6;                                          // width of one [px]
 constexpr std::size_t kBuckets = 240;  // of a curve: two points each
 constexpr std::size_t kMostDots = 60;  // beyond it a curve's own dots are a band
@@ -149,7 +149,8 @@ Markup drawn(const Plot& plot, const Series& series, const Frame& frame) {
 Markup drawn(const Mark& mark, const Frame& frame) {
   const auto x = frame.x.at(mark.at.x), y = frame.y.at(mark.at.y);
   const bool is_right = x > (frame.x.begin + frame.x.end) / 2;
-  const bool is_low = y > frame.y.begin - 22;
+  // Beside a line down to the axis the label stands at its top, where curves are rarest.
+  const auto beside = y > frame.y.begin - 22 ? y - 9 : y + 18;
   Markup out;
   if (mark.has_line) out += line("mark", x, frame.y.begin, x, frame.y.end);
   out += shape(
@@ -157,7 +158,7 @@ Markup drawn(const Mark& mark, const Frame& frame) {
       {{"class", colour_class(mark.colour) + " ring"}, {"cx", px(x)}, {"cy", px(y)}, {"r", "5.5"}});
   if (!mark.label.empty())
     out += label("label", is_right ? "end" : "start", x + (is_right ? -9 : 9),
-                 y + (is_low ? -9 : 18), mark.label);
+                 mark.has_line ? frame.y.end + 12 : beside, mark.label);
   return out;
 }
 

@@ -81,12 +81,13 @@ Markup verdict(const RunData& run) {
   const auto best = cat("validation loss was lowest at step ", step_text(run.best->x), ", ",
                         loss_text(run.best->y), " nats a token (perplexity ",
                         short_number(std::exp(run.best->y)), ")");
-  const auto rest = last.x <= run.best->x
-                        ? std::string("its last evaluation: more steps may lower it further.")
-                        : cat("the ", step_text(last.x - run.best->x),
-                              " steps after it did not pay; stop there. The last one has ",
-                              loss_text(last.y), ".");
-  return element("p", {}, element("strong", {}, run.name), ": ", best, ", ", rest);
+  const auto rest =
+      last.x <= run.best->x
+          ? std::string(" That was the last evaluation: more steps may lower it further.")
+          : cat(" The ", step_text(last.x - run.best->x),
+                " steps after it did not pay: stop there. The last evaluation has ",
+                loss_text(last.y), ".");
+  return element("p", {}, element("strong", {}, run.name), ": ", best, ".", rest);
 }
 
 /// At most kLongestTable of the evaluations, the first, the last and the best among them.

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <string>
 
+#include "moe/base/json.h"
 #include "moe/base/text.h"
 #include "moe/report/report.h"
 #include "tests/base/scratch.h"
