@@ -1,13 +1,14 @@
 #include "report/importance.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 namespace moe::report {
 
 namespace {
 
-constexpr std::size_t kGroups = 4;
+constexpr double kGroups = 4;
 
 /// Ranks from 0 by `key`; equal ones share the mean of theirs.
 template <class Key>
@@ -20,7 +21,8 @@ std::vector<double> ranks_by(const std::vector<Outcome>& trials, const Key& key)
   for (std::size_t begin = 0; begin < order.size();) {
     auto end = begin + 1;
     while (end < order.size() && key(trials[order[end]]) == key(trials[order[begin]])) ++end;
-    for (auto i = begin; i < end; ++i) ranks[order[i]] = static_cast<double>(begin + end - 1) / 2;
+    const auto shared = (static_cast<double>(begin) + static_cast<double>(end - 1)) / 2;
+    for (auto i = begin; i < end; ++i) ranks[order[i]] = shared;
     begin = end;
   }
   return ranks;
@@ -29,11 +31,12 @@ std::vector<double> ranks_by(const std::vector<Outcome>& trials, const Key& key)
 std::vector<double> groups_of(const std::vector<Outcome>& trials, bool is_choice) {
   if (!is_choice) {
     auto groups = ranks_by(trials, [](const Outcome& trial) { return trial.parameter; });
-    for (auto& rank : groups)
-      rank = static_cast<double>(static_cast<std::size_t>(rank * kGroups) / trials.size());
+    const auto count = static_cast<double>(trials.size());
+    for (auto& rank : groups) rank = std::floor(rank * kGroups / count);
     return groups;
   }
   std::vector<double> groups;
+  groups.reserve(trials.size());
   for (const auto& trial : trials) groups.push_back(trial.parameter);
   return groups;
 }

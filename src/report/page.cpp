@@ -28,6 +28,7 @@ void append(std::vector<Section>& out, std::vector<Section> more) {
 std::vector<bool> detailed(const std::vector<RunData>& runs) {
   std::vector<double> losses;
   const auto loss = [](const RunData& run) { return run.best ? run.best->y : INFINITY; };
+  losses.reserve(runs.size());
   for (const auto& run : runs) losses.push_back(loss(run));
   std::sort(losses.begin(), losses.end());
   const auto limit = losses.size() > kDetailedRuns ? losses[kDetailedRuns - 1] : INFINITY;

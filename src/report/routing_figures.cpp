@@ -214,6 +214,7 @@ Markup symbol_heat_map(const Map& map, const std::vector<double>& totals,
   for (std::size_t expert = 0; expert < map.size(); ++expert) {
     heat.rows.push_back(cat(expert));
     std::vector<double> values;
+    values.reserve(shown.size());
     for (const auto i : shown) values.push_back(map[expert][i] / totals[i]);
     heat.values.push_back(std::move(values));
   }

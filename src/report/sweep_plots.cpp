@@ -1,6 +1,7 @@
 #include "report/sweep_plots.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "moe/base/text.h"
 #include "moe/sweep/queue.h"
@@ -16,10 +17,13 @@ constexpr std::size_t kMostCurves = 400;
 constexpr std::size_t kCurveBuckets = 30;
 constexpr int kBlue = 0, kOrange = 1;
 
+/// Its value, else what it reported last; nullopt in another state, and for what is not finite,
+/// which a journal may hold.
 std::optional<double> result_of(const Trial& trial, TrialState state) {
   if (trial.state != state) return std::nullopt;
-  if (trial.value) return trial.value;
-  return trial.reported.empty() ? std::nullopt : std::optional(trial.reported.rbegin()->second);
+  auto value = trial.value;
+  if (!value && !trial.reported.empty()) value = trial.reported.rbegin()->second;
+  return value && std::isfinite(*value) ? value : std::nullopt;
 }
 
 /// Points spread a little around a choice, the same way each time, so that none hides another.
@@ -141,8 +145,8 @@ std::vector<Importance> importances(const Sweep& sweep) {
     for (const auto& trial : sweep.study.trials()) {
       const auto point = sweep::point_of(sweep.definition.space, trial);
       const auto at = point.find(parameter.key);
-      if (at != point.end() && trial.state == TrialState::complete && trial.value)
-        outcomes.push_back({at->second, *trial.value});
+      const auto result = result_of(trial, TrialState::complete);
+      if (at != point.end() && result) outcomes.push_back({at->second, *result});
     }
     out.push_back({parameter.key,
                    importance_of(outcomes, parameter.kind == Parameter::Kind::choices),
