@@ -79,7 +79,7 @@ details { margin: 0.4rem 0 1rem; } summary { cursor: pointer; color: var(--link)
     --h0: #eef4fb; --h1: #dbe8f6; --h2: #c3d9ee; --h3: #a5c8e4; --h4: #7fb2d8; --h5: #5899ca; --h6: #387fb9; --h7: #2065a3; --h8: #0e4a86; --h9: #08306b; --dead: #e07b39; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   body { max-width: none; font-size: 10.5pt; } nav, .skip, details:not([open]) { display: none; }
-  figure, tr, pre { break-inside: avoid; } h2, h4, figcaption { break-after: avoid; } .scroll { overflow: visible; }
+  figure, tr, pre { break-inside: avoid; } h2, h4, figcaption, .shades { break-after: avoid; } .scroll { overflow: visible; }
 }
 )css";
 }
