@@ -29,6 +29,13 @@ TEST(Importance, OneTrialThatDivergedDoesNotOwnTheVariance) {
   EXPECT_GT(importance_of(trials, /*is_choice=*/false).value(), 0.7);
 }
 
+TEST(Importance, ManyChoicesDoNotLookImportantByChance) {
+  std::vector<Outcome> trials;  // three of each of eight: unadjusted it would be 0.29
+  for (int i = 0; i < 24; ++i)
+    trials.push_back({static_cast<double>(i % 8), (i * i * 17 + 3 * i) % 31 + i * 0.01});
+  EXPECT_LT(importance_of(trials, /*is_choice=*/true).value(), 0.1);
+}
+
 TEST(Importance, TooFewTrialsAndOneValueGiveNone) {
   EXPECT_FALSE(importance_of({}, true));
   EXPECT_FALSE(importance_of({{0, 1}, {1, 2}, {2, 3}}, false));
