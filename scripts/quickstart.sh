@@ -47,4 +47,4 @@ PYTHON
 
 say "a sample of 500 characters"
 build/makemoe generate "$run" --max-new-tokens 500
-say "the run is in $run (metrics.jsonl, log.txt, checkpoints)"
+say "the run is in $run (metrics.jsonl, log.txt, checkpoints); its report: $run/report.html"

@@ -16,7 +16,7 @@ if [[ ! -f build-asan/compile_commands.json ]]; then
   setup_cmake
   cmake --preset asan
 fi
-mapfile -d '' files < <(find src/base src/config src/tracking src/data src/sweep -name '*.cpp' -print0 |
+mapfile -d '' files < <(find src/base src/config src/tracking src/data src/sweep src/report -name '*.cpp' -print0 |
   sort -z)
 if ((${#files[@]} > 0)); then
   printf '%s\0' "${files[@]}" |

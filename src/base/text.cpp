@@ -169,4 +169,20 @@ std::string printable(std::string_view text, std::size_t max_length, Quotes quot
   return out;
 }
 
+std::string clean_utf8(std::string_view text) {
+  const auto is_control = [](std::uint32_t c) {
+    return (c < 0x20 && c != '\t' && c != '\n') || (c >= 0x7F && c < 0xA0) || c == 0xFFFE ||
+           c == 0xFFFF;
+  };
+  std::string out;
+  while (!text.empty()) {
+    const auto symbol = first_symbol(text);
+    const bool is_sound = symbol.length > 0 && !is_control(symbol.code_point);
+    const auto bytes = text.substr(0, std::max<std::size_t>(1, symbol.length));
+    out += is_sound ? bytes : std::string_view("\xEF\xBF\xBD");
+    text.remove_prefix(bytes.size());
+  }
+  return out;
+}
+
 }  // namespace moe

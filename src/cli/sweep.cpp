@@ -4,6 +4,7 @@
 
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/report.h"
 #include "cli/sweep_view.h"
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
@@ -111,6 +112,7 @@ int run_run(const SweepArgs& args, const Services& services) {
     SweepView view(queue, services.log);
     end = sweep::work(queue, services.files, options, services.interrupt, view);
   }
+  write_report_or_warn(dir, services);
   return finish(dir, end, args, services.log);
 }
 
@@ -172,6 +174,11 @@ int run_export(const SweepArgs& args, FileLayer& files) {
   return 0;
 }
 
+int run_sweep_report(const SweepArgs& args, const Services& services) {
+  sweep::read_definition(args.dir);  // what is no sweep is refused, a run too
+  return run_report({args.dir}, args.out, services);
+}
+
 using Action = std::function<int(const SweepArgs&, const Services&)>;
 
 /// A subcommand of sweep that does `action`.
@@ -221,12 +228,14 @@ void add_looking(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& ar
                    [](const auto& a, const auto&) { return run_best(a); });
   auto* exporting = add(sweep, run, args, "export", "Every trial as CSV, or as JSON with --json",
                         [](const auto& a, const Services& s) { return run_export(a, s.files); });
-  for (auto* command : {status, best, exporting}) {
-    add_dir(*command, *args);
+  auto* reporting = add(sweep, run, args, "report", "Write a page that shows it",
+                        [](const auto& a, const Services& s) { return run_sweep_report(a, s); });
+  for (auto* command : {status, best, exporting, reporting}) add_dir(*command, *args);
+  for (auto* command : {status, best, exporting})
     command->add_flag("--json", args->json, "print one JSON object");
-  }
   best->add_flag("--path", args->path, "only the path of its config, for train --config");
   add_name(*exporting, "--out", args->out, "file to write; default: standard output");
+  add_name(*reporting, "--out", args->out, "HTML file; default: report.html in the sweep");
 }
 
 }  // namespace

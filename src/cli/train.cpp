@@ -3,6 +3,7 @@
 
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/report.h"
 #include "cli/session.h"
 #include "moe/base/system.h"
 #include "moe/base/text.h"
@@ -75,6 +76,7 @@ int run_train(const TrainArgs& args, const Services& services) {
   request.resume = args.resume;
   request.init_from = args.init_from;
   if (args.stop_after >= 0) request.stop_after = args.stop_after;
+  request.on_end = [&](const fs::path& run) { write_report_or_warn(run, services); };
   const auto done = train(request, services.interrupt, services.log, services.files);
   const bool has_best = std::isfinite(done.best_val_loss);
   if (args.json)

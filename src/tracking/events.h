@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <string>
 
+#include "moe/tracking/flat_config.h"
 #include "moe/tracking/metrics.h"
-#include "tracking/flat_config.h"
 
 namespace moe::tracking {
 

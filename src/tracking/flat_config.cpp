@@ -1,4 +1,4 @@
-#include "tracking/flat_config.h"
+#include "moe/tracking/flat_config.h"
 
 #include "moe/config/load.h"
 
@@ -17,8 +17,10 @@ void flatten(const Json& tree, const std::string& prefix, FlatConfig& out) {
 
 }  // namespace
 
-FlatConfig flat_config(const RunConfig& config) {
-  auto tree = config_to_json(config);
+FlatConfig flat_config(const RunConfig& config) { return flat_config(config_to_json(config)); }
+
+FlatConfig flat_config(Json tree) {
+  if (!tree.is_object()) return {};
   tree.erase("tracking");
   FlatConfig out;
   flatten(tree, "", out);

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "moe/base/text.h"
-#include "tracking/flat_config.h"
-#include "tracking/run_facts.h"
+#include "moe/tracking/flat_config.h"
+#include "moe/tracking/run_facts.h"
 
 namespace moe::tracking {
 

@@ -5,7 +5,7 @@
 
 #include "moe/base/sha256.h"
 #include "moe/base/text.h"
-#include "tracking/run_facts.h"
+#include "moe/tracking/run_facts.h"
 
 namespace moe::tracking {
 

@@ -1,4 +1,4 @@
-#include "tracking/run_facts.h"
+#include "moe/tracking/run_facts.h"
 
 #include <ctime>
 

@@ -5,7 +5,7 @@
 
 #include "moe/base/text.h"
 #include "moe/tracking/rows.h"
-#include "tracking/run_facts.h"
+#include "moe/tracking/run_facts.h"
 
 namespace moe {
 

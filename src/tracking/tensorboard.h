@@ -6,8 +6,8 @@
 #include "moe/base/file.h"
 #include "moe/base/log.h"
 #include "moe/config/config.h"
+#include "moe/tracking/flat_config.h"
 #include "moe/tracking/rows.h"
-#include "tracking/flat_config.h"
 
 namespace moe::tracking {
 

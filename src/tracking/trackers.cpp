@@ -3,8 +3,8 @@
 #include <optional>
 
 #include "moe/base/text.h"
+#include "moe/tracking/run_facts.h"
 #include "tracking/mlflow_sender.h"
-#include "tracking/run_facts.h"
 #include "tracking/tensorboard.h"
 
 namespace moe {

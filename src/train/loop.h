@@ -39,8 +39,9 @@ class Loop {
   TrainSummary run();
   TrainSummary summary() const;
   void write_run_json(const std::string& status);
-  /// Lets the trackers end, once run.json says how the run ended.
+  /// Once run.json says how the run ended: tells who asked for it, then lets the trackers end.
   void end_tracking() {
+    if (request_.on_end) request_.on_end(folder_.path());
     if (trackers_) trackers_->end();
   }
 

@@ -13,7 +13,7 @@ INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.MULTIL
 UNFINISHED = re.compile(r"\b(TODO|FIXME)\b")
 TORCH = re.compile(r"^(torch|ATen|c10|c10d|caffe2)/")
 LOGGING = re.compile(r"^(spdlog|fmt)/")
-TORCH_FREE = ("base", "config", "tracking", "data", "sweep")
+TORCH_FREE = ("base", "config", "tracking", "data", "sweep", "report")
 SEES_ALL = "cli"
 CODE = {".h", ".cpp", ".cu", ".cuh"}
 

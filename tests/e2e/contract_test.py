@@ -9,8 +9,8 @@ import unittest
 
 from support import (NUMERICS, RESOURCES, STEPS, TINY, RunCase, limited, makemoe, start, strict_json, tree, wait_for)
 
-COMMANDS = ("train", "eval", "generate", "info", "inspect", "import", "export", "config", "bench", "track", "sweep",
-            "completion", "man")
+COMMANDS = ("train", "eval", "generate", "info", "inspect", "import", "export", "config", "bench", "report", "track",
+            "sweep", "completion", "man")
 
 
 def closed(*streams):

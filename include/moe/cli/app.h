@@ -31,6 +31,7 @@ void add_import(CLI::App& app, Run& run);
 void add_export(CLI::App& app, Run& run);
 void add_config(CLI::App& app, Run& run);
 void add_bench(CLI::App& app, Run& run);
+void add_report(CLI::App& app, Run& run);
 void add_track(CLI::App& app, Run& run);
 void add_completion(CLI::App& app, Run& run);
 void add_man(CLI::App& app, Run& run);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -18,6 +19,9 @@ struct TrainRequest {
   bool resume = false;
   std::optional<std::int64_t> stop_after;
   std::string init_from;  // CHECKPOINT, or empty
+  /// Called when run.json says how the run ended, and before the sinks end, which may send what it
+  /// writes into the run folder. Must not throw.
+  std::function<void(const std::filesystem::path& run)> on_end = {};
 };
 
 struct TrainSummary {

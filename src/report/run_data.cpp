@@ -1,0 +1,165 @@
+#include "report/run_data.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <fstream>
+#include <iterator>
+
+#include "moe/base/error.h"
+#include "moe/base/file.h"
+#include "moe/base/text.h"
+#include "moe/tracking/rows.h"
+#include "moe/tracking/run_facts.h"
+
+namespace moe::report {
+
+namespace {
+
+constexpr std::string_view kStepPrefix = "step-";
+constexpr std::size_t kLongestSample = 20000;  // [bytes]
+constexpr JsonLimits kLineLimits{std::size_t{1} << 20, /*max_depth=*/3};
+
+/// The object in a file of the run; {} and a notice where it does not read.
+Json object_in(RunData& run, const char* name, bool is_needed) {
+  const auto file = run.folder / name;
+  std::error_code ignored;
+  if (!fs::exists(file, ignored)) {
+    if (is_needed) run.notices.push_back(cat(name, " is missing"));
+    return Json::object();
+  }
+  auto object = tracking::read_object(file);
+  if (object.empty()) run.notices.push_back(cat(name, " does not read, and is left out"));
+  return object;
+}
+
+void read_rows(RunData& run) {
+  RowReader reader(run.folder / "metrics.jsonl");
+  for (auto rows = reader.next(); !rows.empty(); rows = reader.next())
+    std::move(rows.begin(), rows.end(), std::back_inserter(run.rows));
+  if (run.rows.empty()) run.notices.emplace_back("metrics.jsonl has no rows");
+  const auto by_step = [](const MetricRow& a, const MetricRow& b) { return a.step < b.step; };
+  if (std::is_sorted(run.rows.begin(), run.rows.end(), by_step)) return;
+  run.notices.emplace_back("metrics.jsonl is not in the order of its steps, and was sorted");
+  std::stable_sort(run.rows.begin(), run.rows.end(), by_step);
+}
+
+void read_samples(RunData& run) {
+  std::ifstream file(run.folder / "samples.jsonl", std::ios::binary);
+  for (std::string line; std::getline(file, line);) try {
+      const auto json = parse_json(line, "samples.jsonl", ErrorKind::data, kLineLimits);
+      const auto step = json_integer(json, "step", 0, "samples.jsonl", "", ErrorKind::data);
+      run.samples.push_back({step, tracking::text_at(json, "text").substr(0, kLongestSample)});
+    } catch (const Error&) {
+      continue;  // torn: the report shows the others
+    }
+}
+
+std::string first_line(const fs::path& file) {
+  std::ifstream in(file);
+  std::string line;
+  std::getline(in, line);
+  return line;
+}
+
+std::uint64_t bytes_in(const fs::path& folder) {
+  std::uint64_t bytes = 0;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const auto size = entry.file_size(ignored);
+    if (!ignored) bytes += size;
+  }
+  return bytes;
+}
+
+std::optional<std::int64_t> step_of(const std::string& name) {
+  if (!name.starts_with(kStepPrefix)) return std::nullopt;
+  std::int64_t step = 0;
+  const auto* last = name.data() + name.size();
+  const auto [end, error] = std::from_chars(name.data() + kStepPrefix.size(), last, step);
+  return error == std::errc() && end == last ? std::optional(step) : std::nullopt;
+}
+
+void read_checkpoints(RunData& run) {
+  const auto home = run.folder / "checkpoints";
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(home, ignored)) {
+    const auto name = entry.path().filename().string();
+    const auto step = step_of(name);
+    if (!step || !entry.is_directory(ignored)) continue;
+    Checkpoint checkpoint{name, *step, bytes_in(entry.path()), "", std::nullopt};
+    for (const auto* hint : {"best", "last"})
+      if (first_line(home / hint) == name)
+        checkpoint.hints += cat(checkpoint.hints.empty() ? "" : ", ", hint);
+    const auto state = tracking::read_object(entry.path() / "state.json");
+    const auto loss = state.find("last_val_loss");
+    if (loss != state.end() && loss->is_number()) checkpoint.val_loss = loss->get<double>();
+    run.checkpoints.push_back(std::move(checkpoint));
+  }
+  std::sort(run.checkpoints.begin(), run.checkpoints.end(),
+            [](const Checkpoint& a, const Checkpoint& b) { return a.step < b.step; });
+}
+
+}  // namespace
+
+std::vector<Point> RunData::curve(const std::string& metric) const {
+  std::vector<Point> out;
+  for (const auto& row : rows)
+    for (const auto& [key, value] : row.values)
+      if (key == metric) out.push_back({static_cast<double>(row.step), value});
+  return out;
+}
+
+std::optional<double> RunData::last(const std::string& metric) const {
+  const auto points = curve(metric);
+  return points.empty() ? std::nullopt : std::optional(points.back().y);
+}
+
+bool is_run(const fs::path& folder) {
+  constexpr std::array<const char*, 3> names{"run.json", "config.json", "metrics.jsonl"};
+  std::error_code ignored;
+  return std::any_of(names.begin(), names.end(),
+                     [&](const char* name) { return fs::is_regular_file(folder / name, ignored); });
+}
+
+std::string folder_name(const fs::path& folder) {
+  const auto path = (folder / "").lexically_normal().parent_path();
+  const auto name = path.filename().string();
+  return name.empty() || name == "." || name == ".."
+             ? fs::absolute(folder).lexically_normal().string()
+             : name;
+}
+
+RunData read_run(const fs::path& folder) {
+  if (!is_run(folder))
+    throw ResourceError(cat(folder.string(),
+                            ": is no run folder; name one that `makemoe train` has made, or the "
+                            "folder of a sweep"));
+  RunData run;
+  run.folder = folder;
+  run.name = folder_name(folder);
+  run.config = object_in(run, "config.json", /*is_needed=*/true);
+  run.facts = object_in(run, "run.json", /*is_needed=*/true);
+  run.routing = object_in(run, "routing.json", /*is_needed=*/false);
+  read_rows(run);
+  read_samples(run);
+  read_checkpoints(run);
+  for (const auto& point : run.curve("val/loss"))
+    if (!run.best || point.y < run.best->y) run.best = point;
+  return run;
+}
+
+std::vector<RunData> read_runs(const std::vector<fs::path>& folders) {
+  std::vector<RunData> runs;
+  runs.reserve(folders.size());
+  for (const auto& folder : folders) runs.push_back(read_run(folder));
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    const auto name = folder_name(folders[i]);
+    if (std::count_if(folders.begin(), folders.end(),
+                      [&](const fs::path& other) { return folder_name(other) == name; }) > 1)
+      runs[i].name = folders[i].string();
+  }
+  return runs;
+}
+
+}  // namespace moe::report
