@@ -1,21 +1,12 @@
 #pragma once
 
-#include <type_traits>
-
-#include "kernels/cpu/bfloat16.h"
-#include "kernels/cpu/factor.h"
+#include "kernels/cpu/round_factor.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
 // The product of multiply.h with operands rounded to bfloat16 and sums in float. Rounding costs
 // more than a product, so that each factor is rounded into a buffer that the first cache holds and
 // serves many times: the right one for a band of rows, the left one for the panels of a tile.
-
-/// Values of the inner dimension that are rounded at a time, and rows that share a right factor.
-inline constexpr Index kRoundedDepth = 256, kBandRows = 96;
-inline constexpr Index kRoundedPairs = kRoundedDepth / 2;
-inline constexpr int kRoundedRows = 8;
-static_assert(kBandRows % kRoundedRows == 0 && kRoundedPairs % kPanel == 0);
 
 /// What a product works in. left: (kRoundedRows, kRoundedPairs) for a row-major factor, else
 /// (kRoundedPairs, kRoundedRows) and room for a store that reaches beyond its rows.
@@ -25,62 +16,6 @@ struct RoundedRoom {
   Pairs right[kRoundedPairs * kPanels];
   Vec<float> sums[kBandRows * kPanels];
 };
-
-/// Values [begin, begin + count) of the inner dimension; begin is a multiple of kRoundedDepth.
-struct Chunk {
-  Index begin, count;
-};
-
-/// How far value k of the inner dimension lies from the first, where one segment's are `step`
-/// apart. Only panels come in several segments: they hold no half pair.
-template <class Depth>
-[[gnu::always_inline]] inline Index place(Index k, Index step, Index segment) {
-  if constexpr (std::is_same_v<Depth, PanelSegments>)
-    return k / kPanel * segment + k % kPanel * step;
-  else
-    return k * step;
-}
-
-/// `count` rows from `left` on, at most kRoundedRows. What the others hold counts for nothing.
-template <Left kLeft, class Depth>
-[[gnu::noinline]] void round_left(const float* left, Index count, Factor<float> a, Chunk chunk,
-                                  std::uint32_t* to) {
-  if constexpr (kLeft == Left::row_major) {
-    for (Index i = 0; i < kRoundedRows; ++i)
-      for (Index k = 0; k < chunk.count; k += 2 * kPanel) {
-        const float* row = left + (i < count ? i : count - 1) * a.stride;
-        const auto part = [&](Index first) {
-          if (first >= chunk.count) return Vec<float>{};
-          return load_first(row + place<Depth>(chunk.begin + first, 1, a.segment),
-                            chunk.count - first);
-        };
-        store<std::uint32_t>(to + i * kRoundedPairs + k / 2,
-                             round_consecutive(part(k), part(k + kPanel)));
-      }
-  } else {
-    for (Index k = 0; k < chunk.count; k += 2) {
-      const auto row = [&](Index at) {
-        if (at >= chunk.count) return Vec<float>{};
-        return load_first(left + place<Depth>(chunk.begin + at, a.stride, a.segment), count);
-      };
-      store<std::uint32_t>(to + k / 2 * kRoundedRows, round_side_by_side(row(k), row(k + 1)));
-    }
-  }
-}
-
-/// kPanels panels from `right` on, `next` elements apart, pair by pair.
-template <int kPanels, class Depth>
-[[gnu::noinline]] void round_right(const float* right, Index next, Factor<float> b, Chunk chunk,
-                                   Pairs* to) {
-  for (Index k = 0; k < chunk.count; k += 2)
-    for (int p = 0; p < kPanels; ++p) {
-      const auto row = [&](Index at) {
-        if (at >= chunk.count) return Vec<float>{};
-        return load(right + p * next + place<Depth>(chunk.begin + at, b.stride, b.segment));
-      };
-      *to++ = round_side_by_side(row(k), row(k + 1));
-    }
-}
 
 /// Adds the products of `pairs` pairs to sums (kRoundedRows, kPanels).
 template <int kPanels, Left kLeft>
