@@ -33,8 +33,8 @@ class PrecisionTest : public testing::Test {
 };
 
 TEST_F(PrecisionTest, TwentyLossesInBfloat16LieNearThoseInFloat) {
-  // Losses of 2.4 nats; a token near a tie may take another expert.
-  constexpr double kNear = 2e-2;
+  // Ten times the largest difference that was measured; a token near a tie may take another expert.
+  constexpr double kNear = 5e-3;
   TinyRun rounded(config_in(Precision::bfloat16)), plain(config_in(Precision::float32));
   for (int i = 0; i < 20; ++i) {
     const auto got = train_step(rounded.state).loss, want = train_step(plain.state).loss;
