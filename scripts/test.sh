@@ -9,4 +9,5 @@ cd "$MAKEMOE_ROOT"
 setup_all
 cmake --preset release
 cmake --build --preset release
-ctest --preset release --output-on-failure
+# Two at a time where there are cores: many tests wait for processes.
+ctest --preset release --output-on-failure --parallel "$(nproc)"

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cli/machine_rates.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/session.h"
@@ -11,6 +12,7 @@
 #include "moe/cli/app.h"
 #include "moe/config/load.h"
 #include "moe/eval/evaluator.h"
+#include "moe/model/build.h"
 #include "moe/sample/generator.h"
 #include "moe/train/trainer.h"
 #include "train/material.h"
@@ -25,12 +27,15 @@ constexpr std::int64_t kRandomTokens = 100'000;
 constexpr std::int64_t kWarmUp = 5, kEvalBatches = 30, kGenerated = 100;
 constexpr std::int64_t kBeyond = 16, kGenerations = 5;  // tokens after the context; repeats
 constexpr std::int64_t kMostSteps = 100'000;
+// What an update moves for a parameter: reads gradient, weight and both moments, writes the last
+// three [B].
+constexpr double kUpdateBytes = 28;
 
 struct BenchArgs {
   std::string config;
   std::vector<std::string> overrides;
   std::int64_t steps = 30;
-  bool json = false;
+  bool json = false, compare = false;
 };
 
 /// Random tokens over an alphabet of kVocabulary letters, or the text that the config names.
@@ -113,6 +118,50 @@ Json generation_rates(TrainState& state, const CharTokenizer& tokenizer, std::in
   return rates;
 }
 
+/// Tokens a second of an evaluation by random windows.
+double evaluation_rate(TrainState& state, const Tokens& tokens) {
+  const auto batch = state.config.train.batch_size;
+  evaluate_random(state.model, tokens, 0, 1, batch);
+  const auto begin = monotonic_seconds();
+  const auto eval = evaluate_random(state.model, tokens, 1, kEvalBatches, batch);
+  return static_cast<double>(eval.tokens) / (monotonic_seconds() - begin);
+}
+
+/// What the machine can do, what a step makes of it, and how many times the time a step takes that
+/// its products and the update's memory alone would take.
+Json rates(const TrainState& state, double step) {
+  const auto machine = measure_machine(state.device);
+  const auto& train = state.config.train;
+  const auto flops = count_step_flops(state.config.model, state.model->vocab_size(),
+                                      train.batch_size * train.grad_accumulation);
+  const auto update = kUpdateBytes * static_cast<double>(state.flat.values().numel());
+  const auto products = flops / machine.product, memory = update / machine.memory;
+  return {{"product_gflops", 1e-9 * machine.product},
+          {"memory_gb_per_second", 1e-9 * machine.memory},
+          {"train_gflops", 1e-9 * flops / step},
+          {"floor_ms", {{"products", 1e3 * products}, {"update", 1e3 * memory}}},
+          {"step_over_floor", step / (products + memory)}};
+}
+
+/// The same training with the plain kernels, and on fewer threads.
+Json comparison(TrainState& state, const BenchData& data, const BenchArgs& args,
+                const Services& services) {
+  Json rows = Json::object();
+  const auto threads = at::get_num_threads();
+  for (int fewer = 1; fewer < threads && state.device.is_cpu(); fewer *= 2) {
+    at::set_num_threads(fewer);
+    rows[cat("train_ms_per_step_threads_", fewer)] =
+        1e3 * time_steps(state, args.steps, services).step;
+  }
+  at::set_num_threads(threads);
+  auto config = state.config;
+  config.model.kernels = Kernels::reference;
+  TrainState reference(config, data.tokenizer.vocab_size(), data.tokens, state.device);
+  rows["reference_train_ms_per_step"] = 1e3 * time_steps(reference, args.steps, services).step;
+  rows["reference_eval_tokens_per_second"] = evaluation_rate(reference, data.tokens);
+  return rows;
+}
+
 Json measure(const RunConfig& config, const BenchArgs& args, const Services& services) {
   const auto device = prepare_device(config, services.log);
   check_precision(config);
@@ -123,29 +172,25 @@ Json measure(const RunConfig& config, const BenchArgs& args, const Services& ser
   const auto step = times.step;
   const auto tokens_per_step =
       config.train.batch_size * config.model.block_size * config.train.grad_accumulation;
-
-  evaluate_random(state.model, data.tokens, 0, 1, config.train.batch_size);
-  const auto begin = monotonic_seconds();
-  const auto eval =
-      evaluate_random(state.model, data.tokens, 1, kEvalBatches, config.train.batch_size);
-  const auto eval_seconds = monotonic_seconds() - begin;
-
   const auto& tokenizer = data.tokenizer;
-  const auto generated = generation_rate(state, tokenizer, 1, kGenerated, 1, services);
-  return {{"train_ms_per_step", 1e3 * step},
-          {"train_tokens_per_second", static_cast<double>(tokens_per_step) / step},
-          {"train_parts_ms",
-           {{"data", 1e3 * times.parts.data},
-            {"forward", 1e3 * times.parts.forward},
-            {"backward", 1e3 * times.parts.backward},
-            {"update", 1e3 * times.parts.update}}},
-          {"eval_tokens_per_second", static_cast<double>(eval.tokens) / eval_seconds},
-          {"generate_tokens_per_second", generated},
-          {"generate_1_tokens_per_second", generation_rates(state, tokenizer, 1, services)},
-          {"generate_32_tokens_per_second", generation_rates(state, tokenizer, 32, services)},
-          {"threads", at::get_num_threads()},
-          {"device", device.str()},
-          {"peak_memory_bytes", peak_memory()}};
+  Json result = {{"train_ms_per_step", 1e3 * step},
+                 {"train_tokens_per_second", static_cast<double>(tokens_per_step) / step},
+                 {"train_parts_ms",
+                  {{"data", 1e3 * times.parts.data},
+                   {"forward", 1e3 * times.parts.forward},
+                   {"backward", 1e3 * times.parts.backward},
+                   {"update", 1e3 * times.parts.update}}},
+                 {"eval_tokens_per_second", evaluation_rate(state, data.tokens)}};
+  result["generate_tokens_per_second"] =
+      generation_rate(state, tokenizer, 1, kGenerated, 1, services);
+  result["generate_1_tokens_per_second"] = generation_rates(state, tokenizer, 1, services);
+  result["generate_32_tokens_per_second"] = generation_rates(state, tokenizer, 32, services);
+  result["threads"] = at::get_num_threads();
+  result["device"] = device.str();
+  result["peak_memory_bytes"] = peak_memory();  // of all above: what follows needs its own
+  if (args.compare) result["compare"] = comparison(state, data, args, services);
+  result["machine"] = rates(state, step);
+  return result;
 }
 
 int run_bench(const BenchArgs& args, const Services& services) {
@@ -178,6 +223,8 @@ void add_bench(CLI::App& app, Run& run) {
   add_overrides(*command, args->overrides, "over the config; may be repeated");
   add_whole(*command, "--steps", args->steps, "training steps timed; default 30", std::int64_t{1},
             kMostSteps);
+  command->add_flag("--compare", args->compare,
+                    "time fewer threads and the reference kernels too, which is slower");
   command->add_flag("--json", args->json, "print one JSON object");
   command->footer("Example:\n  makemoe bench --config configs/makemoe.json --set threads=1 --json");
   command->callback([args, &run] {

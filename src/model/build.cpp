@@ -117,6 +117,16 @@ std::int64_t count_active_parameters(const ModelConfig& config, std::int64_t voc
   return count_with(config, vocab_size, config.moe.top_k);
 }
 
+double count_step_flops(const ModelConfig& config, std::int64_t vocab_size,
+                        std::int64_t sequences) {
+  const auto c = static_cast<double>(config.n_embed), t = static_cast<double>(config.block_size);
+  const auto tables = (static_cast<double>(vocab_size) + t) * c;  // are looked up, not multiplied
+  const auto weights = static_cast<double>(count_active_parameters(config, vocab_size)) - tables;
+  // A token has (t + 1) / 2 scores on average, each of two products.
+  const auto attention = static_cast<double>(config.n_layer) * 2 * (t + 1) * c;
+  return 3 * static_cast<double>(sequences) * t * (2 * weights + attention);
+}
+
 at::Device choose_device(const std::string& name) {
   if (name == "cpu") return at::kCPU;
   if (name == "auto") return at::hasCUDA() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);

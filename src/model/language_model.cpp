@@ -99,10 +99,10 @@ LmOutput SparseMoELanguageModelImpl::forward(const at::Tensor& ids, const at::Te
   auto out = head(x, targets, context);
   out.dropped = dropped;
   out.routing = std::move(routing);
-  out.expert_load = is_fused() ? kernels::take_from(context.workspace,
-                                                    {config_.n_layer, config_.moe.num_experts},
-                                                    at::kLong)
-                               : at::empty({0}, loads.front().options());
+  out.expert_load = is_fused()
+                        ? kernels::take_from(context.workspace,
+                                             {config_.n_layer, config_.moe.num_experts}, at::kLong)
+                        : at::empty({0}, loads.front().options());
   at::stack_out(out.expert_load, loads);
   return out;
 }

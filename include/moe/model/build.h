@@ -20,6 +20,10 @@ std::int64_t count_parameters(const ModelConfig& config, std::int64_t vocab_size
 /// Total minus the experts that one token does not use.
 std::int64_t count_active_parameters(const ModelConfig& config, std::int64_t vocab_size);
 
+/// Operations of the matrix products of one training step over `sequences` whole windows, forward
+/// and backward, with the scores that causal attention needs [FLOP].
+double count_step_flops(const ModelConfig& config, std::int64_t vocab_size, std::int64_t sequences);
+
 /// "auto", "cpu", "cuda" or "cuda:N". Throws ConfigError for another text and ResourceError with a
 /// hint when the device is not there.
 at::Device choose_device(const std::string& name);

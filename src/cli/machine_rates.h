@@ -1,0 +1,15 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace moe::cli {
+
+/// What this machine can do at most, measured with libtorch's own operators on `device` and as many
+/// threads as are set. Takes about a second each.
+struct MachineRates {
+  double product;  // of square float matrices of 1024 [FLOP/s]
+  double memory;   // read and written by a copy that no cache holds whole [B/s]
+};
+MachineRates measure_machine(at::Device device);
+
+}  // namespace moe::cli
