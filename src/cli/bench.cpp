@@ -164,6 +164,7 @@ Json comparison(TrainState& state, const BenchData& data, const BenchArgs& args,
 
 Json measure(const RunConfig& config, const BenchArgs& args, const Services& services) {
   const auto device = prepare_device(config, services.log);
+  check_precision(config);
   const auto data = bench_data(config, services.log);
   check_memory(config, data.tokenizer.vocab_size());
   TrainState state(config, data.tokenizer.vocab_size(), data.tokens, device);

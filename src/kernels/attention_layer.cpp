@@ -23,6 +23,7 @@ class AttentionCall : public LayerCall {
       : parameters_(std::move(parameters)),
         rows_(run.rows),
         memory_(run.workspace, c10::CppTypeToScalarType<T>::value),
+        table_(table_of<T>(run)),
         keeps_(keeps),
         cache_(cache) {
     layer_.fresh_gradients = run.fresh_gradients;
@@ -47,10 +48,9 @@ class AttentionCall : public LayerCall {
     layer_.qkv = linear_arguments<T>(parameters_.qkv, {});
     layer_.proj = linear_arguments<T>(parameters_.proj.weight, parameters_.proj.bias);
     take_forward_memory();
-    const auto& table = cpu::table<T>();
     run_with_scratch<T>(
-        layer_.windows, memory_, table.attention_scratch(layer_),
-        [&](std::int64_t w, T* scratch) { table.attention_forward(layer_, w, scratch); });
+        layer_.windows, memory_, table_.attention_scratch(layer_),
+        [&](std::int64_t w, T* scratch) { table_.attention_forward(layer_, w, scratch); });
     if (!keeps_) memory_.rewind(begin);
     return out;
   }
@@ -68,12 +68,11 @@ class AttentionCall : public LayerCall {
     point_at_gradients(layer_.norm, parameters_.norm);
     point_at_gradients(layer_.qkv, parameters_.qkv, {});
     point_at_gradients(layer_.proj, parameters_.proj.weight, parameters_.proj.bias);
-    const auto& table = cpu::table<T>();
     run_with_scratch<T>(
-        layer_.windows, memory_, table.attention_scratch(layer_),
-        [&](std::int64_t w, T* scratch) { table.attention_backward(layer_, w, scratch); });
-    cpu::run_tasks(table.attention_gradient_tasks(layer_), at::get_num_threads(),
-                   [&](std::int64_t t, int) { table.attention_gradients(layer_, t); });
+        layer_.windows, memory_, table_.attention_scratch(layer_),
+        [&](std::int64_t w, T* scratch) { table_.attention_backward(layer_, w, scratch); });
+    cpu::run_tasks(table_.attention_gradient_tasks(layer_), at::get_num_threads(),
+                   [&](std::int64_t t, int) { table_.attention_gradients(layer_, t); });
     memory_.rewind(begin);
     return d_x;
   }
@@ -94,6 +93,7 @@ class AttentionCall : public LayerCall {
   AttentionParameters parameters_;
   RowIds rows_;
   Memory memory_;
+  const cpu::Table<T>& table_;
   bool keeps_;
   KeyValues* cache_;
   at::Tensor x_;

@@ -23,6 +23,7 @@ class HeadCallOf : public HeadCall {
         head_(std::move(head)),
         targets_(std::move(targets)),
         memory_(run.workspace, c10::CppTypeToScalarType<T>::value),
+        table_(table_of<T>(run)),
         keeps_(keeps) {
     layer_.fresh_gradients = run.fresh_gradients;
   }
@@ -45,9 +46,8 @@ class HeadCallOf : public HeadCall {
                                     memory_.template values<T>(rows));
     layer_.normed = memory_.template values<T>(rows * cpu::padded(layer_.width));
     layer_.losses = memory_.template values<double>(layer_.tokens);
-    const auto& table = cpu::table<T>();
-    run_with_scratch<T>(panels, memory_, table.head_scratch(layer_),
-                        [&](std::int64_t p, T* room) { table.head_forward(layer_, p, room); });
+    run_with_scratch<T>(panels, memory_, table_.head_scratch(layer_),
+                        [&](std::int64_t p, T* room) { table_.head_forward(layer_, p, room); });
     if (targets_.defined()) *result.loss.template mutable_data_ptr<T>() = mean_loss();
     if (!keeps_) memory_.rewind(begin);
     return result;
@@ -64,11 +64,10 @@ class HeadCallOf : public HeadCall {
     layer_.norm_parts = memory_.template values<T>(panels * 2 * cpu::padded(layer_.width));
     point_at_gradients(layer_.norm, norm_);
     point_at_gradients(layer_.head, head_.weight, head_.bias);
-    const auto& table = cpu::table<T>();
-    run_with_scratch<T>(panels, memory_, table.head_scratch(layer_),
-                        [&](std::int64_t p, T* room) { table.head_backward(layer_, p, room); });
-    cpu::run_tasks(table.head_gradient_tasks(layer_), at::get_num_threads(),
-                   [&](std::int64_t t, int) { table.head_gradients(layer_, t); });
+    run_with_scratch<T>(panels, memory_, table_.head_scratch(layer_),
+                        [&](std::int64_t p, T* room) { table_.head_backward(layer_, p, room); });
+    cpu::run_tasks(table_.head_gradient_tasks(layer_), at::get_num_threads(),
+                   [&](std::int64_t t, int) { table_.head_gradients(layer_, t); });
     memory_.rewind(begin);
     return d_x;
   }
@@ -84,6 +83,7 @@ class HeadCallOf : public HeadCall {
   LinearParameters head_;
   at::Tensor targets_, x_;
   Memory memory_;
+  const cpu::Table<T>& table_;
   bool keeps_;
   cpu::Head<T> layer_{};
 };

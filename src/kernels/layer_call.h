@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -83,6 +84,19 @@ class Memory {
   at::ScalarType type_;
   std::vector<at::Tensor> owned_;
 };
+
+/// The kernels that a layer runs on.
+template <class T>
+const cpu::Table<T>& table_of(const LayerRun& run) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (run.bfloat16) {
+      const auto* rounded = cpu::bfloat16_table();
+      TORCH_CHECK(rounded != nullptr, "no products in bfloat16 on this processor");
+      return *rounded;
+    }
+  }
+  return cpu::table<T>();
+}
 
 /// Where the gradient of a parameter goes; made when it is not there yet.
 template <class T>

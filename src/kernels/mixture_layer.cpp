@@ -16,6 +16,7 @@ class MixtureCall : public LayerCall {
       : parameters_(std::move(parameters)),
         rows_(run.rows),
         memory_(run.workspace, c10::CppTypeToScalarType<T>::value),
+        table_(table_of<T>(run)),
         load_(load),
         routing_(routing) {
     layer_.keep = keeps;
@@ -30,10 +31,9 @@ class MixtureCall : public LayerCall {
     describe(out);
     take_forward_memory();
     if (routing_ != nullptr) point_at_routing();
-    const auto& table = cpu::table<T>();
-    const auto panels = cpu::panels_of(layer_.tokens), scratch = table.mixture_scratch(layer_);
+    const auto panels = cpu::panels_of(layer_.tokens), scratch = table_.mixture_scratch(layer_);
     run_with_scratch<T>(panels, memory_, scratch,
-                        [&](std::int64_t p, T* room) { table.route(layer_, p, room); });
+                        [&](std::int64_t p, T* room) { table_.route(layer_, p, room); });
     if (routing_ != nullptr) keep_routing();
     if (takes_one_by_one()) {
       answer_one_by_one();
@@ -42,10 +42,10 @@ class MixtureCall : public LayerCall {
     }
     plan();
     run_with_scratch<T>(tasks(), memory_, scratch, [&](std::int64_t t, T* room) {
-      table.experts_forward(layer_, tasks_[static_cast<std::size_t>(t)], room);
+      table_.experts_forward(layer_, tasks_[static_cast<std::size_t>(t)], room);
     });
     cpu::run_tasks(panels, at::get_num_threads(),
-                   [&](std::int64_t p, int) { table.combine(layer_, p); });
+                   [&](std::int64_t p, int) { table_.combine(layer_, p); });
     if (!layer_.keep) memory_.rewind(begin);
     return out;
   }
@@ -57,15 +57,20 @@ class MixtureCall : public LayerCall {
     const auto begin = memory_.position();
     take_backward_memory();
     point_at_all_gradients();
-    const auto& table = cpu::table<T>();
-    const auto scratch = table.mixture_scratch(layer_);
+    const auto scratch = table_.mixture_scratch(layer_);
     run_with_scratch<T>(tasks(), memory_, scratch, [&](std::int64_t t, T* room) {
-      table.experts_backward(layer_, tasks_[static_cast<std::size_t>(t)], room);
+      table_.experts_backward(layer_, tasks_[static_cast<std::size_t>(t)], room);
     });
     run_with_scratch<T>(cpu::panels_of(layer_.tokens), memory_, scratch,
-                        [&](std::int64_t p, T* room) { table.tokens_backward(layer_, p, room); });
-    cpu::run_tasks(table.mixture_gradient_tasks(layer_), at::get_num_threads(),
-                   [&](std::int64_t t, int) { table.mixture_gradients(layer_, t); });
+                        [&](std::int64_t p, T* room) { table_.tokens_backward(layer_, p, room); });
+    // Task 0 is the router's.
+    cpu::run_tasks(1 + table_.expert_gradient_tasks(layer_), at::get_num_threads(),
+                   [&](std::int64_t t, int) {
+                     if (t == 0)
+                       table_.router_gradients(layer_);
+                     else
+                       table_.expert_gradients(layer_, t - 1);
+                   });
     memory_.rewind(begin);
     return d_x;
   }
@@ -144,10 +149,9 @@ class MixtureCall : public LayerCall {
     for (std::int64_t s = 0; s < slots; ++s) ++load_[layer_.chosen[s]];
     const auto tasks = slots * cpu::expert_parts(layer_.hidden_width);
     auto* parts = memory_.template values<T>(tasks * layer_.width);
-    const auto& table = cpu::table<T>();
     cpu::run_tasks(tasks, at::get_num_threads(),
-                   [&](std::int64_t t, int) { table.expert_part(layer_, t, parts); });
-    table.combine_parts(layer_, parts);
+                   [&](std::int64_t t, int) { table_.expert_part(layer_, t, parts); });
+    table_.combine_parts(layer_, parts);
   }
 
   /// Panels that any choice of experts fits in: the size of memory must not depend on the choice.
@@ -218,6 +222,7 @@ class MixtureCall : public LayerCall {
   MixtureParameters parameters_;
   RowIds rows_;
   Memory memory_;
+  const cpu::Table<T>& table_;
   std::int64_t* load_;
   Routing* routing_;
   at::Tensor x_;

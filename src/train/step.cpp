@@ -85,6 +85,7 @@ StepResult train_step(TrainState& state) {
         make_context(batch.batch_size, batch.block_size, /*training=*/true, key, state.device,
                      micro * batch.batch_size, /*first_position=*/0, &state.workspace);
     context.fresh_gradients = micro == 0 && state.model->is_fused();
+    context.bfloat16 = config.train.precision == Precision::bfloat16;
     laps.end(result.seconds.data);
     const auto out = state.model->forward(tensors.inputs, tensors.targets, context);
     loss_sum += out.loss.item<double>();

@@ -30,6 +30,7 @@ RunFolder open_folder(const TrainRequest& request, FileLayer& files) {
 TrainSummary train(const TrainRequest& request, const InterruptFlag& interrupt, Log& log,
                    FileLayer& files) {
   auto material = read_material(request.config, log);
+  check_precision(request.config);
   check_memory(request.config, material.tokenizer.vocab_size());
   auto folder = open_folder(request, files);
   if (request.resume) check_resumable(folder, request.config);

@@ -49,8 +49,8 @@ TEST(Config, EveryBuiltInDefaultIsTheContracts) {
       "grad_clip": null,
       "schedule": {"kind": "constant", "warmup_iters": 0, "final_learning_rate": 0.0}},
     "train": {"max_iters": 5000, "batch_size": 16, "eval_interval": 100, "grad_accumulation": 1,
-      "checkpoint_interval": null, "keep_checkpoints": 2, "early_stopping_patience": null,
-      "log_interval": 10, "sample_interval": null},
+      "precision": "float32", "checkpoint_interval": null, "keep_checkpoints": 2,
+      "early_stopping_patience": null, "log_interval": 10, "sample_interval": null},
     "eval": {"mode": "full", "eval_iters": 400},
     "tracking": {"tensorboard": false, "mlflow": {"uri": "", "experiment": "makemoe",
       "run_name": "", "artifacts": "files", "exit_wait": 5.0}}})";

@@ -34,7 +34,7 @@ inline RunConfig every_key_changed() {
   c.optim.weight_decay = 1.7976931348623157e308;
   c.optim.grad_clip = 2.0 / 3;
   c.optim.schedule = {ScheduleKind::linear, 7, 1e-23};
-  c.train = {11, 13, 19, 2, 23, 4, 29, 31, 37};
+  c.train = {11, 13, 19, 2, Precision::bfloat16, 23, 4, 29, 31, 37};
   c.eval = {EvalMode::random, 41};
   c.tracking = {true, {"https://a.b:1/c", "d", "e \u00e9", MlflowArtifacts::best, 0.1}};
   return c;

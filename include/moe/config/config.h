@@ -21,6 +21,7 @@ enum class RouterKind { noisy_topk, topk };
 enum class Gate { topk_softmax, softmax_topk, sigmoid };
 enum class ScheduleKind { constant, cosine, linear };
 enum class EvalMode { full, random };
+enum class Precision { float32, bfloat16 };
 
 using Names3 = std::array<std::string_view, 3>;
 using Names2 = std::array<std::string_view, 2>;
@@ -52,6 +53,10 @@ struct EnumNames<Gate> {
 template <>
 struct EnumNames<ScheduleKind> {
   static constexpr Names3 names{"constant", "cosine", "linear"};
+};
+template <>
+struct EnumNames<Precision> {
+  static constexpr Names2 names{"float32", "bfloat16"};
 };
 template <>
 struct EnumNames<EvalMode> {
@@ -173,6 +178,7 @@ static_assert(table_is_complete<OptimConfig>);
 struct TrainConfig {
   std::int64_t max_iters = 5000, batch_size = 16, eval_interval = 100;
   std::int64_t grad_accumulation = 1;
+  Precision precision = Precision::float32;
   std::optional<std::int64_t> checkpoint_interval;
   std::int64_t keep_checkpoints = 2;
   std::optional<std::int64_t> early_stopping_patience;
@@ -188,6 +194,8 @@ struct TrainConfig {
         Field{"eval_interval", &C::eval_interval, "between evaluations [steps]", at_least(1),
               OnResume::may_change},
         Field{"grad_accumulation", &C::grad_accumulation, "batches an update", between(1, 1 << 16)},
+        Field{"precision", &C::precision,
+              "operands of training's matrix products; bfloat16 needs a CPU with avx512_bf16"},
         Field{"checkpoint_interval", &C::checkpoint_interval,
               "between checkpoints [steps]; null: train.eval_interval", at_least(1),
               OnResume::may_change},

@@ -30,6 +30,9 @@ struct LayerRun {
   double dropout = 0;              // 0: none
   bool fresh_gradients = false;    // gradients are written, not added to
   Workspace* workspace = nullptr;  // null: memory of its own
+  /// Matrix products, apart from the router's, take operands rounded to bfloat16 and sum in float;
+  /// of float layers alone, where has_bfloat16().
+  bool bfloat16 = false;
 };
 
 /// x + dropout(proj(heads(norm(x)))) with causal attention, x (B, T, C).

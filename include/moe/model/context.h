@@ -20,6 +20,7 @@ struct ForwardContext {
   kernels::Workspace* workspace = nullptr;  // of the fused layers; null: memory of their own
   bool keeps_routing = false;               // LmOutput::routing is wanted
   bool fresh_gradients = false;  // backward of the fused layers writes gradients, adds nothing
+  bool bfloat16 = false;         // the fused layers' products round their operands (LayerRun)
 };
 
 /// Rows of B windows of T: sequence first_sequence + b, position first_position + t. The workspace,
@@ -48,7 +49,7 @@ inline kernels::DrawKey draw_key(const ForwardContext& context, std::int64_t lay
 /// How a fused layer runs in this context.
 inline kernels::LayerRun layer_run(const ForwardContext& context, const ModelConfig& config) {
   return {context.rows, context.training ? config.dropout : 0.0, context.fresh_gradients,
-          context.workspace};
+          context.workspace, context.bfloat16};
 }
 inline kernels::NormParameters norm_parameters(const torch::nn::LayerNorm& norm) {
   return {norm->weight, norm->bias, norm->options.eps()};

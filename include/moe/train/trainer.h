@@ -37,6 +37,10 @@ struct TrainSummary {
 TrainSummary train(const TrainRequest& request, const InterruptFlag& interrupt, Log& log,
                    FileLayer& files);
 
+/// Throws ResourceError where device or processor do not have train.precision, ConfigError where
+/// the kernels do not.
+void check_precision(const RunConfig& config);
+
 /// Bytes that training needs: parameters, gradients, moments, activations [bytes].
 std::int64_t estimate_memory(const RunConfig& config, std::int64_t vocab_size);
 

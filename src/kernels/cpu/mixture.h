@@ -203,17 +203,7 @@ void tokens_backward(const Mixture<T>& layer, Index panel, T* scratch) {
   }
 }
 
-/// Gradients of the parameters in tasks that write different rows: first the router's and the
-/// norm's, then for each expert kUpRows rows of up each, and kDownRows of down.
-inline constexpr Index kUpRows = 96, kDownRows = 24;
-
-template <class T>
-Index mixture_gradient_tasks(const Mixture<T>& layer) {
-  const Index up = (layer.hidden_width + kUpRows - 1) / kUpRows;
-  const Index down = (layer.width + kDownRows - 1) / kDownRows;
-  return 1 + layer.experts * (up + down);
-}
-
+/// Gradients of the router's parameters and the norm's.
 template <class T>
 void router_gradients(const Mixture<T>& layer) {
   const Index e = layer.experts, c = layer.width, panels = panels_of(layer.tokens);
@@ -228,12 +218,22 @@ void router_gradients(const Mixture<T>& layer) {
   bias_gradient(e, noisy, panels, layer.noise.d_bias, fresh);
 }
 
+/// Gradients of the experts' parameters in tasks that write different rows: for each expert kUpRows
+/// rows of up each, and kDownRows of down.
+inline constexpr Index kUpRows = 96, kDownRows = 24;
+
 template <class T>
-void mixture_gradients(const Mixture<T>& layer, Index task) {
-  if (task == 0) return router_gradients(layer);
+Index expert_gradient_tasks(const Mixture<T>& layer) {
+  const Index up = (layer.hidden_width + kUpRows - 1) / kUpRows;
+  const Index down = (layer.width + kDownRows - 1) / kDownRows;
+  return layer.experts * (up + down);
+}
+
+template <class T>
+void expert_gradients(const Mixture<T>& layer, Index task) {
   const Index c = layer.width, f = layer.hidden_width;
   const Index up = (f + kUpRows - 1) / kUpRows, down = (c + kDownRows - 1) / kDownRows;
-  const Index expert = (task - 1) / (up + down), part = (task - 1) % (up + down);
+  const Index expert = task / (up + down), part = task % (up + down);
   const Index panel = layer.first_panel[expert];
   const Index panels = layer.first_panel[expert + 1] - panel;
   const bool fresh = layer.fresh_gradients;

@@ -2,53 +2,12 @@
 
 #include <type_traits>
 
-#include "kernels/cpu/vector.h"
+#include "kernels/cpu/factor.h"
+#ifdef MOE_BFLOAT16
+#include "kernels/cpu/multiply_bfloat16.h"
+#endif
 
 namespace moe::kernels::cpu::MOE_LEVEL {
-
-/// How the left factor lies in memory: element (m, k) of a segment.
-enum class Left { row_major, column_major };
-
-/// One factor of a product whose inner dimension is cut into `segments` pieces of `depth`.
-/// Left: row_major a[m * stride + k], column_major a[k * stride + m].
-/// Right: kPanel values at b[k * stride]. Segment s begins s * segment elements further on.
-template <class T>
-struct Factor {
-  const T* data;
-  Index stride;
-  Index segment = 0;
-};
-struct Inner {
-  Index depth;
-  Index segments = 1;
-};
-/// Segments of kPanel: the depth is known to the compiler, so that no loop's end is guessed wrong.
-struct PanelSegments {
-  static constexpr Index depth = kPanel;
-  Index segments = 1;
-};
-/// Panels of the right factor, each `stride` elements after the one before.
-struct Panels {
-  Index count = 1, stride = 0;
-};
-
-/// Panels in one register tile at most, and its rows: as many sums as the registers hold beside a
-/// row of the right factor and fit the addresses of the left factor's rows. Several panels, because
-/// a value of the left factor that has been loaded then serves as many vectors.
-template <class T>
-inline constexpr int kTilePanels = MOE_VECTOR_BYTES == 64 && kVecs<T> == 1 ? 3 : 1;
-template <class T>
-inline constexpr int kTileRows = MOE_VECTOR_BYTES == 64   ? 8
-                                 : MOE_VECTOR_BYTES == 32 ? (kVecs<T> == 2 ? 6 : 2)
-                                                          : 2;
-
-/// Panels of the next tile where `left` are left: by threes, and by twos where one alone would
-/// remain, which keeps the processor waiting for its sums.
-template <class T>
-constexpr Index tile_panels(Index left) {
-  if (kTilePanels<T> == 1 || left == 1) return 1;
-  return left == 2 || left == 4 ? 2 : 3;
-}
 
 template <int kRows, int kPanels, Left kLeft, class T, class Depth, class Done>
 [[gnu::always_inline]] inline void multiply_tile(const T* left, Factor<T> a, const T* right,
@@ -116,10 +75,13 @@ template <int kRows, Left kLeft, class T, class Depth, class Done>
 /// The product (rows x kPanel) of a left factor and each of the panels: each finished row goes to
 /// `done(m, panel, Row)`. This is the one matrix product of all layers (decoding a
 /// few tokens apart: step.h); sums run over k in order,
-/// whatever the number of panels.
+/// whatever the number of panels. In a level with MOE_BFLOAT16 the operands are rounded first.
 template <Left kLeft, class T, class Depth = Inner, class Done>
 inline void multiply(Index rows, Factor<T> a, Factor<T> b, Depth inner, Panels panels,
                      const Done& done) {
+#ifdef MOE_BFLOAT16
+  multiply_bfloat16<kLeft>(rows, a, b, inner, panels, done);
+#else
   constexpr int kMost = kTileRows<T>;
   Index m = 0;
   for (; m + kMost <= rows; m += kMost) multiply_rows<kMost, kLeft>(m, a, b, inner, panels, done);
@@ -128,6 +90,7 @@ inline void multiply(Index rows, Factor<T> a, Factor<T> b, Depth inner, Panels p
   if constexpr (kMost > 2)
     for (; m + 2 <= rows; m += 2) multiply_rows<2, kLeft>(m, a, b, inner, panels, done);
   for (; m < rows; ++m) multiply_rows<1, kLeft>(m, a, b, inner, panels, done);
+#endif
 }
 
 /// With one panel: `done(m, Row)`.

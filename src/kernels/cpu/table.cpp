@@ -1,11 +1,13 @@
 #include "kernels/cpu/table.h"
 
 #include <cstdlib>
+#include <optional>
 #include <string_view>
 #include <type_traits>
 
 #include "moe/base/error.h"
 #include "moe/base/text.h"
+#include "moe/kernels/precision.h"
 
 namespace moe::kernels::cpu {
 
@@ -21,6 +23,12 @@ namespace avx512 {
 extern const Table<float> kFloats;
 extern const Table<double> kDoubles;
 }  // namespace avx512
+namespace avx512_bf16 {
+extern const Products<float> kProducts;
+}  // namespace avx512_bf16
+namespace emulated_bf16 {
+extern const Products<float> kProducts;
+}  // namespace emulated_bf16
 
 namespace {
 
@@ -68,6 +76,23 @@ const Table<T>& choose() {
   return pick<T>(baseline::kFloats, baseline::kDoubles);
 }
 
+/// Null: neither the processor nor a test's wish gives any.
+const Products<float>* bfloat16_products() {
+#ifdef MOE_X86_LEVELS
+  if (asked_level() == Level::avx512 && __builtin_cpu_supports("avx512bf16"))
+    return &avx512_bf16::kProducts;
+#endif
+  return std::getenv("MAKEMOE_EMULATE_BF16") != nullptr ? &emulated_bf16::kProducts : nullptr;
+}
+
+std::optional<Table<float>> make_bfloat16_table() {
+  const auto* products = bfloat16_products();
+  if (products == nullptr) return std::nullopt;
+  Table<float> made = table<float>();
+  static_cast<Products<float>&>(made) = *products;
+  return made;
+}
+
 }  // namespace
 
 template <class T>
@@ -78,4 +103,16 @@ const Table<T>& table() {
 template const Table<float>& table<float>();
 template const Table<double>& table<double>();
 
+const Table<float>* bfloat16_table() {
+  static const auto made = make_bfloat16_table();
+  return made ? &*made : nullptr;
+}
+
 }  // namespace moe::kernels::cpu
+
+namespace moe::kernels {
+
+std::string_view instruction_set() { return cpu::table<float>().name; }
+bool has_bfloat16() { return cpu::bfloat16_table() != nullptr; }
+
+}  // namespace moe::kernels

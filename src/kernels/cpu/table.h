@@ -4,17 +4,29 @@
 
 namespace moe::kernels::cpu {
 
+/// The kernels that spend their time in matrix products, apart from the router's: those that may
+/// take operands of another precision than T.
+template <class T>
+struct Products {
+  void (*attention_forward)(const Attention<T>&, std::int64_t window, T* scratch);
+  void (*attention_backward)(const Attention<T>&, std::int64_t window, T* scratch);
+  void (*attention_gradients)(const Attention<T>&, std::int64_t task);
+  void (*experts_forward)(const Mixture<T>&, const ExpertTask&, T* scratch);
+  void (*experts_backward)(const Mixture<T>&, const ExpertTask&, T* scratch);
+  void (*expert_gradients)(const Mixture<T>&, std::int64_t task);
+  void (*head_forward)(const Head<T>&, std::int64_t token_panel, T* scratch);
+  void (*head_backward)(const Head<T>&, std::int64_t token_panel, T* scratch);
+  void (*head_gradients)(const Head<T>&, std::int64_t task);
+};
+
 /// Every kernel of one instruction set in one precision. `*_scratch` is what a
 /// task needs [values].
 template <class T>
-struct Table {
+struct Table : Products<T> {
   const char* name;
 
   std::int64_t (*attention_scratch)(const Attention<T>&);
-  void (*attention_forward)(const Attention<T>&, std::int64_t window, T* scratch);
-  void (*attention_backward)(const Attention<T>&, std::int64_t window, T* scratch);
   std::int64_t (*attention_gradient_tasks)(const Attention<T>&);
-  void (*attention_gradients)(const Attention<T>&, std::int64_t task);
 
   std::int64_t (*step_scratch)(const AttentionStep<T>&);
   void (*step_normalise)(const AttentionStep<T>&);
@@ -26,18 +38,13 @@ struct Table {
 
   std::int64_t (*mixture_scratch)(const Mixture<T>&);
   void (*route)(const Mixture<T>&, std::int64_t token_panel, T* scratch);
-  void (*experts_forward)(const Mixture<T>&, const ExpertTask&, T* scratch);
   void (*combine)(const Mixture<T>&, std::int64_t token_panel);
-  void (*experts_backward)(const Mixture<T>&, const ExpertTask&, T* scratch);
   void (*tokens_backward)(const Mixture<T>&, std::int64_t token_panel, T* scratch);
-  std::int64_t (*mixture_gradient_tasks)(const Mixture<T>&);
-  void (*mixture_gradients)(const Mixture<T>&, std::int64_t task);
+  void (*router_gradients)(const Mixture<T>&);
+  std::int64_t (*expert_gradient_tasks)(const Mixture<T>&);
 
   std::int64_t (*head_scratch)(const Head<T>&);
-  void (*head_forward)(const Head<T>&, std::int64_t token_panel, T* scratch);
-  void (*head_backward)(const Head<T>&, std::int64_t token_panel, T* scratch);
   std::int64_t (*head_gradient_tasks)(const Head<T>&);
-  void (*head_gradients)(const Head<T>&, std::int64_t task);
 
   void (*normal_rows)(const Normals&, const TokenKeys&, std::int64_t tokens, std::int64_t width,
                       T* rows);
@@ -49,5 +56,9 @@ struct Table {
 /// "avx2", "avx512") asks for another one, which must be among them: tests run each.
 template <class T>
 const Table<T>& table();
+
+/// The same with the products of operands rounded to bfloat16: by instructions of the processor,
+/// or, where MAKEMOE_EMULATE_BF16 is set and it has none, by plain code, for tests. Null: neither.
+const Table<float>* bfloat16_table();
 
 }  // namespace moe::kernels::cpu
