@@ -48,7 +48,7 @@ class Streams(RunCase):
             ("info", run, "--json"): "config step vocab_size parameters active_parameters bytes best_val_loss last_val_loss",
             ("bench", "--config", TINY, "--set", "threads=1", "--steps", 1, "--json"):
                 "train_ms_per_step train_tokens_per_second train_parts_ms eval_tokens_per_second generate_tokens_per_second "
-                "generate_1_tokens_per_second generate_32_tokens_per_second threads device peak_memory_bytes",
+                "generate_1_tokens_per_second generate_32_tokens_per_second threads device peak_memory_bytes machine",
         }
         for command, wanted in keys.items():
             with self.subTest(command[0]):

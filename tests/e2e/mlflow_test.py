@@ -60,7 +60,8 @@ class Mlflow(RunCase):
         self.assertEqual((run.name, run.status), ("a b", "FINISHED"))
         self.assertEqual(list(self.server.experiments), ["letters & more"])
         self.assertEqual(run.params, mlflow_params(self.out))
-        self.assertEqual(run.artifacts, {"config.json": (self.out / "config.json").read_bytes()})
+        self.assertEqual(run.artifacts,
+                         {name: (self.out / name).read_bytes() for name in ("config.json", "report.html")})
         self.assertEqual(run.start_time, started(self.out) * 1000)
         self.assertGreaterEqual(run.end_time, run.start_time)
         best = json.loads((self.out / "run.json").read_text())["best_val_loss"]
