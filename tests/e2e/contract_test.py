@@ -49,6 +49,9 @@ class Streams(RunCase):
             ("bench", "--config", TINY, "--set", "threads=1", "--steps", 1, "--json"):
                 "train_ms_per_step train_tokens_per_second train_parts_ms eval_tokens_per_second generate_tokens_per_second "
                 "generate_1_tokens_per_second generate_32_tokens_per_second threads device peak_memory_bytes machine",
+            ("bench", "--config", TINY, "--set", "threads=1", "--steps", 1, "--compare", "--json"):
+                "train_ms_per_step train_tokens_per_second train_parts_ms eval_tokens_per_second generate_tokens_per_second "
+                "generate_1_tokens_per_second generate_32_tokens_per_second threads device peak_memory_bytes compare machine",
         }
         for command, wanted in keys.items():
             with self.subTest(command[0]):
