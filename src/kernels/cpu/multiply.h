@@ -72,6 +72,18 @@ template <int kRows, Left kLeft, class T, class Depth, class Done>
   }
 }
 
+/// Panels that a caller with many of them and few rows should hand to `multiply` at once, where
+/// `left` are left: a tile's, so that they stay in the first cache for the next rows, or as many as
+/// a rounded left factor serves.
+template <class T>
+constexpr Index panels_at_once(Index left) {
+#ifdef MOE_BFLOAT16
+  return left < kGroupPanels ? left : kGroupPanels;
+#else
+  return tile_panels<T>(left);
+#endif
+}
+
 /// The product (rows x kPanel) of a left factor and each of the panels: each finished row goes to
 /// `done(m, panel, Row)`. This is the one matrix product of all layers (decoding a
 /// few tokens apart: step.h); sums run over k in order,

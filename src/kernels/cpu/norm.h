@@ -112,7 +112,7 @@ inline void weight_gradient(Index rows, Index width, Factor<T> left, TokenFactor
   for (Index block = 0; block < blocks; block += together) {
     Factor<T> b = right.first;
     b.data += block * right.block;
-    together = tile_panels<T>(blocks - block);
+    together = panels_at_once<T>(blocks - block);
     multiply<Left::row_major>(
         rows, left, b, PanelSegments{panels}, {together, right.block},
         [&](Index m, Index p, Row<T> row) {

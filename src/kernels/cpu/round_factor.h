@@ -7,11 +7,13 @@
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
-/// Values of the inner dimension that are rounded at a time, and rows that share a right factor.
-inline constexpr Index kRoundedDepth = 256, kBandRows = 96;
+/// Values of the inner dimension that are rounded at a time, rows that share a rounded right factor
+/// and panels that share a rounded left one.
+inline constexpr Index kRoundedDepth = 256, kBandRows = 96, kGroupPanels = 12;
 inline constexpr Index kRoundedPairs = kRoundedDepth / 2;
 inline constexpr int kRoundedRows = 8;
 static_assert(kBandRows % kRoundedRows == 0 && kRoundedPairs % kPanel == 0);
+typedef std::uint32_t HalfPairs __attribute__((vector_size(kRoundedRows * sizeof(std::uint32_t))));
 
 /// Values [begin, begin + count) of the inner dimension; begin is a multiple of kRoundedDepth.
 struct Chunk {
@@ -28,31 +30,66 @@ template <class Depth>
     return k * step;
 }
 
-/// `count` rows from `left` on, at most kRoundedRows. What the others hold counts for nothing.
-template <Left kLeft, class Depth>
-[[gnu::noinline]] void round_left(const float* left, Index count, Factor<float> a, Chunk chunk,
-                                  std::uint32_t* to) {
-  if constexpr (kLeft == Left::row_major) {
-    for (Index i = 0; i < kRoundedRows; ++i)
-      for (Index k = 0; k < chunk.count; k += 2 * kPanel) {
-        const float* row = left + (i < count ? i : count - 1) * a.stride;
-        const auto part = [&](Index first) {
-          if (first >= chunk.count) return Vec<float>{};
-          return load_first(row + place<Depth>(chunk.begin + first, 1, a.segment),
-                            chunk.count - first);
-        };
-        store<std::uint32_t>(to + i * kRoundedPairs + k / 2,
-                             round_consecutive(part(k), part(k + kPanel)));
-      }
+template <class Depth>
+inline void round_rows(const float* left, Index rows, Factor<float> a, Chunk chunk,
+                       std::uint32_t* to) {
+  const Index all = (rows + kRoundedRows - 1) / kRoundedRows * kRoundedRows;
+  const auto round = [&](Index i, Index k) {
+    const float* row = left + (i < rows ? i : rows - 1) * a.stride;
+    const auto part = [&](Index first) {
+      if (first >= chunk.count) return Vec<float>{};
+      return load_first(row + place<Depth>(chunk.begin + first, 1, a.segment), chunk.count - first);
+    };
+    store<std::uint32_t>(to + i * kRoundedPairs + k / 2,
+                         round_consecutive(part(k), part(k + kPanel)));
+  };
+  // In the order of memory: a row lies together, or a segment does.
+  if constexpr (std::is_same_v<Depth, PanelSegments>) {
+    for (Index k = 0; k < chunk.count; k += 2 * kPanel)
+      for (Index i = 0; i < all; ++i) round(i, k);
   } else {
-    for (Index k = 0; k < chunk.count; k += 2) {
-      const auto row = [&](Index at) {
-        if (at >= chunk.count) return Vec<float>{};
-        return load_first(left + place<Depth>(chunk.begin + at, a.stride, a.segment), count);
-      };
-      store<std::uint32_t>(to + k / 2 * kRoundedRows, round_side_by_side(row(k), row(k + 1)));
+    for (Index i = 0; i < all; ++i)
+      for (Index k = 0; k < chunk.count; k += 2 * kPanel) round(i, k);
+  }
+}
+
+template <class Depth>
+inline void round_columns(const float* left, Index rows, Factor<float> a, Chunk chunk,
+                          std::uint32_t* to) {
+  constexpr Index kAhead = 16;  // columns; a column's rows are too few for the processor to guess
+  constexpr Index kTile = kRoundedRows * kRoundedPairs;
+  static_assert(kPanel == 2 * kRoundedRows && kBandRows % kPanel == 0);
+  for (Index k = 0; k < chunk.count; k += 2) {
+    const auto column = [&](Index at) {
+      return left + place<Depth>(chunk.begin + at, a.stride, a.segment);
+    };
+    const float *earlier = column(k), *later = k + 1 < chunk.count ? column(k + 1) : nullptr;
+    for (Index i = 0; i < rows; i += kPanel) {
+      __builtin_prefetch(earlier + kAhead * a.stride + i, 0, 2);
+      __builtin_prefetch(earlier + (kAhead + 1) * a.stride + i, 0, 2);
+      const Pairs both =
+          round_side_by_side(load_first(earlier + i, rows - i),
+                             later != nullptr ? load_first(later + i, rows - i) : Vec<float>{});
+      const HalfPairs halves[] = {
+          __builtin_shufflevector(both, both, 0, 1, 2, 3, 4, 5, 6, 7),
+          __builtin_shufflevector(both, both, 8, 9, 10, 11, 12, 13, 14, 15)};
+      std::uint32_t* tile = to + i / kRoundedRows * kTile + k / 2 * kRoundedRows;
+      __builtin_memcpy(tile, &halves[0], sizeof halves[0]);
+      __builtin_memcpy(tile + kTile, &halves[1], sizeof halves[1]);
     }
   }
+}
+
+/// Rows [0, rows) from `left` on, at most kBandRows, in tiles of kRoundedRows * kRoundedPairs
+/// words: of a row-major factor (kRoundedRows, kRoundedPairs), else (kRoundedPairs, kRoundedRows).
+/// What fills the last tile up counts for nothing.
+template <Left kLeft, class Depth>
+[[gnu::noinline]] void round_left(const float* left, Index rows, Factor<float> a, Chunk chunk,
+                                  std::uint32_t* to) {
+  if constexpr (kLeft == Left::row_major)
+    round_rows<Depth>(left, rows, a, chunk, to);
+  else
+    round_columns<Depth>(left, rows, a, chunk, to);
 }
 
 /// kPanels panels from `right` on, `next` elements apart, pair by pair.
