@@ -58,9 +58,9 @@ def makemoe(*arguments, env=None, timeout=TIMEOUT, stdin=subprocess.DEVNULL, **o
     return Result(done.returncode, *((stream or b"").decode(errors="replace") for stream in (done.stdout, done.stderr)))
 
 
-def start(*arguments, env=None, **options):
-    """A process of its own, to be sent signals."""
-    return subprocess.Popen(arguments_of(arguments), env=environment(env), stdin=subprocess.DEVNULL,
+def start(*arguments, env=None, within=(), **options):
+    """A process of its own, to be sent signals; `within`: a command that becomes it."""
+    return subprocess.Popen([*within, *arguments_of(arguments)], env=environment(env), stdin=subprocess.DEVNULL,
                             **{"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **options})
 
 

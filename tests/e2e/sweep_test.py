@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -19,6 +20,11 @@ from support import DATA, NUMERICS, RESOURCES, SOURCE, TEXT, USAGE, Case, makemo
 SWEEPS = SOURCE / "configs" / "sweep"
 STRESS_WORKERS = 16
 STRESS_SECONDS = float(os.environ.get("MAKEMOE_STRESS_SECONDS", "60"))
+
+# A network namespace of its own, where this machine lets us make one: nothing but the folder is shared.
+NO_NETWORK = next((command for command in (["unshare", "--net"], ["unshare", "--user", "--net"])
+                   if shutil.which("unshare") and subprocess.run([*command, "true"], stderr=subprocess.DEVNULL).returncode == 0),
+                  [])
 
 # Stands for `makemoe train --resume --out RUN`: a few evaluations, in a tenth of a second. $4 is RUN.
 QUICK_TRIAL = """#!/bin/sh
@@ -262,7 +268,8 @@ class Stress(SweepCase):
                                 space={"optim.learning_rate": {"float": [1e-4, 1e-2]}})
 
     def test_workers_killed_at_random_lose_and_double_nothing(self):
-        """16 workers over one journal, one of them killed -9 at random times; at the end the rest is run in peace."""
+        """16 workers over one journal, half of them in networks of their own, one of them killed -9 at random times; at
+        the end the rest is run in peace."""
         python, draw = venvs.python_with("optuna"), random.Random(5)
         out, env = self.folder / "sweep", self.quick_program()
         journal = out / "journal.log"
@@ -274,7 +281,8 @@ class Stress(SweepCase):
         end, kills, ended = time.monotonic() + STRESS_SECONDS, 0, 0
         while time.monotonic() < end:
             while len(workers) < STRESS_WORKERS:
-                workers.append(start("sweep", "worker", out, env=env, stderr=subprocess.DEVNULL, cwd=self.home))
+                within = NO_NETWORK if len(workers) % 2 else []
+                workers.append(start("sweep", "worker", out, env=env, stderr=subprocess.DEVNULL, cwd=self.home, within=within))
             time.sleep(draw.uniform(0, 0.5))
             victim = workers.pop(draw.randrange(len(workers)))
             victim.kill()
