@@ -152,7 +152,7 @@ TEST_P(Bfloat16, AProductIsThatOfRoundedOperands) {
   for (const bool column_major : {false, true})
     for (const std::int64_t rows : {1, 7, 8, 9, 97, 200})
       for (const std::int64_t depth : {1, 2, 15, 16, 33, 255, 256, 257, 600})
-        for (const std::int64_t panels : {1, 2, 3, 4, 5}) {
+        for (const std::int64_t panels : {1, 2, 3, 4, 5, 13, 26}) {
           SCOPED_TRACE("column_major " + std::to_string(column_major) + " rows " +
                        std::to_string(rows) + " depth " + std::to_string(depth) + " panels " +
                        std::to_string(panels));
@@ -166,7 +166,7 @@ TEST_P(Bfloat16, AProductOverPanelsIsThatOfRoundedOperands) {
   for (const bool column_major : {false, true})
     for (const std::int64_t rows : {1, 24, 97})
       for (const std::int64_t segments : {1, 2, 3, 16, 17, 33})
-        for (const std::int64_t panels : {1, 3}) {
+        for (const std::int64_t panels : {1, 3, 14}) {
           SCOPED_TRACE("column_major " + std::to_string(column_major) + " rows " +
                        std::to_string(rows) + " segments " + std::to_string(segments));
           Case one(column_major, rows, segments * kPanelWidth, panels, segments);
