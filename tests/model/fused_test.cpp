@@ -26,6 +26,8 @@ using namespace test;
 
 /// Wide and long enough for several tasks of each kind, tiles of three panels and whole blocks.
 const ModelCase kLarge{"large", 48, 3, 2, 2, 2, 50, 3, 50};
+/// So many tokens that the gradient of each weight is summed in several parts.
+const ModelCase kManyTokens{"many_tokens", 12, 3, 1, 2, 2, 50, 22, 50};
 
 /// Every case of model_cases, and widths, lengths and numbers of experts about the kernels' edges:
 /// panels of 16 tokens, blocks of 4 draws, register tiles of rows and panels.
@@ -37,6 +39,7 @@ std::vector<ModelCase> fused_cases() {
         cases.push_back({"", embed, embed % 4 == 0 ? 4 : 2, 1, experts,
                          std::min<std::int64_t>(experts, 2), 33, 2, time});
   cases.push_back(kLarge);
+  cases.push_back(kManyTokens);
   return cases;
 }
 

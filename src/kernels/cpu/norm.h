@@ -101,32 +101,48 @@ inline void turn_panel(const T* panel, Index width, T* to) {
         [&](Index i) { return panel + (c + i) * kPanel; }, to + c * kPanel);
 }
 
+/// Panels of tokens that a weight's gradient sums at a time, of very many: what a tile reads of the
+/// right factor in them stays in the first cache for the rows after it. Fewer stay in the second
+/// one, where adding to the gradient again and again would cost more.
+constexpr Index gradient_panels(Index panels) {
+  constexpr Index kMany = 64, kTogether = 8;
+  return panels > kMany ? kTogether : panels;
+}
+
 /// d_weight (rows, width) of a Linear: the sum over tokens of left[token][row] *
 /// right[token][column]. `left` holds panels (any, kPanel) of which row m begins at
-/// left + m * kPanel.
+/// left + m * kPanel. Without panels it is 0.
 template <class T>
 inline void weight_gradient(Index rows, Index width, Factor<T> left, TokenFactor<T> right,
                             Index panels, T* d_weight, bool fresh) {
   const Index blocks = panels_of(width);
+  const Index most = gradient_panels(panels);
   Index together = 0;
   for (Index block = 0; block < blocks; block += together) {
-    Factor<T> b = right.first;
-    b.data += block * right.block;
     together = panels_at_once<T>(blocks - block);
-    multiply<Left::row_major>(
-        rows, left, b, PanelSegments{panels}, {together, right.block},
-        [&](Index m, Index p, Row<T> row) {
-          const Index c = (block + p) * kPanel;
-          T* to = d_weight + m * width + c;
-          __builtin_prefetch(to + kTileRows<T> * width, 1);  // where the next tile goes
-          if (width - c >= kPanel) {
-            if (!fresh) row = map(row, load_row(to), [](Vec<T> x, Vec<T> y) { return x + y; });
-            return store_row(to, row);
-          }
-          T values[kPanel];
-          store_row(values, row);
-          for (Index i = 0; i < width - c; ++i) to[i] = values[i] + (fresh ? T{0} : to[i]);
-        });
+    Index panel = 0;
+    do {
+      const Index rest = panels - panel;
+      const bool sets = fresh && panel == 0;
+      Factor<T> a = left, b = right.first;
+      a.data += panel * a.segment;
+      b.data += panel * b.segment + block * right.block;
+      multiply<Left::row_major>(
+          rows, a, b, PanelSegments{rest < most ? rest : most}, {together, right.block},
+          [&](Index m, Index p, Row<T> row) {
+            const Index c = (block + p) * kPanel;
+            T* to = d_weight + m * width + c;
+            __builtin_prefetch(to + kTileRows<T> * width, 1);  // where the next tile goes
+            if (width - c >= kPanel) {
+              if (!sets) row = map(row, load_row(to), [](Vec<T> x, Vec<T> y) { return x + y; });
+              return store_row(to, row);
+            }
+            T values[kPanel];
+            store_row(values, row);
+            for (Index i = 0; i < width - c; ++i) to[i] = values[i] + (sets ? T{0} : to[i]);
+          });
+      panel += most;
+    } while (panel < panels);
   }
 }
 
