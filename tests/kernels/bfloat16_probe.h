@@ -30,7 +30,13 @@ struct Probe {
 namespace emulated_probe {
 extern const Probe kProbe;
 }
+namespace emulated_tiles_probe {
+extern const Probe kProbe;
+}
 namespace native_probe {
+extern const Probe kProbe;
+}
+namespace native_tiles_probe {
 extern const Probe kProbe;
 }
 
@@ -38,6 +44,7 @@ extern const Probe kProbe;
 
 #ifdef MOE_LEVEL
 #include "kernels/cpu/multiply.h"
+#include "kernels/cpu/tiles.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
@@ -60,6 +67,7 @@ void probe_product(const ProbedProduct& p) {
     multiply<kLeft>(p.rows, a, b, PanelSegments{p.segments}, Panels{p.panels, p.b_panel}, done);
 }
 inline void probe_multiply(const ProbedProduct& p) {
+  const TileScope tiles;
   if (p.column_major)
     probe_product<Left::column_major>(p);
   else

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cpu/table.h"
 #include "moe/base/random.h"
 #include "tests/kernels/bfloat16_probe.h"
 
@@ -53,18 +54,30 @@ std::vector<float> special_values() {
   return values;
 }
 
-class Bfloat16 : public testing::TestWithParam<bool> {
+/// Instructions, or plain code that does the same; vectors, or tile registers.
+struct Kind {
+  std::string name;
+  const Probe* probe;
+  bool (*is_there)();
+};
+bool always() { return true; }
+std::vector<Kind> kinds() {
+  return {
+      {"emulated", &emulated_probe::kProbe, always},
+      {"emulated_tiles", &emulated_tiles_probe::kProbe, always},
+#ifdef MOE_TEST_NATIVE_BFLOAT16
+      {"native", &native_probe::kProbe, [] { return __builtin_cpu_supports("avx512bf16") != 0; }},
+      {"native_tiles", &native_tiles_probe::kProbe, may_use_tiles}
+#endif
+  };
+}
+
+class Bfloat16 : public testing::TestWithParam<Kind> {
  protected:
   void SetUp() override {
-#ifdef MOE_TEST_NATIVE_BFLOAT16
-    if (GetParam() && !__builtin_cpu_supports("avx512bf16"))
-      GTEST_SKIP() << "this processor has no avx512_bf16";
-    if (GetParam()) probe_ = &native_probe::kProbe;
-#else
-    if (GetParam()) GTEST_SKIP() << "avx512_bf16 is of x86-64";
-#endif
+    if (!GetParam().is_there()) GTEST_SKIP() << "this processor has no instructions for it";
   }
-  const Probe* probe_ = &emulated_probe::kProbe;
+  const Probe* probe_ = GetParam().probe;
 };
 
 TEST_P(Bfloat16, RoundsToTheNearestTiesToEvenAndKeepsNaN) {
@@ -183,8 +196,8 @@ TEST_P(Bfloat16, ASumOverNothingIsZero) {
   for (const auto value : one.out) EXPECT_EQ(value, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, Bfloat16, testing::Bool(),
-                         [](const auto& kind) { return kind.param ? "native" : "emulated"; });
+INSTANTIATE_TEST_SUITE_P(Kinds, Bfloat16, testing::ValuesIn(kinds()),
+                         [](const auto& kind) { return kind.param.name; });
 
 }  // namespace
 }  // namespace moe::kernels::cpu

@@ -56,13 +56,18 @@ static_assert(kVecs<float> == 1, "a row of a panel is one vector here");
                             __builtin_shufflevector(first, second, 1, 3, 5, 7, 9, 11, 13, 15, 17,
                                                     19, 21, 23, 25, 27, 29, 31));
 }
+[[gnu::always_inline]] inline Vec<float> earlier_halves(Pairs words) {
+  return reinterpret_cast<Vec<float>>(words << 16);
+}
+[[gnu::always_inline]] inline Vec<float> later_halves(Pairs words) {
+  constexpr std::uint32_t kLater = 0xFFFF0000;
+  return reinterpret_cast<Vec<float>>(words & kLater);
+}
 /// A product of two bfloat16 is exact in float32: only the additions round.
 [[gnu::always_inline]] inline Vec<float> add_products(Vec<float> sums, std::uint32_t a, Pairs b) {
-  constexpr std::uint32_t kLater = 0xFFFF0000;
   const Pairs all = Pairs{} + a;
-  sums += reinterpret_cast<Vec<float>>(all << 16) * reinterpret_cast<Vec<float>>(b << 16);
-  return sums +
-         reinterpret_cast<Vec<float>>(all & kLater) * reinterpret_cast<Vec<float>>(b & kLater);
+  sums += earlier_halves(all) * earlier_halves(b);
+  return sums + later_halves(all) * later_halves(b);
 }
 
 #endif

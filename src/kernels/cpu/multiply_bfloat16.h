@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/cpu/round_factor.h"
+#include "kernels/cpu/tiles.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
@@ -14,6 +15,38 @@ struct RoundedRoom {
   Pairs right[kRoundedPairs * kTilePanels<float>];
   Vec<float> sums[kBandRows * kGroupPanels];  // of a tile from panel p on: from p * kBandRows on
 };
+
+#ifdef MOE_TILES
+
+/// Adds the products of `pairs` pairs to sums (kRoundedRows, kPanels), which are 0 where `fresh`.
+template <int kPanels, Left kLeft>
+[[gnu::noinline]] void add_tile(const std::uint32_t* left, const Pairs* right, Index pairs,
+                                bool fresh, Vec<float>* sums) {
+  constexpr Index kStride = kPanels * sizeof(Pairs),
+                  kLeftStride = kRoundedPairs * sizeof(std::uint32_t);
+  // Tiles 0 to 2 are sums, 3 the left factor, from 4 on the right one's panels.
+  const auto each = [](auto&& apply) __attribute__((always_inline)) {
+    apply(Constant<0>{});
+    if constexpr (kPanels > 1) apply(Constant<1>{});
+    if constexpr (kPanels > 2) apply(Constant<2>{});
+  };
+  each([&](auto p) __attribute__((always_inline)) {
+    if (fresh)
+      clear_tile<p()>();
+    else
+      load_tile<p()>(sums + p(), kStride);
+  });
+  for (Index k = 0; k < pairs; k += kPanel, left += kPanel, right += kPanel * kPanels) {
+    load_tile<3>(left, kLeftStride);
+    each([&](auto p) __attribute__((always_inline)) {
+      load_tile<4 + p()>(right + p(), kStride);
+      multiply_tiles<p(), 3, 4 + p()>();
+    });
+  }
+  each([&](auto p) __attribute__((always_inline)) { store_tile<p()>(sums + p(), kStride); });
+}
+
+#else
 
 /// Adds the products of `pairs` pairs to sums (kRoundedRows, kPanels), which are 0 where `fresh`.
 template <int kPanels, Left kLeft>
@@ -39,6 +72,8 @@ template <int kPanels, Left kLeft>
     for (int p = 0; p < kPanels; ++p) sums[i * kPanels + p] = tile[i][p];
 }
 
+#endif
+
 /// Calls `tile(p, count)` for tiles of `panels` panels: `count` of them, a Constant, from p on.
 template <class Tile>
 inline void for_tiles(Index panels, const Tile& tile) {
@@ -51,23 +86,27 @@ inline void for_tiles(Index panels, const Tile& tile) {
   }
 }
 
-/// The sums of `rows` rows from `left` on and of at most kGroupPanels panels; rows is kBandRows at
-/// most. They run over k in order, pair by pair.
-template <Left kLeft, class Depth>
-[[gnu::noinline]] void multiply_band(const float* left, Index rows, Factor<float> a,
-                                     Factor<float> b, Index depth, Panels panels,
-                                     RoundedRoom& room) {
-  const Index tiles = (rows + kRoundedRows - 1) / kRoundedRows;
+/// Rows [0, rows) from `left` on, kBandRows at most, of the product with at most kGroupPanels
+/// panels. Sums run over k in order, pair by pair or tile by tile.
+template <Left kLeft, class Depth, class Done>
+inline void multiply_band(const float* left, Index rows, Factor<float> a, Factor<float> b,
+                          Index depth, Panels panels, RoundedRoom& room, const Done& done) {
   Index begin = 0;
   do {
     const Chunk chunk{begin, depth - begin < kRoundedDepth ? depth - begin : kRoundedDepth};
+    const bool first = begin == 0, last = begin + kRoundedDepth >= depth;
     round_left<kLeft, Depth>(left, rows, a, chunk, room.left);
-    for_tiles(panels.count, [&](Index p, auto count) {
-      round_right<count(), Depth>(b.data + p * panels.stride, panels.stride, b, chunk, room.right);
-      for (Index tile = 0; tile < tiles; ++tile)
-        add_tile<count(), kLeft>(room.left + tile * kRoundedRows * kRoundedPairs, room.right,
-                                 (chunk.count + 1) / 2, begin == 0,
-                                 room.sums + p * kBandRows + tile * kRoundedRows * count());
+    for_tiles(panels.count, [&](Index p, auto wide) {
+      round_right<wide(), Depth>(b.data + p * panels.stride, panels.stride, b, chunk, room.right);
+      for (Index m = 0; m < rows; m += kRoundedRows) {
+        // Of one chunk alone, sums are handed on before the next tile's, and stay near.
+        Vec<float>* sums = room.sums + (first && last ? 0 : p * kBandRows + m * wide());
+        add_tile<wide(), kLeft>(room.left + m * kRoundedPairs, room.right, (chunk.count + 1) / 2,
+                                first, sums);
+        if (!last) continue;
+        for (Index i = 0; i < kRoundedRows && m + i < rows; ++i)
+          for (int q = 0; q < wide(); ++q) done(m + i, p + q, Row<float>{*sums++});
+      }
     });
     begin += kRoundedDepth;
   } while (begin < depth);
@@ -86,13 +125,9 @@ inline void multiply_bfloat16(Index rows, Factor<float> a, Factor<float> b, Dept
     for (Index first = 0; first < rows; first += kBandRows) {
       const Index count = rows - first < kBandRows ? rows - first : kBandRows;
       const float* band = a.data + (kLeft == Left::row_major ? first * a.stride : first);
-      multiply_band<kLeft, Depth>(band, count, a, right, depth, together, room);
-      for_tiles(together.count, [&](Index p, auto wide) {
-        const Vec<float>* sums = room.sums + p * kBandRows;
-        for (Index m = 0; m < count; ++m)
-          for (int q = 0; q < wide(); ++q)
-            done(first + m, group + p + q, Row<float>{sums[m * wide() + q]});
-      });
+      multiply_band<kLeft, Depth>(
+          band, count, a, right, depth, together, room,
+          [&](Index m, Index p, const Row<float>& row) { done(first + m, group + p, row); });
     }
   }
 }

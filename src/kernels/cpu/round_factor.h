@@ -9,11 +9,17 @@ namespace moe::kernels::cpu::MOE_LEVEL {
 
 /// Values of the inner dimension that are rounded at a time, rows that share a rounded right factor
 /// and panels that share a rounded left one.
+#ifdef MOE_TILES
+inline constexpr Index kRoundedDepth = 512, kBandRows = 192, kGroupPanels = 12;
+inline constexpr int kRoundedRows = kPanel;
+inline constexpr Index kDepthStep = 2 * kPanel;  // values are rounded so many at a time, or zeros
+#else
 inline constexpr Index kRoundedDepth = 256, kBandRows = 96, kGroupPanels = 12;
-inline constexpr Index kRoundedPairs = kRoundedDepth / 2;
 inline constexpr int kRoundedRows = 8;
-static_assert(kBandRows % kRoundedRows == 0 && kRoundedPairs % kPanel == 0);
-typedef std::uint32_t HalfPairs __attribute__((vector_size(kRoundedRows * sizeof(std::uint32_t))));
+inline constexpr Index kDepthStep = 2;
+#endif
+inline constexpr Index kRoundedPairs = kRoundedDepth / 2;
+static_assert(kBandRows % kPanel == 0 && kRoundedPairs % kPanel == 0);
 
 /// Values [begin, begin + count) of the inner dimension; begin is a multiple of kRoundedDepth.
 struct Chunk {
@@ -53,12 +59,53 @@ inline void round_rows(const float* left, Index rows, Factor<float> a, Chunk chu
   }
 }
 
+#ifdef MOE_TILES
+
+/// to[i * kRoundedPairs + j] = words[j][i].
+inline void store_turned(const Pairs (&words)[kPanel], std::uint32_t* to) {
+#ifdef __AVX512F__
+  __m512 rows[kPanel];
+#pragma GCC unroll 16
+  for (int j = 0; j < kPanel; ++j) rows[j] = reinterpret_cast<__m512>(words[j]);
+  transpose(rows);
+#pragma GCC unroll 16
+  for (int i = 0; i < kPanel; ++i)
+    store<std::uint32_t>(to + i * kRoundedPairs, reinterpret_cast<Pairs>(rows[i]));
+#else
+  for (int i = 0; i < kPanel; ++i)
+    for (int j = 0; j < kPanel; ++j) to[i * kRoundedPairs + j] = words[j][i];
+#endif
+}
+
+template <class Depth>
+inline void round_columns(const float* left, Index rows, Factor<float> a, Chunk chunk,
+                          std::uint32_t* to) {
+  for (Index k = 0; k < chunk.count; k += kDepthStep)
+    for (Index i = 0; i < rows; i += kPanel) {
+      const auto part = [&](Index at) {
+        if (at >= chunk.count) return Vec<float>{};
+        const float* from = left + place<Depth>(chunk.begin + at, a.stride, a.segment) + i;
+        __builtin_prefetch(from + kDepthStep * a.stride, 0, 2);
+        return load_first(from, rows - i);
+      };
+      Pairs words[kPanel];
+#pragma GCC unroll 16
+      for (int j = 0; j < kPanel; ++j)
+        words[j] = round_side_by_side(part(k + 2 * j), part(k + 2 * j + 1));
+      store_turned(words, to + i * kRoundedPairs + k / 2);
+    }
+}
+
+#else
+
 template <class Depth>
 inline void round_columns(const float* left, Index rows, Factor<float> a, Chunk chunk,
                           std::uint32_t* to) {
   constexpr Index kAhead = 16;  // columns; a column's rows are too few for the processor to guess
   constexpr Index kTile = kRoundedRows * kRoundedPairs;
-  static_assert(kPanel == 2 * kRoundedRows && kBandRows % kPanel == 0);
+  static_assert(kPanel == 2 * kRoundedRows);
+  typedef std::uint32_t HalfPairs
+      __attribute__((vector_size(kRoundedRows * sizeof(std::uint32_t))));
   for (Index k = 0; k < chunk.count; k += 2) {
     const auto column = [&](Index at) {
       return left + place<Depth>(chunk.begin + at, a.stride, a.segment);
@@ -80,9 +127,11 @@ inline void round_columns(const float* left, Index rows, Factor<float> a, Chunk 
   }
 }
 
+#endif
+
 /// Rows [0, rows) from `left` on, at most kBandRows, in tiles of kRoundedRows * kRoundedPairs
-/// words: of a row-major factor (kRoundedRows, kRoundedPairs), else (kRoundedPairs, kRoundedRows).
-/// What fills the last tile up counts for nothing.
+/// words: of a row-major factor, and with MOE_TILES of each, (kRoundedRows, kRoundedPairs), else
+/// (kRoundedPairs, kRoundedRows). What fills the last tile up counts for nothing.
 template <Left kLeft, class Depth>
 [[gnu::noinline]] void round_left(const float* left, Index rows, Factor<float> a, Chunk chunk,
                                   std::uint32_t* to) {
@@ -92,11 +141,12 @@ template <Left kLeft, class Depth>
     round_columns<Depth>(left, rows, a, chunk, to);
 }
 
-/// kPanels panels from `right` on, `next` elements apart, pair by pair.
+/// kPanels panels from `right` on, `next` elements apart, pair by pair, as zeros up to kDepthStep.
 template <int kPanels, class Depth>
 [[gnu::noinline]] void round_right(const float* right, Index next, Factor<float> b, Chunk chunk,
                                    Pairs* to) {
-  for (Index k = 0; k < chunk.count; k += 2)
+  const Index count = (chunk.count + kDepthStep - 1) / kDepthStep * kDepthStep;
+  for (Index k = 0; k < count; k += 2)
     for (int p = 0; p < kPanels; ++p) {
       const auto row = [&](Index at) {
         if (at >= chunk.count) return Vec<float>{};

@@ -1,5 +1,10 @@
 #include "kernels/cpu/table.h"
 
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include <cstdlib>
 #include <optional>
 #include <string_view>
@@ -26,6 +31,9 @@ extern const Table<double> kDoubles;
 namespace avx512_bf16 {
 extern const Products<float> kProducts;
 }  // namespace avx512_bf16
+namespace amx_bf16 {
+extern const Products<float> kProducts;
+}  // namespace amx_bf16
 namespace emulated_bf16 {
 extern const Products<float> kProducts;
 }  // namespace emulated_bf16
@@ -80,7 +88,7 @@ const Table<T>& choose() {
 const Products<float>* bfloat16_products() {
 #ifdef MOE_X86_LEVELS
   if (asked_level() == Level::avx512 && __builtin_cpu_supports("avx512bf16"))
-    return &avx512_bf16::kProducts;
+    return may_use_tiles() ? &amx_bf16::kProducts : &avx512_bf16::kProducts;
 #endif
   return std::getenv("MAKEMOE_EMULATE_BF16") != nullptr ? &emulated_bf16::kProducts : nullptr;
 }
@@ -102,6 +110,16 @@ const Table<T>& table() {
 }
 template const Table<float>& table<float>();
 template const Table<double>& table<double>();
+
+bool may_use_tiles() {
+#if defined(MOE_X86_LEVELS) && defined(__linux__)
+  constexpr long kRequestState = 0x1023, kTileData = 18;
+  return __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("amx-tile") &&
+         syscall(SYS_arch_prctl, kRequestState, kTileData) == 0;
+#else
+  return false;
+#endif
+}
 
 const Table<float>* bfloat16_table() {
   static const auto made = make_bfloat16_table();

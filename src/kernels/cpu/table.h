@@ -57,8 +57,13 @@ struct Table : Products<T> {
 template <class T>
 const Table<T>& table();
 
-/// The same with the products of operands rounded to bfloat16: by instructions of the processor,
-/// or, where MAKEMOE_EMULATE_BF16 is set and it has none, by plain code, for tests. Null: neither.
+/// Whether the processor has tile registers (AMX, amx_bf16) and the system lets this process use
+/// them, which it asks for (Linux, arch_prctl(2)).
+bool may_use_tiles();
+
+/// table<float>() with the products of operands rounded to bfloat16: by instructions of the
+/// processor, or, where MAKEMOE_EMULATE_BF16 is set and it has none, by plain code, for tests.
+/// Null: neither.
 const Table<float>* bfloat16_table();
 
 }  // namespace moe::kernels::cpu
