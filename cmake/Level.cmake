@@ -1,4 +1,4 @@
-# One source, compiled for each instruction set; the program chooses when it runs (ADR 0011, 0016).
+# One source, compiled for each instruction set; the program chooses when it runs (ADR 0011, 0016, 0024).
 
 set(MOE_LEVELS baseline emulated_bf16)
 set(MOE_X86_LEVELS OFF)

@@ -12,6 +12,7 @@
 #include "moe/cli/app.h"
 #include "moe/config/load.h"
 #include "moe/eval/evaluator.h"
+#include "moe/kernels/precision.h"
 #include "moe/model/build.h"
 #include "moe/sample/generator.h"
 #include "moe/train/trainer.h"
@@ -136,11 +137,15 @@ Json rates(const TrainState& state, double step) {
                                       train.batch_size * train.grad_accumulation);
   const auto update = kUpdateBytes * static_cast<double>(state.flat.values().numel());
   const auto products = flops / machine.product, memory = update / machine.memory;
-  return {{"product_gflops", 1e-9 * machine.product},
-          {"memory_gb_per_second", 1e-9 * machine.memory},
-          {"train_gflops", 1e-9 * flops / step},
-          {"floor_ms", {{"products", 1e3 * products}, {"update", 1e3 * memory}}},
-          {"step_over_floor", step / (products + memory)}};
+  Json rates{{"product_gflops", 1e-9 * machine.product},
+             {"memory_gb_per_second", 1e-9 * machine.memory},
+             {"train_gflops", 1e-9 * flops / step},
+             {"floor_ms", {{"products", 1e3 * products}, {"update", 1e3 * memory}}},
+             {"step_over_floor", step / (products + memory)}};
+  if (state.device.is_cpu())
+    rates["product_instructions"] =
+        kernels::product_instructions(train.precision == Precision::bfloat16);
+  return rates;
 }
 
 /// The same training with the plain kernels, and on fewer threads.

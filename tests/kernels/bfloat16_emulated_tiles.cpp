@@ -2,4 +2,5 @@
 #define MOE_VECTOR_BYTES 64
 #define MOE_BFLOAT16
 #define MOE_TILES
+#define MOE_EMULATED_TILES
 #include "tests/kernels/bfloat16_probe.h"

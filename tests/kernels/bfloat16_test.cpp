@@ -8,6 +8,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,7 @@ struct Kind {
   const Probe* probe;
   bool (*is_there)();
 };
+void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
 bool always() { return true; }
 std::vector<Kind> kinds() {
   return {
@@ -75,7 +77,8 @@ std::vector<Kind> kinds() {
 class Bfloat16 : public testing::TestWithParam<Kind> {
  protected:
   void SetUp() override {
-    if (!GetParam().is_there()) GTEST_SKIP() << "this processor has no instructions for it";
+    if (!GetParam().is_there())
+      GTEST_SKIP() << "this processor has no such instructions, or the system lends them to nobody";
   }
   const Probe* probe_ = GetParam().probe;
 };
@@ -186,6 +189,35 @@ TEST_P(Bfloat16, AProductOverPanelsIsThatOfRoundedOperands) {
           probe_->multiply(one.product);
           ASSERT_NO_FATAL_FAILURE(one.expect_sums());
         }
+}
+
+TEST_P(Bfloat16, AProductAboutTheEdgesOfTilesBandsAndChunksIsThatOfRoundedOperands) {
+  for (const bool column_major : {false, true})
+    for (const std::int64_t rows : {15, 16, 17, 191, 192, 193})
+      for (const std::int64_t depth : {31, 32, 511, 512, 513, 1025, 1600})
+        for (const std::int64_t panels : {1, 4}) {
+          SCOPED_TRACE("column_major " + std::to_string(column_major) + " rows " +
+                       std::to_string(rows) + " depth " + std::to_string(depth) + " panels " +
+                       std::to_string(panels));
+          Case one(column_major, rows, depth, panels, 0);
+          probe_->multiply(one.product);
+          ASSERT_NO_FATAL_FAILURE(one.expect_sums());
+        }
+}
+
+TEST_P(Bfloat16, WhatAnEarlierProductLeftInTheBuffersCountsForNothing) {
+  for (const bool column_major : {false, true})
+    for (const std::int64_t rows : {1, 17})
+      for (const std::int64_t depth : {1, 15, 33}) {
+        SCOPED_TRACE("rows " + std::to_string(rows) + " depth " + std::to_string(depth));
+        Case before(column_major, 200, 600, 13, 0);
+        before.a.assign(before.a.size(), std::nanf(""));
+        before.b.assign(before.b.size(), std::nanf(""));
+        probe_->multiply(before.product);
+        Case one(column_major, rows, depth, 2, 0);
+        probe_->multiply(one.product);
+        ASSERT_NO_FATAL_FAILURE(one.expect_sums());
+      }
 }
 
 TEST_P(Bfloat16, ASumOverNothingIsZero) {

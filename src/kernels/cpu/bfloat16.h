@@ -8,6 +8,14 @@ namespace moe::kernels::cpu::MOE_LEVEL {
 using Pairs = Vec<std::uint32_t>;
 static_assert(kVecs<float> == 1, "a row of a panel is one vector here");
 
+[[gnu::always_inline]] inline Vec<float> earlier_halves(Pairs words) {
+  return reinterpret_cast<Vec<float>>(words << 16);
+}
+[[gnu::always_inline]] inline Vec<float> later_halves(Pairs words) {
+  constexpr std::uint32_t kLater = 0xFFFF0000;
+  return reinterpret_cast<Vec<float>>(words & kLater);
+}
+
 // Rounding goes to the nearest value, ties to the even one; denormals become 0 of their sign, NaN
 // stays NaN and becomes quiet: what avx512_bf16 does whatever the processor's mode. The plain twin
 // rounds to the same bits; its sums keep denormals, which the instruction takes for 0.
@@ -55,13 +63,6 @@ static_assert(kVecs<float> == 1, "a row of a panel is one vector here");
                                                     18, 20, 22, 24, 26, 28, 30),
                             __builtin_shufflevector(first, second, 1, 3, 5, 7, 9, 11, 13, 15, 17,
                                                     19, 21, 23, 25, 27, 29, 31));
-}
-[[gnu::always_inline]] inline Vec<float> earlier_halves(Pairs words) {
-  return reinterpret_cast<Vec<float>>(words << 16);
-}
-[[gnu::always_inline]] inline Vec<float> later_halves(Pairs words) {
-  constexpr std::uint32_t kLater = 0xFFFF0000;
-  return reinterpret_cast<Vec<float>>(words & kLater);
 }
 /// A product of two bfloat16 is exact in float32: only the additions round.
 [[gnu::always_inline]] inline Vec<float> add_products(Vec<float> sums, std::uint32_t a, Pairs b) {

@@ -219,7 +219,8 @@ void router_gradients(const Mixture<T>& layer) {
 }
 
 /// Gradients of the experts' parameters in tasks that write different rows: for each expert kUpRows
-/// rows of up each, and kDownRows of down.
+/// rows of up each, and kDownRows of down. Every level cuts tasks alike: bfloat16 products take the
+/// number of tasks from the processor's own level.
 inline constexpr Index kUpRows = 96, kDownRows = 24;
 
 template <class T>

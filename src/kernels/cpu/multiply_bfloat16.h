@@ -7,18 +7,21 @@ namespace moe::kernels::cpu::MOE_LEVEL {
 
 // The product of multiply.h with operands rounded to bfloat16 and sums in float. Rounding costs
 // as much as a few products, so that each factor is rounded into a buffer and serves many times:
-// the right one, in the first cache, for a band of rows; the left one for a group of panels.
+// the right one, in the nearest caches, for a band of rows; the left one for a group of panels.
 
 /// What a product works in.
 struct RoundedRoom {
   alignas(64) std::uint32_t left[kBandRows * kRoundedPairs];
   Pairs right[kRoundedPairs * kTilePanels<float>];
-  Vec<float> sums[kBandRows * kGroupPanels];  // of a tile from panel p on: from p * kBandRows on
+  // Of a tile from row m and panel p on: from p * kBandRows + m * its panels on. Of a single chunk:
+  // from 0 on, one tile after another.
+  Vec<float> sums[kBandRows * kGroupPanels];
 };
 
 #ifdef MOE_TILES
 
 /// Adds the products of `pairs` pairs to sums (kRoundedRows, kPanels), which are 0 where `fresh`.
+/// The rounded left factor lies the same way whichever kLeft is.
 template <int kPanels, Left kLeft>
 [[gnu::noinline]] void add_tile(const std::uint32_t* left, const Pairs* right, Index pairs,
                                 bool fresh, Vec<float>* sums) {

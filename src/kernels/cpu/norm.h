@@ -101,12 +101,19 @@ inline void turn_panel(const T* panel, Index width, T* to) {
         [&](Index i) { return panel + (c + i) * kPanel; }, to + c * kPanel);
 }
 
-/// Panels of tokens that a weight's gradient sums at a time, of very many: what a tile reads of the
-/// right factor in them stays in the first cache for the rows after it. Fewer stay in the second
-/// one, where adding to the gradient again and again would cost more.
+/// Panels of tokens, of `panels`, that a weight's gradient sums at a time. Up to kMany of them fit
+/// the second cache. Of more, as many as let what a tile reads of the right factor stay in the
+/// first cache for the rows after it; adding to the gradient each time costs less than fetching
+/// that again. Rounded operands are cut in parts of their own (multiply_bfloat16.h).
+template <class T>
 constexpr Index gradient_panels(Index panels) {
-  constexpr Index kMany = 64, kTogether = 8;
-  return panels > kMany ? kTogether : panels;
+#ifdef MOE_BFLOAT16
+  return panels;
+#else
+  constexpr Index kMany = 64, kNear = 24 * 1024;  // [bytes]: half a first cache
+  constexpr Index kPanelBytes = kTilePanels<T> * kPanel * kPanel * sizeof(T);
+  return panels > kMany ? kNear / kPanelBytes : panels;
+#endif
 }
 
 /// d_weight (rows, width) of a Linear: the sum over tokens of left[token][row] *
@@ -116,7 +123,7 @@ template <class T>
 inline void weight_gradient(Index rows, Index width, Factor<T> left, TokenFactor<T> right,
                             Index panels, T* d_weight, bool fresh) {
   const Index blocks = panels_of(width);
-  const Index most = gradient_panels(panels);
+  const Index most = gradient_panels<T>(panels);
   Index together = 0;
   for (Index block = 0; block < blocks; block += together) {
     together = panels_at_once<T>(blocks - block);

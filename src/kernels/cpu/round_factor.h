@@ -12,7 +12,7 @@ namespace moe::kernels::cpu::MOE_LEVEL {
 #ifdef MOE_TILES
 inline constexpr Index kRoundedDepth = 512, kBandRows = 192, kGroupPanels = 12;
 inline constexpr int kRoundedRows = kPanel;
-inline constexpr Index kDepthStep = 2 * kPanel;  // values are rounded so many at a time, or zeros
+inline constexpr Index kDepthStep = 2 * kPanel;  // the depth is filled up with zeros to a multiple
 #else
 inline constexpr Index kRoundedDepth = 256, kBandRows = 96, kGroupPanels = 12;
 inline constexpr int kRoundedRows = 8;
@@ -141,7 +141,7 @@ template <Left kLeft, class Depth>
     round_columns<Depth>(left, rows, a, chunk, to);
 }
 
-/// kPanels panels from `right` on, `next` elements apart, pair by pair, as zeros up to kDepthStep.
+/// kPanels panels from `right` on, `next` elements apart, pair by pair; zeros fill a kDepthStep up.
 template <int kPanels, class Depth>
 [[gnu::noinline]] void round_right(const float* right, Index next, Factor<float> b, Chunk chunk,
                                    Pairs* to) {

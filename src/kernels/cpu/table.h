@@ -8,6 +8,8 @@ namespace moe::kernels::cpu {
 /// take operands of another precision than T.
 template <class T>
 struct Products {
+  const char* name;  // of the instruction set
+
   void (*attention_forward)(const Attention<T>&, std::int64_t window, T* scratch);
   void (*attention_backward)(const Attention<T>&, std::int64_t window, T* scratch);
   void (*attention_gradients)(const Attention<T>&, std::int64_t task);
@@ -23,8 +25,6 @@ struct Products {
 /// task needs [values].
 template <class T>
 struct Table : Products<T> {
-  const char* name;
-
   std::int64_t (*attention_scratch)(const Attention<T>&);
   std::int64_t (*attention_gradient_tasks)(const Attention<T>&);
 
@@ -53,12 +53,13 @@ struct Table : Products<T> {
 };
 
 /// The kernels of the best instruction set that this processor has; MAKEMOE_CPU_LEVEL ("baseline",
-/// "avx2", "avx512") asks for another one, which must be among them: tests run each.
+/// "avx2", "avx512", "avx512_bf16", "amx_bf16") asks for another one, which must be among them:
+/// tests run each.
 template <class T>
 const Table<T>& table();
 
 /// Whether the processor has tile registers (AMX, amx_bf16) and the system lets this process use
-/// them, which it asks for (Linux, arch_prctl(2)).
+/// them. Linux has to be asked (arch_prctl(2)): after a yes all threads of the process may.
 bool may_use_tiles();
 
 /// table<float>() with the products of operands rounded to bfloat16: by instructions of the

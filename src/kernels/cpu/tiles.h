@@ -7,12 +7,13 @@
 namespace moe::kernels::cpu::MOE_LEVEL {
 
 // Tile registers (AMX): each holds kPanel rows of kPanel words. In a level with MOE_TILES the
-// product of rounded operands runs in them: by instructions, or, for tests, in plain code.
+// product of rounded operands runs in them: by instructions, or, with MOE_EMULATED_TILES, which
+// tests define, in plain code.
 
-#if defined(MOE_TILES) && defined(__AMX_BF16__)
+#if defined(MOE_TILES) && !defined(MOE_EMULATED_TILES)
 
-/// Sets up the tile registers of the thread for as long as it lives, which products ask for. Other
-/// libraries set them up for themselves: no kernel may leave that to one before it.
+/// While one lives, its thread's tile registers are set up. Each call of a kernel has one, since
+/// other libraries may set them up for themselves between two calls.
 class TileScope {
  public:
   TileScope() {
@@ -25,14 +26,14 @@ class TileScope {
       shapes.row_bytes[i] = kPanel * sizeof(std::uint32_t);
       shapes.rows[i] = kPanel;
     }
-    asm volatile("ldtilecfg %0" : : "m"(shapes));
+    asm volatile("ldtilecfg %0" : : "m"(shapes) : "memory");
   }
-  ~TileScope() { asm volatile("tilerelease"); }
+  ~TileScope() { asm volatile("tilerelease" : : : "memory"); }
   TileScope(const TileScope&) = delete;
   TileScope& operator=(const TileScope&) = delete;
 };
 
-// Written out, since the compiler's own intrinsics do not say that they touch memory (gcc 12).
+// Written out, since the compiler's own load does not say that it reads memory (gcc 12).
 
 /// Rows `stride` bytes apart.
 template <int kTile>

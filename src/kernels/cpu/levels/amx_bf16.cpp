@@ -1,4 +1,5 @@
 #define MOE_LEVEL amx_bf16
+#define MOE_LEVEL_NAME "amx_bf16"
 #define MOE_VECTOR_BYTES 64
 #define MOE_BFLOAT16
 #define MOE_TILES

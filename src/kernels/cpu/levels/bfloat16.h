@@ -8,6 +8,6 @@
 namespace moe::kernels::cpu::MOE_LEVEL {
 
 extern const Products<float> kProducts;
-constinit const Products<float> kProducts = make_products<float>();
+constinit const Products<float> kProducts = make_products<float>(MOE_LEVEL_NAME);
 
 }  // namespace moe::kernels::cpu::MOE_LEVEL

@@ -20,8 +20,7 @@ Index mixture_scratch(const Mixture<T>& layer) {
 template <class T>
 constexpr Table<T> make_table(const char* name) {
   Table<T> t{};
-  static_cast<Products<T>&>(t) = make_products<T>();
-  t.name = name;
+  static_cast<Products<T>&>(t) = make_products<T>(name);
   t.attention_scratch = [](const Attention<T>& layer) {
     return AttentionWindow<T>::scratch_size(layer);
   };

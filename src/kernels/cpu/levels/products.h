@@ -11,8 +11,9 @@
 namespace moe::kernels::cpu::MOE_LEVEL {
 
 template <class T>
-constexpr Products<T> make_products() {
+constexpr Products<T> make_products(const char* name) {
   Products<T> p{};
+  p.name = name;
   p.attention_forward = [](const Attention<T>& layer, Index window, T* scratch) {
     const TileScope tiles;
     AttentionWindow<T>(layer, window, scratch).forward();
