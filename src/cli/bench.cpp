@@ -142,7 +142,7 @@ Json rates(const TrainState& state, double step) {
              {"train_gflops", 1e-9 * flops / step},
              {"floor_ms", {{"products", 1e3 * products}, {"update", 1e3 * memory}}},
              {"step_over_floor", step / (products + memory)}};
-  if (state.device.is_cpu())
+  if (state.device.is_cpu() && state.config.model.kernels == Kernels::fast)
     rates["product_instructions"] =
         kernels::product_instructions(train.precision == Precision::bfloat16);
   return rates;

@@ -104,7 +104,8 @@ inline void turn_panel(const T* panel, Index width, T* to) {
 /// Panels of tokens, of `panels`, that a weight's gradient sums at a time. Up to kMany of them fit
 /// the second cache. Of more, as many as let what a tile reads of the right factor stay in the
 /// first cache for the rows after it; adding to the gradient each time costs less than fetching
-/// that again. Rounded operands are cut in parts of their own (multiply_bfloat16.h).
+/// that again: measured with avx512's floats, and taken over by bytes for the others. Rounded
+/// operands are cut in parts of their own (multiply_bfloat16.h).
 template <class T>
 constexpr Index gradient_panels(Index panels) {
 #ifdef MOE_BFLOAT16
