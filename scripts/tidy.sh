@@ -11,16 +11,15 @@ if ! command -v "$tool" >/dev/null; then
   setup_apt clang-tidy
   tool=clang-tidy
 fi
-if [[ ! -f build-asan/compile_commands.json ]]; then
-  setup_system
-  setup_cmake
-  cmake --preset asan
-fi
+setup_system
+setup_cmake
+cmake --preset tidy # one command a file, where the builds compile several files as one
+cmake --build build-tidy --target moe_version_header
 mapfile -d '' files < <(find src/base src/config src/tracking src/data src/sweep src/report -name '*.cpp' -print0 |
   sort -z)
 if ((${#files[@]} > 0)); then
   printf '%s\0' "${files[@]}" |
-    xargs -0 -n 1 -P "$(nproc)" "$tool" -p build-asan --quiet \
+    xargs -0 -n 1 -P "$(nproc)" "$tool" -p build-tidy --quiet \
       --extra-arg=-Wno-unknown-warning-option  # the build's flags are gcc's
 fi
 echo "clang-tidy: ${#files[@]} files"

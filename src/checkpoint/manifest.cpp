@@ -18,12 +18,11 @@ constexpr const char* kName = "manifest.json";
 constexpr std::uint64_t kMaxBytes = std::uint64_t{64} << 20U;
 constexpr int kMaxDepth = 8;
 
-constexpr const char* kRemedy = "use another checkpoint of the run";
 constexpr std::array kCheckpointFiles{"model.safetensors", "optimizer.safetensors", "state.json",
                                       "config.json", "tokenizer.json"};
 
 [[noreturn]] void damaged(const fs::path& file, const std::string& what) {
-  throw CheckpointError(cat(file.string(), ": ", what, "; ", kRemedy));
+  throw CheckpointError(cat(file.string(), ": ", what, "; ", kUseAnother));
 }
 
 /// The manifest with its own checksum last.
@@ -42,7 +41,7 @@ Json read_sealed(const fs::path& folder) {
   auto body = manifest;
   body.erase("checksum");
   const auto found =
-      json_integer(body, "format_version", 1, path.string(), kRemedy, ErrorKind::checkpoint);
+      json_integer(body, "format_version", 1, path.string(), kUseAnother, ErrorKind::checkpoint);
   if (found > kFormatVersion)
     throw CheckpointError(cat(path.string(), ": format version ", found,
                               ", this makemoe reads up to ", kFormatVersion,
@@ -83,7 +82,7 @@ std::vector<Listed> listed_files(const Json& manifest, const fs::path& folder) {
     const auto sha256 = entry.is_object() ? entry.value("sha256", Json()) : Json();
     if (!sha256.is_string()) refuse(cat("has no sha256 of ", printable(name)));
     const auto size = json_integer(entry, "size", 0, cat((folder / kName).string(), ": ", name),
-                                   kRemedy, ErrorKind::checkpoint);
+                                   kUseAnother, ErrorKind::checkpoint);
     out.push_back({folder / name, static_cast<std::uint64_t>(size), sha256.get<std::string>(),
                    tensors.value(name, Json::object())});
   }
@@ -139,8 +138,8 @@ std::string make_manifest(std::int64_t step, const std::vector<CheckpointFile>& 
 Manifest verify_manifest(const fs::path& folder) {
   const auto manifest = read_sealed(folder);
   Manifest out;
-  out.step =
-      json_integer(manifest, "step", 0, (folder / kName).string(), kRemedy, ErrorKind::checkpoint);
+  out.step = json_integer(manifest, "step", 0, (folder / kName).string(), kUseAnother,
+                          ErrorKind::checkpoint);
   const auto files = listed_files(manifest, folder);
   for (const auto& file : files) {
     std::error_code error;

@@ -11,7 +11,6 @@ namespace moe {
 namespace {
 
 constexpr std::string_view kStepPrefix = "step-";
-constexpr const char* kRemedy = "use another checkpoint of the run";
 
 std::optional<std::int64_t> whole_number(std::string_view text) {
   std::int64_t value = 0;
@@ -121,10 +120,10 @@ CheckpointInfo read_checkpoint_info(const CheckpointRef& ref) {
       read("tokenizer.json"), (ref.folder / "tokenizer.json").string(), ErrorKind::checkpoint);
   info.state = read("state.json");
   const auto state = (ref.folder / "state.json").string();
-  info.ref.step = json_integer(info.state, "step", 0, state, kRemedy, ErrorKind::checkpoint);
+  info.ref.step = json_integer(info.state, "step", 0, state, kUseAnother, ErrorKind::checkpoint);
   if (info.ref.step != manifest.step)
     throw CheckpointError(cat(state, ": is of step ", info.ref.step, ", its manifest of step ",
-                              manifest.step, "; ", kRemedy));
+                              manifest.step, "; ", kUseAnother));
   return info;
 }
 

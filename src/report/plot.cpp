@@ -8,8 +8,8 @@ namespace moe::report {
 
 namespace {
 
-constexpr double kRight = 24, kTop = 12, kBottom = 44, kTickLength = 4;  // [px]
-constexpr double kLetter = 6.6;                                          // width of one [px]
+constexpr double kMarginRight = 24, kMarginTop = 12, kMarginBottom = 44, kTickLength = 4;  // [px]
+constexpr double kLetter = 6.6;        // width of one [px]
 constexpr std::size_t kBuckets = 240;  // of a curve: two points each
 constexpr std::size_t kMostDots = 60;  // beyond it a curve's own dots are a band
 
@@ -61,10 +61,10 @@ Frame frame_of(const Plot& plot) {
     xs.push_back(place + 0.5);
   }
   Frame out;
-  out.y = scale_over(ys, plot.height - kBottom, kTop, plot.y.is_log);
+  out.y = scale_over(ys, plot.height - kMarginBottom, kMarginTop, plot.y.is_log);
   widen(out.y);
   out.y_ticks = tick_places(plot.y, out.y, static_cast<int>(plot.height / 52));
-  out.x = scale_over(xs, left_of(plot.y, out.y_ticks), plot.width - kRight, plot.x.is_log);
+  out.x = scale_over(xs, left_of(plot.y, out.y_ticks), plot.width - kMarginRight, plot.x.is_log);
   out.x_ticks = tick_places(plot.x, out.x, static_cast<int>(plot.width / 95));
   return out;
 }

@@ -11,7 +11,7 @@ namespace moe::report {
 
 namespace {
 
-constexpr std::size_t kMostColumns = 80;  // of a heat map over time
+constexpr std::size_t kMostTimes = 80;    // of a heat map over time
 constexpr std::size_t kMostSymbols = 80;  // of a symbol map
 constexpr std::size_t kMostLayers = 64;
 constexpr std::size_t kMostExperts = 256;
@@ -49,7 +49,7 @@ std::vector<LoadHistory> histories_of(const RunData& run) {
 
 /// The last of each stretch of evaluations, so that the newest is always there.
 LoadHistory thinned(const LoadHistory& all) {
-  const auto stride = (all.steps.size() + kMostColumns - 1) / kMostColumns;
+  const auto stride = (all.steps.size() + kMostTimes - 1) / kMostTimes;
   LoadHistory out;
   for (std::size_t i = 0; i < all.steps.size(); ++i) {
     if ((all.steps.size() - 1 - i) % stride != 0) continue;

@@ -12,10 +12,12 @@
 #include "moe/base/sha256.h"
 #include "moe/base/text.h"
 #include "tests/base/scratch.h"
+#include "tests/data/count_to.h"
 
 namespace moe {
 namespace {
 
+using test::count_to;
 using test::message_of;
 using test::Scratch;
 using testing::ElementsAre;
@@ -129,12 +131,6 @@ TEST(ReadText, AFileThatIsNotThereAndAFolderAreDataErrors) {
       EXPECT_THAT(error.what(), StartsWith(path.string() + ": "));
     }
   }
-}
-
-Tokens count_to(std::int64_t n) {
-  Tokens tokens(static_cast<std::size_t>(n));
-  std::iota(tokens.begin(), tokens.end(), 0);
-  return tokens;
 }
 
 struct Split {

@@ -15,10 +15,12 @@
 #include "moe/base/random.h"
 #include "moe/base/text.h"
 #include "tests/base/scratch.h"
+#include "tests/data/count_to.h"
 
 namespace moe {
 namespace {
 
+using test::count_to;
 using test::message_of;
 using testing::ElementsAre;
 using testing::Ge;
@@ -30,12 +32,6 @@ using Offsets = std::vector<std::int64_t>;
 constexpr std::uint64_t kKey = 0x123456789ABCDEF;
 constexpr std::int64_t kBlock = 8, kLength = 50;
 
-/// Symbol t stands at place t, so that a window shows where it begins.
-Tokens count_to(std::int64_t n) {
-  Tokens tokens(static_cast<std::size_t>(n));
-  std::iota(tokens.begin(), tokens.end(), 0);
-  return tokens;
-}
 const Tokens kTokens = count_to(kLength);
 
 WindowSampler sampler_of(WindowOrder order, std::uint64_t key = kKey) {

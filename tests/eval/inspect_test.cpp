@@ -14,7 +14,7 @@
 namespace moe {
 namespace {
 
-constexpr std::int64_t kVocabulary = 7, kExperts = 5, kTopK = 2, kLayers = 3;
+constexpr std::int64_t kVocabularySize = 7, kExperts = 5, kTopK = 2, kLayers = 3;
 
 // Sums of a few hundred float figures: the kernels agree to rounding as long as no choice flips.
 constexpr double kFloatFigures = 1e-4;
@@ -29,7 +29,7 @@ SparseMoELanguageModel small_model(Kernels kernels = Kernels::fast, bool noise =
   config.moe.num_experts = kExperts;
   config.moe.top_k = kTopK;
   config.moe.noise_in_eval = noise;
-  SparseMoELanguageModel model(config, kVocabulary);
+  SparseMoELanguageModel model(config, kVocabularySize);
   initialise(model, 5);
   return model;
 }
@@ -38,7 +38,7 @@ SparseMoELanguageModel small_model(Kernels kernels = Kernels::fast, bool noise =
 Tokens some_tokens(std::int32_t count) {
   Tokens tokens;
   for (std::int32_t i = 0; i < count; ++i)
-    tokens.push_back(i * 3 % static_cast<std::int32_t>(kVocabulary));
+    tokens.push_back(i * 3 % static_cast<std::int32_t>(kVocabularySize));
   return tokens;
 }
 
@@ -64,11 +64,11 @@ TEST(Tallies, HoldTheLoadThatTheEvaluationReports) {
 
 TEST(Tallies, CountEachSymbolOfTheTextTopKTimes) {
   const auto tokens = some_tokens(301);
-  std::vector<std::int64_t> wanted(kVocabulary);
+  std::vector<std::int64_t> wanted(kVocabularySize);
   for (std::size_t i = 0; i + 1 < tokens.size(); ++i)
     wanted[static_cast<std::size_t>(tokens[i])] += kTopK;
   for (const auto& tally : tallies_of(small_model(), tokens)) {
-    std::vector<std::int64_t> counted(kVocabulary);
+    std::vector<std::int64_t> counted(kVocabularySize);
     for (const auto& row : tally.symbol_map)
       for (std::size_t s = 0; s < row.size(); ++s) counted[s] += row[s];
     EXPECT_EQ(counted, wanted);

@@ -25,7 +25,7 @@ using namespace test;
 /// rounding. Wide and long enough for several tasks, tiles of three panels and two depths of sums.
 const ModelCase kSmooth{"", 80, 4, 2, 3, 3, 50, 4, 50};
 
-struct Outcome {
+struct Outputs {
   at::Tensor logits, gradients;
 };
 
@@ -42,7 +42,7 @@ class Bfloat16Model : public testing::Test {
       if (tensor.name.ends_with("net.0.bias")) built_.value(tensor.name).fill_(4);
   }
 
-  Outcome run(bool bfloat16) {
+  Outputs run(bool bfloat16) {
     built_.flat.gradients().zero_();
     auto context = context_of(ids_, /*training=*/true);
     context.bfloat16 = bfloat16;

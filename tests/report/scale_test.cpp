@@ -12,7 +12,7 @@ namespace {
 
 using testing::ElementsAre;
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 /// Each value within a billionth of itself.
@@ -48,7 +48,7 @@ TEST(Scale, NoValuesOneValueAndHostileOnesStillGiveAnAxis) {
                                                              {0},
                                                              {-2.5},
                                                              {7, 7},
-                                                             {kNaN, 1},
+                                                             {kNotANumber, 1},
                                                              {kInfinity, -kInfinity},
                                                              {1e308, -1e308},
                                                              {1e-320, 2e-320},
@@ -70,7 +70,7 @@ TEST(Scale, NumbersAreShortAndSaySo) {
   EXPECT_EQ(short_number(0.0032), "0.0032");
   EXPECT_EQ(short_number(2.123456), "2.123");
   EXPECT_EQ(short_number(3e-5), "3e-05");
-  EXPECT_EQ(short_number(kNaN), "not a number");
+  EXPECT_EQ(short_number(kNotANumber), "not a number");
   EXPECT_EQ(px(1.0 / 3), "0.3");
   EXPECT_EQ(px(-0.01), "0");
 }
@@ -94,7 +94,7 @@ TEST(Thinned, KeepsTheEndsTheLeastAndTheGreatest) {
 }
 
 TEST(Thinned, FewPointsStayAndWhatIsNotFiniteGoes) {
-  const auto few = thinned({{2, 1}, {1, kNaN}, {0, 3}, {3, kInfinity}}, 50);
+  const auto few = thinned({{2, 1}, {1, kNotANumber}, {0, 3}, {3, kInfinity}}, 50);
   ASSERT_EQ(few.size(), 2U);
   EXPECT_EQ(few[0].y, 3);
   EXPECT_EQ(few[1].y, 1);

@@ -25,7 +25,7 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-constexpr double kStart = 1763943600;
+constexpr double kStartSeconds = 1763943600;
 
 /// The payloads of the records, each held against its checksums.
 std::vector<std::string> payloads(const fs::path& file) {
@@ -86,10 +86,10 @@ std::vector<Scalar> scalars(const fs::path& file) {
   return out;
 }
 
-struct Tracked {
-  explicit Tracked(const char* fault = nullptr)
+struct Watched {
+  explicit Watched(const char* fault = nullptr)
       : files(fault != nullptr ? FaultPlan::parse(fault) : FaultPlan{}) {}
-  TensorBoardSink open() { return {run.folder.path(), RunConfig{}, kStart, files, log}; }
+  TensorBoardSink open() { return {run.folder.path(), RunConfig{}, kStartSeconds, files, log}; }
   void train(TensorBoardSink& sink, std::int64_t first, std::int64_t last) {
     for (auto step = first; step <= last; ++step) {
       const auto x = static_cast<double>(step);
@@ -114,60 +114,60 @@ struct Tracked {
 };
 
 TEST(TensorBoard, ARowsScalarsComeWithItsStepAndTime) {
-  Tracked tracked;
-  auto sink = tracked.open();
-  tracked.train(sink, 1, 2);
-  ASSERT_EQ(tracked.event_files().size(), 1U);
-  const auto file = tracked.event_files()[0];
+  Watched watched;
+  auto sink = watched.open();
+  watched.train(sink, 1, 2);
+  ASSERT_EQ(watched.event_files().size(), 1U);
+  const auto file = watched.event_files()[0];
   EXPECT_EQ(file.filename(), "events.out.tfevents.1763943600.makemoe.0001");
   EXPECT_THAT(payloads(file)[0], HasSubstr("brain.Event:2"));
-  EXPECT_THAT(scalars(file),
-              ElementsAre(Scalar{kStart + 1, 1, "lr", 0.5F}, Scalar{kStart + 2, 2, "lr", 1.0F}));
+  EXPECT_THAT(scalars(file), ElementsAre(Scalar{kStartSeconds + 1, 1, "lr", 0.5F},
+                                         Scalar{kStartSeconds + 2, 2, "lr", 1.0F}));
 }
 
 TEST(TensorBoard, AResumedRunHasOneFileWithTheRowsThatAreLeft) {
-  Tracked tracked;
+  Watched watched;
   {
-    auto sink = tracked.open();
-    tracked.train(sink, 1, 5);
+    auto sink = watched.open();
+    watched.train(sink, 1, 5);
   }
-  write(tracked.run.folder.path() / "events.out.tfevents.1.other", "x");
-  tracked.run.folder.cut_back_to(3);
-  auto sink = tracked.open();
-  tracked.train(sink, 4, 6);
-  EXPECT_THAT(tracked.steps(), ElementsAre(1, 2, 3, 4, 5, 6));
-  EXPECT_THAT(names_in(tracked.run.folder.path()),
+  write(watched.run.folder.path() / "events.out.tfevents.1.other", "x");
+  watched.run.folder.cut_back_to(3);
+  auto sink = watched.open();
+  watched.train(sink, 4, 6);
+  EXPECT_THAT(watched.steps(), ElementsAre(1, 2, 3, 4, 5, 6));
+  EXPECT_THAT(names_in(watched.run.folder.path()),
               Contains("events.out.tfevents.1763943600.makemoe.0002"));
-  EXPECT_EQ(tracked.event_files().size(), 2U) << "ours and the one that is not ours";
+  EXPECT_EQ(watched.event_files().size(), 2U) << "ours and the one that is not ours";
 }
 
 TEST(TensorBoard, OneThatIsTurnedOnLateHasTheEarlierRowsToo) {
-  Tracked tracked;
-  for (int step = 1; step < 4; ++step) tracked.run.folder.write({step, 0, 0, {{"lr", 1}}});
-  auto sink = tracked.open();
-  tracked.train(sink, 4, 4);
-  EXPECT_THAT(tracked.steps(), ElementsAre(1, 2, 3, 4));
+  Watched watched;
+  for (int step = 1; step < 4; ++step) watched.run.folder.write({step, 0, 0, {{"lr", 1}}});
+  auto sink = watched.open();
+  watched.train(sink, 4, 4);
+  EXPECT_THAT(watched.steps(), ElementsAre(1, 2, 3, 4));
 }
 
 TEST(TensorBoard, AFullDiskIsWarnedOfOnceAndTheFileIsMadeAnewAtTheEnd) {
   for (const auto* fault : {"ENOSPC@1", "short@2", "short@5", "short@6", "EIO@7"}) {
-    Tracked tracked(fault);
+    Watched watched(fault);
     testing::internal::CaptureStderr();
-    auto sink = tracked.open();
-    tracked.train(sink, 1, 5);
+    auto sink = watched.open();
+    watched.train(sink, 1, 5);
     sink.end(5, true);
     EXPECT_THAT(testing::internal::GetCapturedStderr(),
                 testing::ContainsRegex("^warning: [^\n]*training goes on[^\n]*\n$"))
         << fault;
-    EXPECT_THAT(tracked.steps(), ElementsAre(1, 2, 3, 4, 5)) << fault;
+    EXPECT_THAT(watched.steps(), ElementsAre(1, 2, 3, 4, 5)) << fault;
   }
 }
 
 TEST(TensorBoard, ADiskThatStaysFullIsWarnedOfOnceAndNothingIsThrown) {
-  Tracked tracked("ENOSPC@1+");
+  Watched watched("ENOSPC@1+");
   testing::internal::CaptureStderr();
-  auto sink = tracked.open();
-  tracked.train(sink, 1, 5);
+  auto sink = watched.open();
+  watched.train(sink, 1, 5);
   sink.end(5, true);
   EXPECT_THAT(testing::internal::GetCapturedStderr(),
               testing::ContainsRegex("^warning: [^\n]*\n$"));
