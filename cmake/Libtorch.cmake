@@ -12,6 +12,12 @@ function(moe_torch_prefix_of python out)
   set(${out} "${prefix}" PARENT_SCOPE)
 endfunction()
 
+# libtorch's CUDA config would compile a program to ask the GPUs what they are, which CMake 3.25 cannot
+# do for C++20 with CUDA 13. We have no CUDA source that the answer could matter to.
+if(NOT DEFINED TORCH_CUDA_ARCH_LIST)
+  set(TORCH_CUDA_ARCH_LIST 9.0)
+endif()
+
 set(moe_torch_remedy
     "Run scripts/test.sh, which installs it into .venv; or name one: -DTorch_DIR=.../share/cmake/Torch")
 find_package(Torch CONFIG QUIET)
@@ -40,6 +46,9 @@ find_package(OpenMP REQUIRED COMPONENTS CXX)
 add_library(moe_torch INTERFACE)
 add_library(moe::torch ALIAS moe_torch)
 target_include_directories(moe_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+# Some libtorchs (2.11 for CUDA) export pieces of a libstdc++ of their own, among them a
+# std::filesystem::remove_all that crashes. The real one must be the first that is searched.
+target_link_options(moe_torch INTERFACE LINKER:--push-state,--no-as-needed,-lstdc++,--pop-state)
 # -fopenmp among our own flags: without it at::parallel_for is silently a serial loop.
 target_link_libraries(moe_torch INTERFACE ${TORCH_LIBRARIES})
 # The wheel brings a libgomp of its own under the system's name: one process, one runtime.
