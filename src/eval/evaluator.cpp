@@ -77,9 +77,8 @@ class Evaluation {
     auto windows = gather_windows(tokens_, offsets, time);
     const auto batch = static_cast<std::int64_t>(offsets.size());
     workspace_.reset();
-    auto context = first_draw < 0
-                       ? split_context(offsets, time)
-                       : make_context(batch, time, /*training=*/false, key_, device_, first_draw);
+    auto context = first_draw < 0 ? split_context(offsets, time)
+                                  : make_context(batch, time, /*training=*/false, key_, first_draw);
     context.workspace = &workspace_;
     context.keeps_routing = routing_ != nullptr;
     const auto out = model_->forward(ids_tensor(windows.inputs, batch, device_),
@@ -94,10 +93,9 @@ class Evaluation {
   ForwardContext split_context(Offsets offsets, std::int64_t time) const {
     ForwardContext context;
     context.key = key_;
-    const auto options = at::TensorOptions(device_).dtype(at::kLong);
     const auto starts = at::tensor(at::ArrayRef<std::int64_t>(offsets.data(), offsets.size()));
-    context.rows.position = (starts.to(device_).unsqueeze(1) + at::arange(time, options)).flatten();
-    context.rows.sequence = at::zeros(context.rows.position.sizes(), options);
+    context.rows.position = (starts.unsqueeze(1) + at::arange(time, at::kLong)).flatten();
+    context.rows.sequence = at::zeros_like(context.rows.position);
     return context;
   }
 

@@ -72,7 +72,7 @@ std::vector<std::vector<TokenRoute>> prompt_routes(SparseMoELanguageModel& model
   const std::vector<std::int64_t> wide(ids.begin(), ids.end());
   const auto time = static_cast<std::int64_t>(ids.size());
   const auto device = model->parameters().front().device();
-  auto context = make_context(1, time, /*training=*/false, key, device);
+  auto context = make_context(1, time, /*training=*/false, key);
   context.keeps_routing = true;
   const auto row = at::tensor(wide).unsqueeze(0).to(device);  // (1, T)
   const auto out = model->forward(row, /*targets=*/{}, context);

@@ -3,8 +3,6 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
-#include <numbers>
-
 #include "kernels/cpu/table.h"
 #include "moe/base/random.h"
 
@@ -49,23 +47,6 @@ std::pair<at::Tensor, at::Tensor> multiply_words(const at::Tensor& a, std::int64
           at::bitwise_left_shift(middle & 0xFFFF, 16) | (low & 0xFFFF)};
 }
 
-at::Tensor mask_from_words(const at::Tensor& drawn, double p, const at::Tensor& like) {
-  return drawn.ge(static_cast<std::int64_t>(drop_threshold(p)))
-      .to(like.scalar_type())
-      .mul_(1.0 / (1.0 - p));
-}
-
-at::Tensor normals_from_words(const at::Tensor& drawn, std::int64_t width, const at::Tensor& like) {
-  const auto uniform = (drawn.to(at::kDouble) + 0.5) * 0x1p-32;  // (N, 4 * blocks)
-  const auto pairs = uniform.view({drawn.size(0), -1, 2});
-  const auto radius = pairs.select(2, 0).log().mul(-2).sqrt();
-  const auto angle = pairs.select(2, 1) * (2 * std::numbers::pi);
-  return at::stack({radius * angle.cos(), radius * angle.sin()}, 2)
-      .flatten(1)
-      .narrow(1, 0, width)
-      .to(like.scalar_type());
-}
-
 template <class T>
 void fill_mask(T* out, const RowIds& rows, std::int64_t width, double p, DrawKey key) {
   const auto threshold = drop_threshold(p);
@@ -86,9 +67,16 @@ void fill_normals(T* out, const RowIds& rows, std::int64_t width, DrawKey key) {
       sequence.numel(), width, out);
 }
 
-/// Words of whole blocks, (N, 4 * blocks).
-at::Tensor padded_words(const RowIds& rows, std::int64_t width, DrawKey key) {
-  return words_reference(rows, blocks_of(width) * 4, key);
+/// Memory on the CPU for draws that go to `like`: pinned for a GPU, so that the copy waits for
+/// nobody.
+at::Tensor memory_for(const at::Tensor& like, const RowIds& rows, std::int64_t width) {
+  return at::empty(
+      {rows.sequence.numel(), width},
+      at::TensorOptions().dtype(like.scalar_type()).pinned_memory(like.device().is_cuda()));
+}
+
+at::Tensor handed_to(const at::Device& device, const at::Tensor& draws) {
+  return draws.to(device, draws.scalar_type(), /*non_blocking=*/true);
 }
 
 }  // namespace
@@ -117,7 +105,6 @@ at::Tensor words_reference(const RowIds& rows, std::int64_t width, DrawKey key) 
 }
 
 at::Tensor words(const RowIds& rows, std::int64_t width, DrawKey key) {
-  if (!rows.sequence.is_cpu()) return words_reference(rows, width, key);
   auto out = at::empty({rows.sequence.numel(), width}, at::kLong);
   auto* data = out.mutable_data_ptr<std::int64_t>();
   for_each_block(rows, width, key, [=](std::int64_t row, std::int64_t block, Philox4 drawn) {
@@ -130,25 +117,22 @@ at::Tensor words(const RowIds& rows, std::int64_t width, DrawKey key) {
 
 at::Tensor dropout_mask(const RowIds& rows, std::int64_t width, double p, DrawKey key,
                         const at::Tensor& like) {
-  if (!rows.sequence.is_cpu()) return mask_from_words(words_reference(rows, width, key), p, like);
-  auto out = at::empty({rows.sequence.numel(), width}, like.options().requires_grad(false));
+  const auto out = memory_for(like, rows, width);
   if (like.scalar_type() == at::kDouble)
     fill_mask(out.mutable_data_ptr<double>(), rows, width, p, key);
   else
     fill_mask(out.mutable_data_ptr<float>(), rows, width, p, key);
-  return out;
+  return handed_to(like.device(), out);
 }
 
 at::Tensor normal_draws(const RowIds& rows, std::int64_t width, DrawKey key,
                         const at::Tensor& like) {
-  if (!rows.sequence.is_cpu())
-    return normals_from_words(padded_words(rows, width, key), width, like);
-  auto out = at::empty({rows.sequence.numel(), width}, like.options().requires_grad(false));
+  const auto out = memory_for(like, rows, width);
   if (like.scalar_type() == at::kDouble)
     fill_normals(out.mutable_data_ptr<double>(), rows, width, key);
   else
     fill_normals(out.mutable_data_ptr<float>(), rows, width, key);
-  return out;
+  return handed_to(like.device(), out);
 }
 
 }  // namespace moe::kernels

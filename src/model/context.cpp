@@ -3,8 +3,8 @@
 namespace moe {
 
 ForwardContext make_context(std::int64_t batch, std::int64_t time, bool training, std::uint64_t key,
-                            at::Device device, std::int64_t first_sequence,
-                            std::int64_t first_position, kernels::Workspace* workspace) {
+                            std::int64_t first_sequence, std::int64_t first_position,
+                            kernels::Workspace* workspace) {
   ForwardContext context;
   context.training = training;
   context.key = key;
@@ -18,7 +18,7 @@ ForwardContext make_context(std::int64_t batch, std::int64_t time, bool training
     sequences[n] = first_sequence + n / time;
     positions[n] = first_position + n % time;
   }
-  context.rows = {sequence.to(device), position.to(device)};
+  context.rows = {sequence, position};
   return context;
 }
 

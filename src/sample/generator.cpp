@@ -110,7 +110,7 @@ class Group {
   ForwardContext context(std::int64_t count) {
     workspace_.reset();
     auto context = make_context(static_cast<std::int64_t>(rows_.size()), count, /*training=*/false,
-                                key_, device_, first_, length() - count);
+                                key_, first_, length() - count);
     context.workspace = &workspace_;
     return context;
   }

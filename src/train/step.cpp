@@ -81,9 +81,8 @@ StepResult train_step(TrainState& state) {
     const auto batch = state.sampler.next(config.train.batch_size);
     state.workspace.reset();
     const auto tensors = to_tensors(batch, state.device, state.workspace);
-    auto context =
-        make_context(batch.batch_size, batch.block_size, /*training=*/true, key, state.device,
-                     micro * batch.batch_size, /*first_position=*/0, &state.workspace);
+    auto context = make_context(batch.batch_size, batch.block_size, /*training=*/true, key,
+                                micro * batch.batch_size, /*first_position=*/0, &state.workspace);
     context.fresh_gradients = micro == 0 && state.model->is_fused();
     context.bfloat16 = config.train.precision == Precision::bfloat16;
     laps.end(result.seconds.data);

@@ -66,7 +66,7 @@ double reference_loss(SparseMoELanguageModel& model, const Tokens& tokens, std::
     const auto time = std::min(kBlock, targets - offset);
     if (step > kBlock && time < kBlock) break;
     sum += window_loss(model, tokens, offset, time,
-                       make_context(1, time, /*training=*/false, key, at::kCPU, 0, offset));
+                       make_context(1, time, /*training=*/false, key, 0, offset));
     counted += time;
   }
   return sum / static_cast<double>(counted);
@@ -114,7 +114,7 @@ TEST(RandomEvaluation, EqualsOneDrawnWindowAtATime) {
   for (std::int64_t draw = 0; draw < 90; ++draw) {
     const auto offset = static_cast<std::int64_t>(draws.below(200 - kBlock));
     sum += window_loss(model, tokens, offset, kBlock,
-                       make_context(1, kBlock, /*training=*/false, 6, at::kCPU, draw));
+                       make_context(1, kBlock, /*training=*/false, 6, draw));
   }
   const auto result = evaluate_random(model, tokens, 6, 30, 3);
   EXPECT_EQ(result.tokens, 90 * kBlock);

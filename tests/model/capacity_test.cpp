@@ -73,8 +73,7 @@ TEST_P(CapacityTest, LaterTokensAreDroppedFirst) {
     Built built(config(factor));
     const auto x = random_values({4, 6, built.model->config().n_embed});
     const auto tokens = x.flatten(0, 1);  // (row, time) order
-    const auto out =
-        built.mixture(0).forward(x, make_context(4, 6, /*training=*/true, kKey, test_device()));
+    const auto out = built.mixture(0).forward(x, make_context(4, 6, /*training=*/true, kKey));
     const DenseMixture dense(built);
     const auto all = dense.gates(dense.logits(tokens, {}));
     const auto kept = DenseMixture::cut(all, slots_of(built.model->config(), 24));

@@ -45,7 +45,7 @@ struct Fixture {
         flat((model->to(test_device(), type), model)),
         ids(golden.at("ids").to(test_device())),
         targets(golden.at("targets").to(test_device())) {
-    context = make_context(ids.size(0), ids.size(1), /*training=*/false, /*key=*/0, test_device());
+    context = make_context(ids.size(0), ids.size(1), /*training=*/false, /*key=*/0);
     const auto noise = golden.find("noise");
     if (noise.defined()) context.noise = noise.to(test_device(), type);
     for (const auto& tensor : flat.layout())

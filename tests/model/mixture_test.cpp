@@ -62,7 +62,7 @@ void MixtureTest::expect_dense(const ModelConfig& config) {
   const auto b = GetParam().batch, t = GetParam().time, n = b * t, c = config.n_embed;
   Built built(config);
   const auto values = random_values({b, t, c}), upstream = random_values({b, t, c});
-  auto context = make_context(b, t, /*training=*/true, kKey, test_device());
+  auto context = make_context(b, t, /*training=*/true, kKey);
   context.noise = random_values({config.n_layer, n, config.moe.num_experts});
 
   const auto x = leaf(values);
@@ -120,10 +120,11 @@ TEST_P(TokenOrderTest, PermutingTokensPermutesOutputs) {
     return out.y.squeeze(0).detach();
   };
   for (const bool training : {false, true}) {
-    auto context = make_context(5, kTokens / 5, training, kKey, test_device());
+    auto context = make_context(5, kTokens / 5, training, kKey);
     const auto y = forward(x, context);
     auto& rows = context.rows;  // each token takes its name along, and with it its draws
-    rows = {rows.sequence.index_select(0, order), rows.position.index_select(0, order)};
+    const auto places = order.cpu();
+    rows = {rows.sequence.index_select(0, places), rows.position.index_select(0, places)};
     EXPECT_LE(relative_error(forward(x.index_select(0, order), context), y.index_select(0, order)),
               kDouble)
         << "training " << training;

@@ -77,8 +77,7 @@ inline at::Tensor random_ids(std::int64_t batch, std::int64_t time) {
 
 inline ForwardContext context_of(const at::Tensor& ids, bool training,
                                  std::int64_t first_sequence = 0, std::int64_t first_position = 0) {
-  return make_context(ids.size(0), ids.size(1), training, kKey, test_device(), first_sequence,
-                      first_position);
+  return make_context(ids.size(0), ids.size(1), training, kKey, first_sequence, first_position);
 }
 
 }  // namespace moe::test

@@ -9,7 +9,8 @@ namespace moe::kernels {
 // Shapes: N rows (tokens), W draws a row.
 
 /// What a row of tokens is keyed by, so that a draw depends on which token it is for and never on
-/// its place in a batch, the path that computes it or the number of threads. Both (N) int64.
+/// its place in a batch, the path that computes it or the number of threads. Both (N) int64, on the
+/// CPU: draws are made there for every device.
 struct RowIds {
   at::Tensor sequence;  // which window, sample or row of the update
   at::Tensor position;  // absolute position in it
@@ -30,7 +31,7 @@ inline std::uint32_t drop_threshold(double p) { return static_cast<std::uint32_t
 constexpr std::int64_t whole_blocks(std::int64_t width) { return (width + 3) / 4 * 4; }
 
 /// (N, W) of 0 and 1/(1-p), each 0 with probability p. Same result on every device and thread
-/// count. `like` gives dtype and device.
+/// count. `like` gives dtype (double or float) and device.
 at::Tensor dropout_mask(const RowIds& rows, std::int64_t width, double p, DrawKey key,
                         const at::Tensor& like);
 
@@ -39,10 +40,10 @@ at::Tensor normal_draws(const RowIds& rows, std::int64_t width, DrawKey key,
                         const at::Tensor& like);
 
 /// (N, W) int64, the 32-bit words that both are made of, in plain tensor operations: the twin that
-/// tests hold the fast path against, and what runs where there is no kernel for the device.
+/// tests hold the fast path against.
 at::Tensor words_reference(const RowIds& rows, std::int64_t width, DrawKey key);
 
-/// (N, W) int64 by the kernel of the rows' device.
+/// The same by the code that the draws are made with.
 at::Tensor words(const RowIds& rows, std::int64_t width, DrawKey key);
 
 }  // namespace moe::kernels

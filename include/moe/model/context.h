@@ -26,8 +26,7 @@ struct ForwardContext {
 /// Rows of B windows of T: sequence first_sequence + b, position first_position + t. The workspace,
 /// where given, is the context's and holds the rows.
 ForwardContext make_context(std::int64_t batch, std::int64_t time, bool training, std::uint64_t key,
-                            at::Device device, std::int64_t first_sequence = 0,
-                            std::int64_t first_position = 0,
+                            std::int64_t first_sequence = 0, std::int64_t first_position = 0,
                             kernels::Workspace* workspace = nullptr);
 
 /// The context of position t alone of B windows of T.
