@@ -37,8 +37,8 @@ struct Setting {
   }
   ForwardContext context() {
     workspace.reset();
-    auto context = make_context(kWindows, config.block_size, /*training=*/true, /*key=*/1, at::kCPU,
-                                0, 0, &workspace);
+    auto context =
+        make_context(kWindows, config.block_size, /*training=*/true, /*key=*/1, 0, 0, &workspace);
     context.fresh_gradients = true;
     return context;
   }
@@ -126,7 +126,7 @@ BENCHMARK(sum_of_squares)->Arg(1 << 16)->Arg(9'000'000)->UseRealTime();
 /// Items are draws.
 template <at::Tensor (*kDraw)(const kernels::RowIds&, const at::Tensor&)>
 void draws(benchmark::State& state) {
-  const auto rows = make_context(kWindows, 32, true, 0, at::kCPU).rows;
+  const auto rows = make_context(kWindows, 32, true, 0).rows;
   const auto like = at::empty({0});
   for (auto _ : state) benchmark::DoNotOptimize(kDraw(rows, like));
   state.SetItemsProcessed(state.iterations() * kWindows * 32 * 128);

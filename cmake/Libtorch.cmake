@@ -14,7 +14,7 @@ endfunction()
 
 # libtorch's CUDA config would compile a program to ask the GPUs what they are, which CMake 3.25 cannot
 # do for C++20 with CUDA 13. We have no CUDA source that the answer could matter to.
-if(NOT DEFINED TORCH_CUDA_ARCH_LIST)
+if(NOT DEFINED TORCH_CUDA_ARCH_LIST AND NOT DEFINED ENV{TORCH_CUDA_ARCH_LIST})
   set(TORCH_CUDA_ARCH_LIST 9.0)
 endif()
 

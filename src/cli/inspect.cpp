@@ -27,7 +27,7 @@ struct InspectArgs {
 };
 
 /// Where the symbols of a prompt go.
-struct Prompt {
+struct PromptRoutes {
   std::vector<std::int32_t> ids;                // (T)
   std::vector<std::vector<TokenRoute>> routes;  // (T, L)
 };
@@ -42,7 +42,7 @@ std::vector<std::int32_t> prompt_ids(const std::string& prompt, const Checkpoint
   return {ids.end() - block, ids.end()};
 }
 
-Json prompt_to_json(const Prompt& prompt, const CharTokenizer& tokenizer) {
+Json prompt_to_json(const PromptRoutes& prompt, const CharTokenizer& tokenizer) {
   if (prompt.ids.empty()) return nullptr;
   auto list = Json::array();
   for (std::size_t t = 0; t < prompt.ids.size(); ++t) {
@@ -111,7 +111,7 @@ std::string pair_table(const RoutingTallies& tallies) {
   return laid_out(table);
 }
 
-std::string prompt_table(const Prompt& prompt, const CharTokenizer& tokenizer) {
+std::string prompt_table(const PromptRoutes& prompt, const CharTokenizer& tokenizer) {
   auto table = table_of_layers("prompt", prompt.routes.front().size());
   for (std::size_t t = 0; t < prompt.ids.size(); ++t)
     add_row(table, visible_symbol(tokenizer.symbol(prompt.ids[t])), [&](auto layer) {
@@ -124,7 +124,7 @@ std::string prompt_table(const Prompt& prompt, const CharTokenizer& tokenizer) {
   return laid_out(table);
 }
 
-void print_tables(const RoutingTallies& tallies, const Prompt& prompt,
+void print_tables(const RoutingTallies& tallies, const PromptRoutes& prompt,
                   const CharTokenizer& tokenizer) {
   print(cat("\nEach expert's share of the choices, and figures of each layer (docs/metrics.md):\n",
             load_table(tallies),
@@ -142,7 +142,7 @@ int run_inspect(const InspectArgs& args, const Services& services) {
   auto loaded = load_model(args.checkpoint, args.device, {}, services.log);
   const auto& info = loaded.info;
   const auto key = stream_key(static_cast<std::uint64_t>(info.config.seed), "eval command");
-  Prompt prompt;
+  PromptRoutes prompt;
   if (args.has_prompt) {
     prompt.ids = prompt_ids(args.prompt, info, services.log);
     prompt.routes = prompt_routes(loaded.model, prompt.ids, key);

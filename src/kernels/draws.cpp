@@ -67,8 +67,8 @@ void fill_normals(T* out, const RowIds& rows, std::int64_t width, DrawKey key) {
       sequence.numel(), width, out);
 }
 
-/// Memory on the CPU for draws that go to `like`: pinned for a GPU, so that the copy waits for
-/// nobody.
+/// Memory on the CPU for draws that go to `like` (ADR 26): pinned for a GPU, so that the copy waits
+/// for nobody.
 at::Tensor memory_for(const at::Tensor& like, const RowIds& rows, std::int64_t width) {
   return at::empty(
       {rows.sequence.numel(), width},

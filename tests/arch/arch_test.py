@@ -15,6 +15,9 @@ TORCH = re.compile(r"^(torch|ATen|c10|c10d|caffe2)/")
 LOGGING = re.compile(r"^(spdlog|fmt)/")
 TORCH_FREE = ("base", "config", "tracking", "data", "sweep", "report")
 SEES_ALL = "cli"
+TYPE = re.compile(r"^(?:struct|class|enum class) (\w+)[^;\n]*$", re.MULTILINE)
+CONSTANT = re.compile(r"^(?:constexpr|const)\b.*", re.MULTILINE)
+CONSTANT_NAME = re.compile(r"\b(k[A-Z]\w*) ?[={]")
 CODE = {".h", ".cpp", ".cu", ".cuh"}
 
 
@@ -107,6 +110,17 @@ class Tree:
                 problems.append(f"{path}: reaches libtorch and {logging[0]}")
         return problems
 
+    def names_of_two_files(self):
+        """Types and constants of .cpp files of one folder, which may be compiled as one (ADR 25)."""
+        owners = {}
+        for path, text in self.sources.items():
+            if not path.endswith(".cpp"):
+                continue
+            constants = CONSTANT_NAME.findall("\n".join(CONSTANT.findall(text)))
+            for name in {*TYPE.findall(text), *constants}:
+                owners.setdefault((os.path.dirname(path), name), []).append(path)
+        return [f"{name}: in {' and '.join(paths)}" for (_, name), paths in owners.items() if len(paths) > 1]
+
     def unknown_rooms(self):
         if SEES_ALL not in self.rooms:  # a build without libtorch: its table has not all rooms
             return []
@@ -159,6 +173,10 @@ class RoomsTest(unittest.TestCase):
     def test_torch_and_logging_do_not_meet(self):
         self.assert_none(self.tree.torch_with_logging())
 
+    def test_files_of_a_folder_share_no_name(self):
+        tree = Tree(read_tree(self.root, ["src", "tests"]), self.tree.rooms)
+        self.assert_none(tree.names_of_two_files())
+
     def test_nothing_is_left_unfinished(self):
         folders = ["include", "src", "tests", "bench"]
         self.assert_none(
@@ -207,6 +225,14 @@ class CheckerTest(unittest.TestCase):
     def test_catches_torch_beside_spdlog(self):
         tree = self.tree(src__model__a='#include <spdlog/spdlog.h>\n#include "moe/kernels/plan.h"\n')
         self.assertEqual(1, len(tree.torch_with_logging()))
+
+    def test_catches_a_name_of_two_files(self):
+        tree = self.tree(
+            src__model__a="constexpr int kTop = 1, kSide = 2;\nstruct Row {\n};\n",
+            src__model__b="struct Row;\nconst int kSide{3};\n",
+            src__base__c="struct Row {\n};\n",
+        )
+        self.assertEqual(tree.names_of_two_files(), ["kSide: in src/model/a.cpp and src/model/b.cpp"])
 
     def test_catches_a_room_without_a_line(self):
         self.assertEqual(1, len(self.tree(src__extra__a="").unknown_rooms()))

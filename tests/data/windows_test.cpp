@@ -7,7 +7,6 @@
 #include <array>
 #include <limits>
 #include <map>
-#include <numeric>
 #include <set>
 #include <string>
 #include <vector>

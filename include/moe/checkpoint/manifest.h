@@ -9,7 +9,7 @@
 namespace moe {
 
 /// How a message about a damaged checkpoint ends.
-constexpr const char* kUseAnother = "use another checkpoint of the run";
+inline constexpr const char* kUseAnother = "use another checkpoint of the run";
 
 /// A piece of a file under a name of its own: a tensor.
 struct NamedBytes {

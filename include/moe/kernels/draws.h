@@ -43,7 +43,8 @@ at::Tensor normal_draws(const RowIds& rows, std::int64_t width, DrawKey key,
 /// tests hold the fast path against.
 at::Tensor words_reference(const RowIds& rows, std::int64_t width, DrawKey key);
 
-/// The same by the code that the draws are made with.
+/// The same by the loop that fills dropout_mask; normal_draws and the fused layers have vector code
+/// of their own (kernels/cpu/random.h).
 at::Tensor words(const RowIds& rows, std::int64_t width, DrawKey key);
 
 }  // namespace moe::kernels
