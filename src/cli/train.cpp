@@ -27,6 +27,8 @@ struct TrainArgs {
 /// Dedicated flags come last: they win over --set. Without --config a resumed run goes on with its
 /// own config.json.
 RunConfig resolve_config(const TrainArgs& args) {
+  if (args.resume && args.out.empty())
+    throw ConfigError("--resume: no run is named; give its folder with --out");
   std::optional<fs::path> file;
   if (!args.config.empty()) file = args.config;
   const auto own = fs::path(args.out) / "config.json";
@@ -34,6 +36,9 @@ RunConfig resolve_config(const TrainArgs& args) {
   auto overrides = args.overrides;
   auto config = load_config(file, overrides);
   if (!args.data.empty()) config.data.path = fs::absolute(args.data).lexically_normal().string();
+  if (args.resume && !file && config.data.path.empty())
+    throw ConfigError(cat("--resume: there is no run in ", printable(args.out),
+                          "; check --out, or give --config and --data to begin one there"));
   if (!args.device.empty()) config.device = args.device;
   return config;
 }
@@ -68,8 +73,6 @@ int dry_run(const RunConfig& config, const TrainArgs& args, Log& log) {
 int run_train(const TrainArgs& args, const Services& services) {
   TrainRequest request;
   request.config = resolve_config(args);
-  if (args.resume && args.out.empty())
-    throw ConfigError("--resume: no run is named; give its folder with --out");
   if (args.dry_run) return dry_run(request.config, args, services.log);
   prepare_device(request.config, services.log);
   request.out = args.out.empty() ? default_folder(args) : fs::path(args.out);

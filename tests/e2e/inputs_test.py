@@ -44,6 +44,7 @@ class Usage(RunCase):
             ("config", "check"): "file is required", ("import",): "required", ("import", "w", "--config", TINY): "--out is required",
             ("export", run): "--out is required", ("train", "--config"): "--config needs a value",
             ("generate", run, "--seed"): "--seed needs a value", ("train", "--resume"): "--out",
+            ("train", "--resume", "--out", "made"): "there is no run in made",
             ("generate", run, "--prompt", "a", "--prompt-file", "b"): "--prompt excludes --prompt-file",
             ("import", "w", "--config", TINY, "--out", "x", "--data", "a", "--vocab", "b"): "excludes",
             ("import", self.last / "model.safetensors", "--config", TINY, "--out", "x"): "give --data TEXT or --vocab",
