@@ -89,8 +89,8 @@ StepResult train_step(TrainState& state) {
     const auto out = state.model->forward(tensors.inputs, tensors.targets, context);
     loss_sum += out.loss.item<double>();
     dropped += out.dropped;
-    if (config.model.moe.capacity_factor)
-      served = served.defined() ? served + out.expert_load : out.expert_load;
+    if (config.model.moe.capacity_factor)  // a copy: the load is memory of this batch's workspace
+      served = served.defined() ? served + out.expert_load : out.expert_load.clone();
     offsets.push_back(batch.offsets);
     laps.end(result.seconds.forward);
     // Not (loss / n).backward(): its tensors would be memory of their own in each step.

@@ -165,14 +165,24 @@ TEST(TrainStep, TellsWhichShareOfTheSlotsWasDropped) {
   EXPECT_EQ(all_kept.dropped_fraction, 0);
   EXPECT_TRUE(all_kept.dropped_by_layer.empty());
   config.model.moe.capacity_factor = 0.5;  // of 32 * 2 / 4 slots an expert: at least half is lost
-  config.train.grad_accumulation = 2;
   TinyRun cut(config);
   const auto result = train_step(cut.state);
   EXPECT_GE(result.dropped_fraction, 0.5);
   EXPECT_LT(result.dropped_fraction, 1);
-  ASSERT_EQ(result.dropped_by_layer.size(), 2U);
-  EXPECT_NEAR((result.dropped_by_layer[0] + result.dropped_by_layer[1]) / 2,
-              result.dropped_fraction, 1e-12);
+}
+
+TEST(TrainStep, SumsWhatEachLayerDropsOverAllBatchesOfEveryUpdate) {
+  auto config = tiny_run();
+  config.model.moe.capacity_factor = 0.9;
+  config.train.grad_accumulation = 2;
+  TinyRun run(config);
+  for (int update = 1; update <= 3; ++update) {  // the first finds out how large the workspace is
+    const auto result = train_step(run.state);
+    ASSERT_EQ(result.dropped_by_layer.size(), 2U);
+    EXPECT_NEAR((result.dropped_by_layer[0] + result.dropped_by_layer[1]) / 2,
+                result.dropped_fraction, 1e-12)
+        << "update " << update;
+  }
 }
 
 TEST(TrainStep, LearnsATextThatRepeats) {
