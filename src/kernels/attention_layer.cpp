@@ -56,6 +56,7 @@ class AttentionCall : public LayerCall {
   }
 
   at::Tensor backward(const at::Tensor& d_out) override {
+    memory_.require_kept();
     auto d_x = memory_.result(d_out.sizes());
     const auto panels = layer_.windows * layer_.panels(), c = layer_.width;
     layer_.d_out = d_out.template const_data_ptr<T>();

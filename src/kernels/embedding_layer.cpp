@@ -34,6 +34,7 @@ class EmbeddingCall : public LayerCall {
 
   /// Added in the order of the tokens, so that sums repeat.
   at::Tensor backward(const at::Tensor& d_out) override {
+    memory_.require_kept();
     const auto c = tokens_.size(1);
     auto* d_tokens = gradient_of<T>(tokens_);
     auto* d_positions = gradient_of<T>(positions_);

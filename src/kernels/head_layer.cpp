@@ -54,6 +54,7 @@ class HeadCallOf : public HeadCall {
   }
 
   at::Tensor backward(const at::Tensor& d_logits, double d_loss) override {
+    memory_.require_kept();
     auto d_x = memory_.result(x_.sizes());
     const auto begin = memory_.position();
     const auto panels = cpu::panels_of(layer_.tokens);

@@ -53,7 +53,18 @@ inline at::Tensor run_layer(const at::Tensor& x, const c10::intrusive_ptr<LayerC
 /// Memory of one call: of the workspace, or, without one, of its own for as long as the call lives.
 class Memory {
  public:
-  Memory(Workspace* workspace, at::ScalarType type) : workspace_(workspace), type_(type) {}
+  Memory(Workspace* workspace, at::ScalarType type)
+      : workspace_(workspace),
+        type_(type),
+        generation_(workspace != nullptr ? workspace->generation() : 0) {}
+
+  /// A backward reads what its forward kept: after a reset that memory is someone else's.
+  void require_kept() const {
+    TORCH_CHECK(workspace_ == nullptr || workspace_->generation() == generation_,
+                "backward after a reset of the workspace that its forward used: forward was in "
+                "generation ",
+                generation_, ", now it is ", workspace_->generation());
+  }
 
   /// What the call hands out. It is never kept here: it would hold the call, and the call it.
   at::Tensor result(at::IntArrayRef sizes) { return take_from(workspace_, sizes, type_); }
@@ -82,6 +93,7 @@ class Memory {
  private:
   Workspace* workspace_;
   at::ScalarType type_;
+  std::int64_t generation_;
   std::vector<at::Tensor> owned_;
 };
 
@@ -149,15 +161,18 @@ inline cpu::Dropout dropout_arguments(double p, DrawKey key) {
   return dropout;
 }
 
-/// Runs the tasks of a layer, each thread with `scratch` values of its own.
+/// Runs the tasks of a layer, each thread with `scratch` values of its own, which go back at the
+/// end: the next tasks find them in the cache.
 template <class T, class Task>
 void run_with_scratch(std::int64_t tasks, Memory& memory, std::int64_t scratch, Task&& task) {
+  const auto begin = memory.position();
   const auto threads = at::get_num_threads();
   // A line apart: threads must not write into one another's.
   const auto stride = cpu::padded(scratch) + cpu::kPanel;
   auto* room = memory.values<T>(stride * threads);
   cpu::run_tasks(tasks, threads,
                  [&](std::int64_t t, int thread) { task(t, room + thread * stride); });
+  memory.rewind(begin);
 }
 
 }  // namespace moe::kernels

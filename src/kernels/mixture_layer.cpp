@@ -51,6 +51,7 @@ class MixtureCall : public LayerCall {
   }
 
   at::Tensor backward(const at::Tensor& d_out) override {
+    memory_.require_kept();
     auto d_x = memory_.result(d_out.sizes());
     layer_.d_out = d_out.template const_data_ptr<T>();
     layer_.d_x = d_x.template mutable_data_ptr<T>();

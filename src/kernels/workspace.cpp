@@ -47,6 +47,7 @@ void* Workspace::take_bytes(std::int64_t bytes) {
 }
 
 void Workspace::reset() {
+  ++generation_;
   if (blocks_.size() > 1) {
     const auto whole = bytes();
     blocks_.clear();  // before the new one: peak memory

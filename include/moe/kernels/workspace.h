@@ -16,8 +16,10 @@ class Workspace {
   at::Tensor take(at::IntArrayRef sizes, at::ScalarType type);
   /// The same as plain memory [bytes].
   void* take_bytes(std::int64_t bytes);
-  /// All tensors go back. Where more than one block was needed, one of the whole size follows.
+  /// All tensors go back. If more than one block was needed, one of the whole size follows.
   void reset();
+  /// How many resets there were: what was taken in another generation must not be read.
+  std::int64_t generation() const { return generation_; }
   struct Position {
     std::size_t block = 0;
     std::int64_t used = 0;
@@ -35,6 +37,7 @@ class Workspace {
   std::vector<at::Tensor> blocks_;  // (bytes) uint8 each
   std::size_t block_ = 0;           // the one in use
   std::int64_t used_ = 0;           // [bytes] of it
+  std::int64_t generation_ = 0;
 };
 
 /// A CPU tensor of the workspace, or, where that is null, of its own.
