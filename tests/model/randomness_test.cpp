@@ -1,4 +1,4 @@
-// Dropout and router noise: what they depend on, and when they are on (docs/MODEL.md section 2).
+// Dropout and router noise: what they depend on, and when they are on (ADR 10).
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -124,6 +124,17 @@ TEST(DrawSites, EveryLayerAndKindHasItsOwn) {
   for (std::int64_t layer = 0; layer < kLayers; ++layer)
     for (const auto kind : kKinds) sites.insert(draw_key({}, layer, kind).site);
   EXPECT_EQ(sites.size(), std::size_t{kLayers} * std::size(kKinds));
+}
+
+TEST(DrawSites, AKindThatComesLaterLeavesTheOthersTheirNumbers) {
+  constexpr std::int64_t kLayers = 512;
+  std::set<std::uint32_t> sites;
+  for (std::int64_t layer = 0; layer < kLayers; ++layer) {
+    EXPECT_EQ(draw_key({}, layer, DrawKind::expert_dropout).site, 4 * layer + 3);
+    for (std::uint32_t kind = 0; kind < 12; ++kind)
+      sites.insert(draw_key({}, layer, static_cast<DrawKind>(kind)).site);
+  }
+  EXPECT_EQ(sites.size(), std::size_t{kLayers} * 12);
 }
 
 }  // namespace

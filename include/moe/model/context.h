@@ -41,8 +41,13 @@ enum class DrawKind : std::uint32_t {
   expert_dropout
 };
 
+/// Kinds beyond the fourth begin anew, four at a time, above the sites of all layers: a new kind
+/// leaves the numbers of the others, and so every draw of earlier runs, as they are.
 inline kernels::DrawKey draw_key(const ForwardContext& context, std::int64_t layer, DrawKind kind) {
-  return {context.key, static_cast<std::uint32_t>(layer) * 4U + static_cast<std::uint32_t>(kind)};
+  constexpr std::uint32_t kKinds = 4, kSites = 1U << 24U;  // of one four: 2^22 layers
+  const auto number = static_cast<std::uint32_t>(kind);
+  return {context.key,
+          number / kKinds * kSites + static_cast<std::uint32_t>(layer) * kKinds + number % kKinds};
 }
 
 /// How a fused layer runs in this context.
