@@ -1,4 +1,4 @@
-// Slots an expert has: counted, dropped by position, in training alone (docs/MODEL.md section 2).
+// Slots an expert has: counted, dropped by position, in training alone (ADR 10).
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>

@@ -1,4 +1,4 @@
-// What an output may depend on (docs/MODEL.md section 6): no later token, no batch mate.
+// What an output may depend on: no later token, no batch mate.
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>

@@ -12,7 +12,7 @@ namespace moe::test {
 
 // Shapes: N tokens, C n_embed, E num_experts, K top_k.
 
-/// The mixture of docs/MODEL.md in plain words: every expert over every token, weighted by a matrix
+/// The mixture in plain words: every expert over every token, weighted by a matrix
 /// of gates that is 0 where an expert was not chosen.
 class DenseMixture {
  public:

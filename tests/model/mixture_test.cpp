@@ -1,4 +1,4 @@
-// The mixture layer against every expert over every token (docs/MODEL.md section 6).
+// The mixture layer against every expert over every token.
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>

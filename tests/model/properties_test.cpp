@@ -1,4 +1,4 @@
-// What holds for any weights (docs/MODEL.md section 6).
+// What holds for any weights.
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>

@@ -1,4 +1,4 @@
-// Gates and choices (docs/MODEL.md sections 4 to 6).
+// Gates and choices.
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>

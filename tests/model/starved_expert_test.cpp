@@ -1,4 +1,4 @@
-// An expert that no token chose (docs/MODEL.md section 2): gradient 0, and AdamW goes on.
+// An expert that no token chose (ADR 10): gradient 0, and AdamW goes on.
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>

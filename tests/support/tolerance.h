@@ -1,7 +1,7 @@
 #pragma once
 
 // How far two computations of the same thing may lie apart. "Relative" is to the tensor's largest
-// magnitude: max|a-b| / max|b| (docs/MODEL.md section 6).
+// magnitude: max|a-b| / max|b|.
 
 namespace moe::test {
 
