@@ -94,6 +94,24 @@ class Readme(Sandbox):
             self.assertTrue((SOURCE / path).exists(), path)
 
 
+def anchors(text):
+    """What GitHub makes of the headings."""
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+class Links(unittest.TestCase):
+    def test_every_link_between_documents_points_to_a_file_and_a_heading(self):
+        for document in (*SOURCE.glob("*.md"), *SOURCE.glob("docs/**/*.md")):
+            for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+                path, _, anchor = link.partition("#")
+                target = document.parent / path if path else document
+                with self.subTest(document=document.name, link=link):
+                    self.assertTrue("://" in link or target.exists())
+                    if anchor and "://" not in link:
+                        self.assertIn(anchor, anchors(target.read_text()))
+
+
 class Quickstart(Sandbox):
     def test_it_prints_losses_and_a_sample_and_a_second_run_takes_another_folder(self):
         for run in ("quickstart", "quickstart-2"):
