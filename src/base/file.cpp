@@ -90,6 +90,11 @@ std::string read_file(const fs::path& path, ErrorKind kind, std::uint64_t max_by
   }
 }
 
+bool has_unexpanded_home(const fs::path& path) {
+  std::error_code ignored;
+  return std::ranges::find(path, fs::path("~")) != path.end() && !fs::exists(path, ignored);
+}
+
 FaultPlan FaultPlan::parse(std::string_view text) {
   const auto refuse = [&](std::string_view what) {
     throw ConfigError(cat("fault plan \"", printable(text), "\": ", what));

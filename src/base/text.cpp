@@ -169,6 +169,15 @@ std::string printable(std::string_view text, std::size_t max_length, Quotes quot
   return out;
 }
 
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const auto symbol = first_symbol(text);
+    if (symbol.length == 0) return false;
+    text.remove_prefix(symbol.length);
+  }
+  return true;
+}
+
 std::string clean_utf8(std::string_view text) {
   const auto is_control = [](std::uint32_t c) {
     return (c < 0x20 && c != '\t' && c != '\n') || (c >= 0x7F && c < 0xA0) || c == 0xFFFE ||

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "checkpoint/foreign.h"
 #include "moe/base/json.h"
 #include "moe/base/text.h"
 
@@ -17,20 +18,22 @@ constexpr int kMostDepth = 5;
 
 struct Dtype {
   std::string_view name;
-  std::uint64_t size;
+  std::uint64_t bits;
 };
-constexpr std::array<Dtype, 12> kDtypes{{{"F64", 8},
-                                         {"I64", 8},
-                                         {"U64", 8},
-                                         {"F32", 4},
-                                         {"I32", 4},
-                                         {"U32", 4},
-                                         {"F16", 2},
-                                         {"BF16", 2},
-                                         {"I16", 2},
-                                         {"U16", 2},
-                                         {"U8", 1},
-                                         {"BOOL", 1}}};
+/// All of the format, that a file with others than makemoe's is not taken for a damaged one.
+constexpr std::array<Dtype, 22> kDtypes{
+    {{"C64", 64},    {"F64", 64},    {"I64", 64},        {"U64", 64},    {"F32", 32},
+     {"I32", 32},    {"U32", 32},    {"F16", 16},        {"BF16", 16},   {"I16", 16},
+     {"U16", 16},    {"F8_E4M3", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2", 8}, {"F8_E5M2FNUZ", 8},
+     {"F8_E8M0", 8}, {"I8", 8},      {"U8", 8},          {"BOOL", 8},    {"F6_E2M3", 6},
+     {"F6_E3M2", 6}, {"F4", 4}}};
+
+/// Bits of one element of a dtype, 0 for one that is not known.
+std::uint64_t dtype_bits(std::string_view dtype) {
+  for (const auto& known : kDtypes)
+    if (known.name == dtype) return known.bits;
+  return 0;
+}
 
 class Reader {
  public:
@@ -88,8 +91,8 @@ class Reader {
       bad("dtype, shape and data_offsets are expected");
     const auto &dtype = value.at("dtype"), &shape = value.at("shape"),
                &offsets = value.at("data_offsets");
-    if (!dtype.is_string() || dtype_size(dtype.get_ref<const std::string&>()) == 0)
-      bad("unknown dtype");
+    if (!dtype.is_string() || dtype_bits(dtype.get_ref<const std::string&>()) == 0)
+      bad(cat("dtype ", shown(dtype), " is not known"));
     if (!shape.is_array()) bad("shape is no list");
     if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
         !offsets[1].is_number_unsigned())
@@ -99,18 +102,19 @@ class Reader {
                     {},
                     offsets[0].get<std::uint64_t>(),
                     offsets[1].get<std::uint64_t>()};
-    auto bytes = dtype_size(info.dtype);
+    auto bits = dtype_bits(info.dtype);
     for (const auto& size : shape) {
       if (!size.is_number_unsigned() || size.get<std::uint64_t>() > INT64_MAX)
         bad("a size in shape is no count");
       info.shape.push_back(size.get<std::int64_t>());
-      if (__builtin_mul_overflow(bytes, size.get<std::uint64_t>(), &bytes))
+      if (__builtin_mul_overflow(bits, size.get<std::uint64_t>(), &bits))
         bad("the shape overflows");
     }
     if (info.begin > info.end || info.end > file_.size() - data_begin_)
       bad("data_offsets lie outside of the file");
-    if (info.end - info.begin != bytes)
-      bad(cat("its shape takes ", bytes, " bytes, its data_offsets ", info.end - info.begin));
+    if (bits % 8 != 0) bad("its shape takes no whole number of bytes");
+    if (info.end - info.begin != bits / 8)
+      bad(cat("its shape takes ", bits / 8, " bytes, its data_offsets ", info.end - info.begin));
     return info;
   }
 
@@ -135,13 +139,11 @@ class Reader {
 
 }  // namespace
 
-std::uint64_t dtype_size(std::string_view dtype) {
-  for (const auto& known : kDtypes)
-    if (known.name == dtype) return known.size;
-  return 0;
-}
-
 SafetensorsHeader parse_safetensors(std::string_view file, std::string_view where) {
+  // What is no safetensors file has its own name for it, and no header begins with that.
+  const bool may_be_one = file.size() > kLengthBytes && file[kLengthBytes] == '{';
+  if (const auto kind = foreign_weights(file); !kind.empty() && !may_be_one)
+    throw CheckpointError(cat(where, ": ", kind));
   return Reader(file, where).read();
 }
 
@@ -149,10 +151,10 @@ std::string write_safetensors_header(std::span<TensorInfo> tensors) {
   Json json = Json::object();
   std::uint64_t at = 0;
   for (auto& tensor : tensors) {
-    auto bytes = dtype_size(tensor.dtype);
-    for (const auto size : tensor.shape) bytes *= static_cast<std::uint64_t>(size);
+    auto bits = dtype_bits(tensor.dtype);
+    for (const auto size : tensor.shape) bits *= static_cast<std::uint64_t>(size);
     tensor.begin = at;
-    tensor.end = at += bytes;
+    tensor.end = at += bits / 8;
     json[tensor.name] = {{"dtype", tensor.dtype},
                          {"shape", tensor.shape},
                          {"data_offsets", {tensor.begin, tensor.end}}};

@@ -125,11 +125,13 @@ void save_checkpoint(const fs::path& run, std::int64_t step, const FlatParameter
   files.replace(checkpoints / "last", step_name(step) + "\n");
 }
 
-void import_weights(const fs::path& safetensors, FlatParameters& flat, WeightValues values) {
+std::string import_weights(const fs::path& safetensors, FlatParameters& flat, WeightValues values) {
   auto target = views(flat, flat.values(), "");
-  read_tensors(
-      safetensors, target,
-      {.converts = true, .ignores_tril = true, .allows_nonfinite = values == WeightValues::any});
+  return read_tensors(safetensors, target,
+                      {.converts = true,
+                       .ignores_tril = true,
+                       .strips_prefix = true,
+                       .allows_nonfinite = values == WeightValues::any});
 }
 
 void export_weights(const FlatParameters& flat, const ModelConfig& config,

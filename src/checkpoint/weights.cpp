@@ -72,6 +72,52 @@ std::vector<std::string> differences(const SafetensorsHeader& header, const Want
   return out;
 }
 
+/// What stands before the wanted names where wrappers stand before the model: "module.",
+/// "_orig_mod.", ... "" where a name is there as it is wanted, or none is.
+std::string prefix_of(const SafetensorsHeader& header, const Wanted& wanted) {
+  std::string prefix;
+  for (const auto& found : header.tensors) {
+    if (wanted.contains(found.name)) return "";
+    const auto after = [&](const auto& name) { return found.name.ends_with("." + name.first); };
+    const auto name = std::ranges::find_if(wanted, after);
+    if (prefix.empty() && name != wanted.end())
+      prefix = found.name.substr(0, found.name.size() - name->first.size());
+  }
+  return prefix;
+}
+
+/// Takes the prefix off every name that has it.
+SafetensorsHeader without_prefix(SafetensorsHeader header, const std::string& prefix) {
+  for (auto& found : header.tensors)
+    if (found.name.starts_with(prefix)) found.name.erase(0, prefix.size());
+  return header;
+}
+
+/// Whether the file has values in a dtype that is not read.
+bool has_other_dtypes(const SafetensorsHeader& header, const Wanted& wanted,
+                      const ReadRules& rules) {
+  return std::ranges::any_of(header.tensors, [&](const TensorInfo& found) {
+    const auto at = wanted.find(found.name);
+    return at != wanted.end() && dtype_of(*at->second) == "F32" &&
+           !readable(found.dtype, "F32", rules);
+  });
+}
+
+constexpr const char* kToFloat =
+    "; convert it to F32 (quantized values want their scales too): python3 -c \"import "
+    "safetensors.torch as st; st.save_file({k: v.float() for k, v in "
+    "st.load_file('FILE').items()}, "
+    "'NEW.safetensors')\"";
+
+[[noreturn]] void refuse_weights(const std::filesystem::path& path,
+                                 const std::vector<std::string>& problems,
+                                 const std::string& prefix, bool has_others) {
+  throw CheckpointError(cat(
+      path.string(), ": ", problems.size(), " differences from the model",
+      prefix.empty() ? "" : cat(", the prefix \"", printable(prefix), "\" taken off"),
+      has_others ? kToFloat : "; give the config of these weights", "\n", join(problems, "\n")));
+}
+
 /// Values of type T at any alignment, as float; whether all of them are finite.
 template <class T>
 bool fill(std::string_view bytes, float* to) {
@@ -119,17 +165,17 @@ CheckpointFile safetensors_file(const std::string& name, std::vector<NamedTensor
   return file;
 }
 
-void read_tensors(const std::filesystem::path& path, std::vector<NamedTensor>& tensors,
-                  const ReadRules& rules) {
+std::string read_tensors(const std::filesystem::path& path, std::vector<NamedTensor>& tensors,
+                         const ReadRules& rules) {
   const auto file = read_file(path, ErrorKind::checkpoint);
-  const auto header = parse_safetensors(file, path.string());
+  auto header = parse_safetensors(file, path.string());
   Wanted wanted;
   for (const auto& [name, tensor] : tensors) wanted[name] = &tensor;
+  const auto prefix = rules.strips_prefix ? prefix_of(header, wanted) : "";
+  header = without_prefix(std::move(header), prefix);
   const auto problems = differences(header, wanted, rules);
   if (!problems.empty())
-    throw CheckpointError(cat(path.string(), ": ", problems.size(),
-                              " differences from the model; give the config of these weights\n",
-                              join(problems, "\n")));
+    refuse_weights(path, problems, prefix, has_other_dtypes(header, wanted, rules));
   std::map<std::string, at::Tensor> values;
   std::vector<std::string> bad;
   for (const auto& info : header.tensors) {
@@ -144,6 +190,7 @@ void read_tensors(const std::filesystem::path& path, std::vector<NamedTensor>& t
     throw CheckpointError(cat(path.string(), ": NaN or infinity in ", join(bad, ", "),
                               "; use earlier weights, or let them in with --allow-nonfinite"));
   for (auto& [name, tensor] : tensors) tensor.copy_(values.at(name));
+  return prefix;
 }
 
 }  // namespace moe

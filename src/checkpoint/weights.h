@@ -23,15 +23,16 @@ CheckpointFile safetensors_file(const std::string& name, std::vector<NamedTensor
 
 /// What a reader allows.
 struct ReadRules {
-  bool converts = false;      // F64, F16 and BF16 too, converted
-  bool ignores_tril = false;  // published causal-mask buffers
+  bool converts = false;       // F64, F16 and BF16 too, converted
+  bool ignores_tril = false;   // published causal-mask buffers
+  bool strips_prefix = false;  // "module." and the like, before every name
   bool allows_nonfinite = false;
 };
 
 /// Fills every tensor from the file at `path`. Missing, extra, ill-shaped and
 /// ill-typed tensors are listed at once in a CheckpointError, as are those with NaN or infinity
-/// unless they are allowed; nothing is changed then.
-void read_tensors(const std::filesystem::path& path, std::vector<NamedTensor>& tensors,
-                  const ReadRules& rules = {});
+/// unless they are allowed; nothing is changed then. Returns the prefix that was taken off, or "".
+std::string read_tensors(const std::filesystem::path& path, std::vector<NamedTensor>& tensors,
+                         const ReadRules& rules = {});
 
 }  // namespace moe

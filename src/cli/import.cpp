@@ -3,9 +3,9 @@
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
 #include "moe/config/load.h"
-#include "moe/data/corpus.h"
 #include "moe/tracking/run_folder.h"
 #include "moe/train/trainer.h"
+#include "train/material.h"
 #include "train/state.h"
 
 namespace moe::cli {
@@ -17,13 +17,23 @@ struct ImportArgs {
   WeightValues values = WeightValues::finite;
 };
 
-CharTokenizer read_vocabulary(const ImportArgs& args) {
-  if (!args.data.empty()) return CharTokenizer::from_text(read_text(args.data).utf8);
+/// What the weights were trained on, as far as it is told.
+struct Origin {
+  CharTokenizer tokenizer;
+  DataSums sums;  // none with --vocab: any text that the vocabulary covers may follow
+};
+
+Origin read_origin(const ImportArgs& args, const RunConfig& config, Log& log) {
+  if (!args.data.empty()) {
+    const auto texts = read_texts(config, log);
+    return {CharTokenizer::from_text(texts.text.utf8), texts.sums()};
+  }
   if (args.vocab.empty())
     throw ConfigError(
         "import: the vocabulary is missing; give --data TEXT or --vocab TOKENIZER.json");
-  return CharTokenizer::from_json(read_json(args.vocab, ErrorKind::data), args.vocab,
-                                  ErrorKind::data);
+  return {
+      CharTokenizer::from_json(read_json(args.vocab, ErrorKind::data), args.vocab, ErrorKind::data),
+      {}};
 }
 
 int run_import(const ImportArgs& args, const Services& services) {
@@ -31,17 +41,18 @@ int run_import(const ImportArgs& args, const Services& services) {
   if (!args.data.empty()) config.data.path = fs::absolute(args.data).lexically_normal().string();
   config.device = "cpu";
   prepare_device(config, services.log);
-  const auto tokenizer = read_vocabulary(args);
+  const auto [tokenizer, sums] = read_origin(args, config, services.log);
   check_memory(config, tokenizer.vocab_size());
   // A run at step 0 has a data cursor; any tokens give it one.
   const Tokens placeholder(static_cast<std::size_t>(config.model.block_size) + 1, 0);
   TrainState state(config, tokenizer.vocab_size(), placeholder, at::kCPU);
-  import_weights(args.weights, state.flat, args.values);
+  if (const auto prefix = import_weights(args.weights, state.flat, args.values); !prefix.empty())
+    services.log.warn(
+        cat(args.weights, ": the prefix \"", printable(prefix), "\" was taken off every name"));
   auto folder = RunFolder::create(args.out, services.files);
   folder.write_json("config.json", config_to_json(config));
   folder.write_json("tokenizer.json", tokenizer.to_json());
-  const auto sha256 = args.data.empty() ? std::string() : read_text(args.data).sha256;
-  save_checkpoint(folder.path(), 0, state.flat, state.optimizer, state_to_json(state, sha256, 0),
+  save_checkpoint(folder.path(), 0, state.flat, state.optimizer, state_to_json(state, sums, 0),
                   config, tokenizer, /*is_best=*/false, services.files);
   services.log.info(cat("imported ", state.flat.layout().size(), " tensors into ", args.out));
   return 0;

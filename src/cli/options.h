@@ -4,6 +4,7 @@
 #include <charconv>
 #include <string>
 
+#include "moe/base/file.h"
 #include "moe/base/text.h"
 
 namespace moe::cli {
@@ -46,11 +47,17 @@ inline CLI::Option* add_number(CLI::App& command, const std::string& name, doubl
 }
 
 /// A file, folder or device into `value`, which must outlive the parsing. An empty one, as from a
-/// shell variable that is not set, is a mistake and not the default.
+/// shell variable that is not set, is a mistake and not the default; so is a "~" that the shell
+/// leaves as it is, since the folder would be made here under that name.
 inline CLI::Option* add_name(CLI::App& command, const std::string& name, std::string& value,
                              const std::string& help) {
   const auto problem = [](const std::string& text) {
-    return text.empty() ? std::string("\"\" is empty; name one, or leave it out") : std::string();
+    if (text.empty()) return std::string("\"\" is empty; name one, or leave it out");
+    if ((text == "~" || text.starts_with("~/")) && has_unexpanded_home(text))
+      return cat(printable(text, 300),
+                 ": ~ was not expanded by the shell, which wants a space before it; write the full "
+                 "path");
+    return std::string();
   };
   return command.add_option(name, value, help)->check(problem);
 }

@@ -9,10 +9,13 @@ namespace {
 
 /// Whether `text` is neither the text nor the validation text whose sums the checkpoint keeps.
 bool is_another_text(const Text& text, const CheckpointInfo& info) {
-  const auto learned = info.state.value("data_sha256", Json());
-  if (!learned.is_string()) return false;
-  const auto& sums = learned.get_ref<const std::string&>();
-  return !sums.empty() && sums.find(text.sha256) == std::string::npos;
+  std::string sums;
+  for (const auto* key : {"data_sha256", "text_sha256"})
+    if (const auto learned = info.state.value(key, Json()); learned.is_string())
+      sums += learned.get<std::string>();
+  // Line ends and a mark make another file, not another text.
+  const auto is_known = [&](const std::string& sum) { return sums.find(sum) != sums.npos; };
+  return !sums.empty() && !is_known(text.sha256) && !is_known(text.text_sha256);
 }
 
 }  // namespace
@@ -33,6 +36,9 @@ Target read_target(const TextArgs& args, const CheckpointInfo& info, Log& log) {
   if (file.empty())
     throw DataError(
         cat(info.ref.folder.string(), ": its run names no text of its own; give --data FILE"));
+  std::error_code ignored;
+  if (args.data.empty() && fs::status(file, ignored).type() == fs::file_type::not_found)
+    throw DataError(cat(file, ": is not there; name the run's text with --data FILE"));
   const auto text = read_text(file);
   for (const auto& notice : text.notices) log.warn(cat(file, ": ", notice));
   if (args.data.empty() && is_another_text(text, info))

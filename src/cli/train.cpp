@@ -11,7 +11,6 @@
 #include "moe/config/load.h"
 #include "moe/model/build.h"
 #include "moe/train/trainer.h"
-#include "train/material.h"
 
 namespace moe::cli {
 
@@ -52,8 +51,9 @@ fs::path default_folder(const TrainArgs& args) {
   return folder;
 }
 
-int dry_run(const RunConfig& config, const TrainArgs& args, Log& log) {
-  const auto vocab_size = read_material(config, log).tokenizer.vocab_size();
+int dry_run(const TrainRequest& request, const TrainArgs& args, Log& log) {
+  const auto& config = request.config;
+  const auto vocab_size = vocab_size_of(request, log);
   const Json summary = {{"config", config_to_json(config)},
                         {"vocab_size", vocab_size},
                         {"parameters", count_parameters(config.model, vocab_size)},
@@ -73,11 +73,11 @@ int dry_run(const RunConfig& config, const TrainArgs& args, Log& log) {
 int run_train(const TrainArgs& args, const Services& services) {
   TrainRequest request;
   request.config = resolve_config(args);
-  if (args.dry_run) return dry_run(request.config, args, services.log);
-  prepare_device(request.config, services.log);
   request.out = args.out.empty() ? default_folder(args) : fs::path(args.out);
   request.resume = args.resume;
   request.init_from = args.init_from;
+  if (args.dry_run) return dry_run(request, args, services.log);
+  prepare_device(request.config, services.log);
   if (args.stop_after >= 0) request.stop_after = args.stop_after;
   request.on_end = [&](const fs::path& run) { write_report_or_warn(run, services); };
   const auto done = train(request, services.interrupt, services.log, services.files);

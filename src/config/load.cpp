@@ -11,7 +11,10 @@ namespace moe {
 
 namespace {
 
+using config_detail::nested;
 using config_detail::Problems;
+
+constexpr std::size_t kLongestPath = 300;  // [bytes] of one in a message
 
 void add_prefixed(std::string_view where, const Problems& found, Problems& problems) {
   for (const auto& problem : found) problems.push_back(cat(where, ": ", problem));
@@ -32,6 +35,18 @@ void resolve_paths(Json& json, const fs::path& folder) {
   }
 }
 
+/// `where` names the path.
+std::string home_problem(std::string_view where, const fs::path& path) {
+  return cat(where, printable(path.string(), kLongestPath),
+             ": ~ is expanded by the shell alone, and was not here; write the full path");
+}
+
+/// A sweep's file is the one kind with a table "space".
+bool is_sweep(const Json& json) {
+  const auto space = json.find("space");
+  return space != json.end() && space->is_object();
+}
+
 /// Reads `file` over what it extends over `config`; `chain` holds the files on the way here. What
 /// is wrong in them is added to `problems`; a file that does not read at all throws.
 void read_file_into(const fs::path& file, std::set<fs::path>& chain, RunConfig& config,
@@ -40,9 +55,15 @@ void read_file_into(const fs::path& file, std::set<fs::path>& chain, RunConfig& 
   const auto canonical = fs::weakly_canonical(file, ignored);
   if (!chain.insert(canonical).second)
     throw ConfigError(cat(file.string(), ": extends itself in a circle; break it"));
+  if (has_unexpanded_home(file)) throw ConfigError(home_problem("", file));
   Problems found;
   auto json = read_json(file.string(), ErrorKind::config, {}, &found);
   if (json.is_object()) {
+    if (is_sweep(json))
+      throw ConfigError(cat(file.string(),
+                            ": is the file of a sweep, not a config; run it with: makemoe sweep "
+                            "run ",
+                            file.string()));
     json.erase("$schema");
     if (const auto base = json.find("extends"); base != json.end()) {
       if (base->is_string())
@@ -57,13 +78,6 @@ void read_file_into(const fs::path& file, std::set<fs::path>& chain, RunConfig& 
   add_prefixed(file.string(), found, problems);
 }
 
-/// "a.b.c" and a value as {"a": {"b": {"c": value}}}.
-Json nested(std::string_view key, Json value) {
-  const auto dot = key.rfind('.');
-  if (dot == std::string_view::npos) return {{std::string(key), std::move(value)}};
-  return nested(key.substr(0, dot), {{std::string(key.substr(dot + 1)), std::move(value)}});
-}
-
 /// JSON where it is JSON; else the text itself, so that names need no quotes on a command line.
 Json override_value(const std::string& text) {
   try {
@@ -73,9 +87,14 @@ Json override_value(const std::string& text) {
   }
 }
 
-void absolute_data_paths(RunConfig& config) {
-  for (auto* path : {&config.data.path, &config.data.val_path})
-    if (!path->empty()) *path = fs::absolute(*path).lexically_normal().string();
+void absolute_data_paths(RunConfig& config, Problems& problems) {
+  auto& data = config.data;
+  for (auto [key, path] :
+       {std::pair("data.path: ", &data.path), std::pair("data.val_path: ", &data.val_path)}) {
+    if (path->empty()) continue;
+    *path = fs::absolute(*path).lexically_normal().string();
+    if (has_unexpanded_home(*path)) problems.push_back(home_problem(key, *path));
+  }
 }
 
 }  // namespace
@@ -99,7 +118,7 @@ void add_overrides(RunConfig& config, std::span<const std::string> overrides, Pr
     config_detail::read_section(nested(key, override_value(text.substr(equals + 1))), "", config,
                                 problems);
   }
-  absolute_data_paths(config);
+  absolute_data_paths(config, problems);
 }
 
 }  // namespace
@@ -120,6 +139,13 @@ RunConfig load_config(const std::optional<fs::path>& file, std::span<const std::
   for (auto& problem : config_problems(config)) problems.push_back(std::move(problem));
   refuse_any(problems);
   return config;
+}
+
+void require_recordable(const std::string& path) {
+  if (!is_utf8(path))
+    throw DataError(cat(printable(path, kLongestPath),
+                        ": this name is not UTF-8, so that config.json can not hold it and no "
+                        "resume would find the text; rename it, or link to it: ln -s FILE NAME"));
 }
 
 Json config_to_json(const RunConfig& config) { return config_detail::member_to_json(config); }
@@ -217,6 +243,11 @@ void collect_differences(const S& saved, const S& wanted, const std::string& pat
 std::vector<std::string> resume_differences(const RunConfig& saved, const RunConfig& wanted) {
   std::vector<std::string> out;
   collect_differences(saved, wanted, "", out);
+  // Another name may be that of the same text. None is another split.
+  const auto &before = saved.data.val_path, &after = wanted.data.val_path;
+  const bool has_learned = !saved.data.path.empty();  // not so where --vocab made it
+  if (has_learned && before.empty() != after.empty())
+    out.push_back(cat("data.val_path: ", shown(before), " in the run, ", shown(after), " now"));
   return out;
 }
 

@@ -19,6 +19,23 @@ bool within(double value, const Bounds& bounds) {
   return !(bounds.max && (value > *bounds.max || (bounds.max_open && value == *bounds.max)));
 }
 
+Json nested(std::string_view key, Json value) {
+  const auto dot = key.rfind('.');
+  if (dot == std::string_view::npos) return {{std::string(key), std::move(value)}};
+  return nested(key.substr(0, dot), {{std::string(key.substr(dot + 1)), std::move(value)}});
+}
+
+std::string unknown_key_remedy(const std::string& key, const Json& value,
+                               const std::vector<std::string>& keys,
+                               const std::vector<std::string>& sections) {
+  constexpr std::size_t kLongest = 200;  // hostile keys may be megabytes of dots
+  const auto dot = key.find('.');
+  if (key.size() < kLongest && std::ranges::find(sections, key.substr(0, dot)) != sections.end())
+    return "write it nested: " + shown(nested(key, value));
+  const auto near = nearest(key, keys);
+  return near.empty() ? cat("known are ", join(keys, ", ")) : cat("did you mean \"", near, "\"?");
+}
+
 bool read_value(const Json& json, std::int64_t& out, std::string& wanted) {
   wanted = "a whole number";
   if (!json.is_number_integer()) return false;

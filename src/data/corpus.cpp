@@ -1,7 +1,9 @@
 #include "moe/data/corpus.h"
 
+#include <algorithm>
 #include <cmath>
 
+#include "data/foreign.h"
 #include "moe/base/file.h"
 #include "moe/base/sha256.h"
 #include "moe/base/text.h"
@@ -32,13 +34,18 @@ Text clean_text(std::string bytes, std::string_view where) {
   Text text;
   text.utf8 = std::move(bytes);
   text.sha256 = sha256_hex(text.utf8);
+  if (const auto kind = foreign_kind(text.utf8); !kind.empty())
+    throw DataError(cat(where, ": ", kind));
   if (const auto bad = find_invalid_utf8(text.utf8))
-    throw DataError(cat(where, ": byte ", *bad, " is not valid UTF-8; convert the text to UTF-8"));
+    throw DataError(cat(where, ": ", describe_invalid_utf8(text.utf8, *bad)));
   if (text.utf8.starts_with("\xEF\xBB\xBF")) {
     text.utf8.erase(0, 3);
     text.notices.emplace_back("the byte-order mark was left out");
   }
   if (fold_line_ends(text.utf8)) text.notices.emplace_back("CR line ends were folded to LF");
+  if (const auto count = std::ranges::count(text.utf8, '\0'); count > 0)
+    text.notices.push_back(cat(count, " NUL bytes are learned as symbols; is it a text?"));
+  text.text_sha256 = text.notices.empty() ? text.sha256 : sha256_hex(text.utf8);
   return text;
 }
 

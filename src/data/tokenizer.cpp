@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <iterator>
 #include <set>
 
 #include "moe/base/text.h"
@@ -32,9 +31,10 @@ std::string listed(const Symbols& symbols) {
   return join(names, ", ") + (symbols.size() > kNamedSymbols ? " and others" : "");
 }
 
-[[noreturn]] void refuse_symbols(const std::set<char32_t>& unknown, std::string_view where) {
-  throw DataError(cat(where, ": ", listed(unknown), unknown.size() > 1 ? " are" : " is",
-                      " not in the vocabulary; leave out what the model has never seen"));
+[[noreturn]] void refuse_symbols(const std::set<char32_t>& unknown, std::string_view where,
+                                 ErrorKind kind) {
+  throw_error(kind, cat(where, ": ", listed(unknown), unknown.size() > 1 ? " are" : " is",
+                        " not in the vocabulary; leave out what the model has never seen"));
 }
 
 std::vector<char32_t> checked_symbols(std::string_view utf8, std::string_view where) {
@@ -98,8 +98,8 @@ Json CharTokenizer::to_json() const {
           {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", Json::array()}}}};
 }
 
-std::vector<std::int32_t> CharTokenizer::encode(std::string_view utf8,
-                                                std::string_view where) const {
+std::vector<std::int32_t> CharTokenizer::encode(std::string_view utf8, std::string_view where,
+                                                ErrorKind kind) const {
   const auto symbols = checked_symbols(utf8, where);
   std::vector<std::int32_t> ids;
   ids.reserve(symbols.size());
@@ -119,7 +119,7 @@ std::vector<std::int32_t> CharTokenizer::encode(std::string_view utf8,
     else
       ids.push_back(static_cast<std::int32_t>(found - symbols_.begin()));
   }
-  if (!unknown.empty()) refuse_symbols(unknown, where);
+  if (!unknown.empty()) refuse_symbols(unknown, where, kind);
   return ids;
 }
 
@@ -130,18 +130,6 @@ std::string CharTokenizer::decode(std::span<const std::int32_t> ids) const {
 }
 
 std::string CharTokenizer::symbol(std::int32_t id) const { return decode(std::span(&id, 1)); }
-
-std::string vocabulary_differences(const CharTokenizer& ours, const CharTokenizer& theirs) {
-  const auto only = [](const auto& in, const auto& without, std::string_view whose) {
-    std::vector<char32_t> symbols;
-    std::ranges::set_difference(in.symbols(), without.symbols(), std::back_inserter(symbols));
-    return symbols.empty() ? "" : cat(whose, " has ", listed(symbols));
-  };
-  std::vector<std::string> sides{only(ours, theirs, "only it"),
-                                 only(theirs, ours, "only the text")};
-  std::erase(sides, "");
-  return join(sides, "; ");
-}
 
 std::int32_t CharTokenizer::start_id() const {
   const auto newline = std::lower_bound(symbols_.begin(), symbols_.end(), U'\n');

@@ -1,5 +1,7 @@
 #include "moe/data/utf8.h"
 
+#include <algorithm>
+
 namespace moe {
 
 namespace {
@@ -42,6 +44,13 @@ std::optional<std::size_t> find_invalid_utf8(std::string_view text) {
     at += length;
   }
   return std::nullopt;
+}
+
+bool is_cut_symbol(std::string_view text) {
+  if (text.empty()) return false;
+  const auto is_tail = [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U; };
+  return text.size() < sequence_length(static_cast<unsigned char>(text[0])) &&
+         std::ranges::all_of(text.substr(1), is_tail);
 }
 
 std::vector<char32_t> decode_utf8(std::string_view text) {

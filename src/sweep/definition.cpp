@@ -140,6 +140,20 @@ void check_together(const Definition& definition, Problems& problems) {
     problems.push_back("budget.steps: the space has \"train.max_iters\"; remove one of them");
 }
 
+/// A config where a sweep's file belongs: they have no key in common.
+void refuse_config(const Json& json, const fs::path& where) {
+  const bool is_config = std::ranges::any_of(config_detail::keys_of<RunConfig>(),
+                                             [&](const auto& key) { return json.contains(key); });
+  if (is_config && !json.contains("space") && !json.contains("base"))
+    throw ConfigError(cat(where.string(),
+                          ": is a config, not the file of a sweep; name it there: "
+                          "{\"base\": \"",
+                          where.filename().string(),
+                          "\", \"space\": {...}}, or "
+                          "train it with: makemoe train --config ",
+                          where.string()));
+}
+
 /// Everything but the text's presence. The file's name begins each problem.
 Definition parse_definition(const fs::path& where, const std::string& data) {
   Definition out;
@@ -148,6 +162,7 @@ Definition parse_definition(const fs::path& where, const std::string& data) {
   if (!json.is_object())
     throw ConfigError(cat(where.string(), ": ", shown(json), " is no object; write {...}"));
   json.erase("$schema");
+  refuse_config(json, where);
   out.name = read_name(taken(json, "name"), where, problems);
   out.base = read_base(taken(json, "base"), where.parent_path(), problems);
   apply_set(taken(json, "set"), where.parent_path(), out.base, problems);

@@ -32,23 +32,14 @@ void add_health(MetricRow& row, const RoutingTallies& routing) {
 
 }  // namespace
 
-void Loop::load_weights_from(const std::string& checkpoint) {
-  const auto ref = resolve_checkpoint(checkpoint);
-  const auto info = read_checkpoint_info(ref);
-  const auto differences = vocabulary_differences(info.tokenizer, material_.tokenizer);
-  if (!differences.empty())
-    throw CheckpointError(cat(checkpoint, ": its vocabulary is not that of the text (", differences,
-                              "); train on a text with the same symbols"));
-  moe::load_weights(ref, state_.flat);
+void Loop::begin_with(at::Tensor weights) {
+  state_.flat.values().copy_(weights);
+  save();  // a resume after a kill at any time finds them, also where it does not name them
 }
 
 void Loop::resume_from(const CheckpointInfo& info) {
   const auto where = (info.ref.folder / "state.json").string();
   const auto facts = read_facts(info.state, where);
-  if (facts.data_sha256 != material_.sha256)
-    throw DataError(cat(request_.config.data.path,
-                        ": is not the text that this run was trained on (sha256 differs); name "
-                        "that text with --data, or train into another folder"));
   moe::load_weights(info.ref, state_.flat);
   load_optimizer(info.ref, state_.flat, state_.optimizer);
   restore_state(info.state, where, state_);
@@ -69,23 +60,24 @@ bool Loop::patience_is_out() const {
 
 void Loop::write_run_json(const std::string& status) {
   const auto& at = state_.at;
-  folder_.write_json("run.json",
-                     {{"status", status},
-                      {"version", std::string(version())},
-                      {"commit", std::string(commit())},
-                      {"libtorch", TORCH_VERSION},
-                      {"compiler", std::string(compiler())},
-                      {"device", state_.device.str()},
-                      {"threads", at::get_num_threads()},
-                      {"host", host_name()},
-                      {"data", {{"path", request_.config.data.path}, {"sha256", material_.sha256}}},
-                      {"start", start_},
-                      {"end", status == "running" ? Json(nullptr) : Json(utc_now())},
-                      {"seconds", seconds()},
-                      {"step", at.step},
-                      {"best_step", at.best_step < 0 ? Json(nullptr) : Json(at.best_step)},
-                      {"best_val_loss",
-                       std::isfinite(at.best_val_loss) ? Json(at.best_val_loss) : Json(nullptr)}});
+  folder_.write_json(
+      "run.json",
+      {{"status", status},
+       {"version", std::string(version())},
+       {"commit", std::string(commit())},
+       {"libtorch", TORCH_VERSION},
+       {"compiler", std::string(compiler())},
+       {"device", state_.device.str()},
+       {"threads", at::get_num_threads()},
+       {"host", host_name()},
+       {"data", {{"path", request_.config.data.path}, {"sha256", material_.sums.files}}},
+       {"start", start_},
+       {"end", status == "running" ? Json(nullptr) : Json(utc_now())},
+       {"seconds", seconds()},
+       {"step", at.step},
+       {"best_step", at.best_step < 0 ? Json(nullptr) : Json(at.best_step)},
+       {"best_val_loss",
+        std::isfinite(at.best_val_loss) ? Json(at.best_val_loss) : Json(nullptr)}});
 }
 
 std::pair<double, double> Loop::losses(RoutingTallies& routing) {
@@ -155,7 +147,7 @@ void Loop::save() {
   const auto& at = state_.at;
   folder_.catch_up();  // so that no row is missing of the steps that a resumed run does not repeat
   save_checkpoint(folder_.path(), at.step, state_.flat, state_.optimizer,
-                  state_to_json(state_, material_.sha256, seconds()), request_.config,
+                  state_to_json(state_, material_.sums, seconds()), request_.config,
                   material_.tokenizer, at.best_step == at.step, files_);
   saved_step_ = at.step;
   prune_checkpoints(folder_.path(), request_.config.train.keep_checkpoints, at.best_step, files_);

@@ -31,7 +31,8 @@ class Loop {
         state_(request.config, material_.tokenizer.vocab_size(), material_.corpus.train,
                choose_device(request.config.device)) {}
 
-  void load_weights_from(const std::string& checkpoint);
+  /// Takes over the weights of another run, laid out as this one's.
+  void begin_with(at::Tensor weights);
   /// Goes on from a checkpoint.
   void resume_from(const CheckpointInfo& info);
   /// Whether nothing is left to do, not even to write that down.

@@ -1,40 +1,97 @@
 #include "train/material.h"
 
+#include <system_error>
+
+#include "moe/base/file.h"
 #include "moe/base/text.h"
+#include "moe/config/load.h"
 
 namespace moe {
 
 namespace {
 
-Text read_noticed(const std::string& path, Log& log) {
+constexpr std::size_t kSumLength = 64;  // [digits]
+constexpr const char* kNameText = "--data FILE";
+constexpr const char* kNameVal = "--set data.val_path=FILE";
+
+/// `flag` names the text on the command line.
+Text read_noticed(const std::string& path, const char* flag, Log& log) {
+  require_recordable(path);
+  std::error_code ignored;
+  const auto type = fs::status(path, ignored).type();
+  if (type == fs::file_type::not_found)
+    throw DataError(cat(path, ": is not there; check the path, or name the text with ", flag));
+  if (type == fs::file_type::fifo)
+    log.warn(cat(path,
+                 ": is a pipe, which can be read only once; to resume the run or to evaluate "
+                 "it, give the same text as a file with ",
+                 flag));
   auto text = read_text(path);
   for (const auto& notice : text.notices) log.warn(cat(path, ": ", notice));
   return text;
 }
 
+/// The sum of the text at place `i`.
+std::string_view sum_at(std::string_view sums, std::size_t i) {
+  return sums.substr(std::min(sums.size(), i * kSumLength), kSumLength);
+}
+
+/// Old checkpoints remember the bytes on disk alone, which are mostly the text as it is learned.
+bool is_same_text(const DataSums& saved, const DataSums& now, std::size_t i) {
+  const auto text = sum_at(now.texts, i), file = sum_at(saved.files, i);
+  if (!saved.texts.empty()) return sum_at(saved.texts, i) == text;
+  return file == text || file == sum_at(now.files, i);
+}
+
 }  // namespace
 
-Material read_material(const RunConfig& config, Log& log) {
+DataSums RunTexts::sums() const {
+  if (!val) return {text.sha256, text.text_sha256};
+  return {text.sha256 + val->sha256, text.text_sha256 + val->text_sha256};
+}
+
+RunTexts read_texts(const RunConfig& config, Log& log) {
   const auto& data = config.data;
   if (data.path.empty())
     throw DataError(
         "data.path: no text is named; give --data FILE, or run data/fetch.sh and give --data "
         "data/tinyshakespeare.txt");
-  const auto text = read_noticed(data.path, log);
-  auto tokenizer = CharTokenizer::from_text(text.utf8);
-  const auto tokens = tokenizer.encode(text.utf8, data.path);
-  if (data.val_path.empty())
-    return {tokenizer,
-            split_by_position(tokens, data.train_fraction, config.model.block_size, data.path),
-            text.sha256};
-  const auto val = read_noticed(data.val_path, log);
-  Corpus corpus{tokens, tokenizer.encode(val.utf8, data.val_path)};
+  RunTexts texts{read_noticed(data.path, kNameText, log), {}};
+  if (!data.val_path.empty()) texts.val = read_noticed(data.val_path, kNameVal, log);
+  return texts;
+}
+
+void require_same_texts(const RunTexts& texts, const DataSums& saved, const RunConfig& config) {
+  const auto now = texts.sums();
+  for (std::size_t i = 0; i * kSumLength < saved.files.size(); ++i) {
+    if (is_same_text(saved, now, i)) continue;
+    throw DataError(cat(i == 0 ? config.data.path : config.data.val_path,
+                        ": is not the text that this run was ", i == 0 ? "trained" : "validated",
+                        " on (sha256 differs); name that text with ", i == 0 ? kNameText : kNameVal,
+                        ", or train into another folder"));
+  }
+}
+
+Material make_material(const RunTexts& texts, const CharTokenizer& vocabulary,
+                       const RunConfig& config, ErrorKind unknown) {
+  const auto& data = config.data;
+  auto tokens = vocabulary.encode(texts.text.utf8, data.path, unknown);
+  const auto block_size = config.model.block_size;
+  if (!texts.val)
+    return {vocabulary, split_by_position(tokens, data.train_fraction, block_size, data.path),
+            texts.sums()};
+  Corpus corpus{std::move(tokens), vocabulary.encode(texts.val->utf8, data.val_path, unknown)};
   for (const auto* split : {&corpus.train, &corpus.val})
-    if (static_cast<std::int64_t>(split->size()) < config.model.block_size + 1)
-      throw DataError(cat(split == &corpus.train ? data.path : data.val_path, ": ", split->size(),
-                          " symbols are too few; give at least model.block_size + 1 = ",
-                          config.model.block_size + 1));
-  return {tokenizer, std::move(corpus), text.sha256 + val.sha256};
+    if (static_cast<std::int64_t>(split->size()) < block_size + 1)
+      throw DataError(
+          cat(split == &corpus.train ? data.path : data.val_path, ": ", split->size(),
+              " symbols are too few; give at least model.block_size + 1 = ", block_size + 1));
+  return {vocabulary, std::move(corpus), texts.sums()};
+}
+
+Material read_material(const RunConfig& config, Log& log) {
+  const auto texts = read_texts(config, log);
+  return make_material(texts, CharTokenizer::from_text(texts.text.utf8), config);
 }
 
 }  // namespace moe

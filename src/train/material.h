@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "moe/base/log.h"
@@ -9,14 +10,42 @@
 
 namespace moe {
 
-/// The text of a run, as it is learned.
+/// What tells the texts of a run from others: the sha256 of data.path's, then of data.val_path's
+/// where there is one, in one text.
+struct DataSums {
+  std::string files;  // of the bytes on disk; "" of a run that has learned from no text so far
+  std::string texts;  // of the texts as they are learned (Text::text_sha256); "" in old checkpoints
+};
+
+/// The texts that a config names, as they are read.
+struct RunTexts {
+  Text text;
+  std::optional<Text> val;
+
+  DataSums sums() const;
+};
+
+/// Reads data.path and data.val_path, each once, with a notice of what was mended. Throws DataError
+/// for what can not be read, or not be recorded so that a resume would find it.
+RunTexts read_texts(const RunConfig& config, Log& log);
+
+/// Throws DataError naming the first text that is not the one that `saved` remembers. Names do not
+/// count, nor do line ends and a byte-order mark.
+void require_same_texts(const RunTexts& texts, const DataSums& saved, const RunConfig& config);
+
+/// The texts of a run, as they are learned.
 struct Material {
   CharTokenizer tokenizer;
   Corpus corpus;
-  std::string sha256;  // of the text's file
+  DataSums sums;
 };
 
-/// Reads data.path (and data.val_path). The vocabulary is that of the whole text. Throws DataError.
+/// Encodes and splits. Throws DataError for texts that are too short, and an Error of `unknown` for
+/// symbols that the vocabulary lacks.
+Material make_material(const RunTexts& texts, const CharTokenizer& vocabulary,
+                       const RunConfig& config, ErrorKind unknown = ErrorKind::data);
+
+/// The texts that a config names, with the vocabulary of the whole of data.path.
 Material read_material(const RunConfig& config, Log& log);
 
 }  // namespace moe

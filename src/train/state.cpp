@@ -90,7 +90,7 @@ TrainState::TrainState(const RunConfig& run_config, std::int64_t vocab_size,
       sampler(train_tokens, run_config.model.block_size, window_order(run_config.data.order),
               stream_key(static_cast<std::uint64_t>(run_config.seed), "data")) {}
 
-Json state_to_json(const TrainState& state, const std::string& data_sha256, double seconds) {
+Json state_to_json(const TrainState& state, const DataSums& sums, double seconds) {
   const auto& at = state.at;
   return {{"format_version", kFormatVersion},
           {"step", at.step},
@@ -102,7 +102,8 @@ Json state_to_json(const TrainState& state, const std::string& data_sha256, doub
           {"evaluations_without_best", at.evaluations_without_best},
           {"seed", state.config.seed},
           {"data", state.sampler.state()},
-          {"data_sha256", data_sha256},
+          {"data_sha256", sums.files},
+          {"text_sha256", sums.texts},
           {"threads", at::get_num_threads()},
           {"device", state.device.str()},
           {"version", std::string(version())},
@@ -111,7 +112,10 @@ Json state_to_json(const TrainState& state, const std::string& data_sha256, doub
 
 SavedFacts read_facts(const Json& json, const std::string& where) {
   const StateReader read(json, where);
-  return {read.seconds(), read.text("data_sha256"), read.text("device"),
+  // Older checkpoints have no "text_sha256".
+  return {read.seconds(),
+          {read.text("data_sha256"), json.contains("text_sha256") ? read.text("text_sha256") : ""},
+          read.text("device"),
           read.integer("threads", 0)};
 }
 

@@ -12,6 +12,7 @@
 #include "moe/model/flat.h"
 #include "moe/model/language_model.h"
 #include "moe/optim/optim.h"
+#include "train/material.h"
 
 namespace moe {
 
@@ -42,11 +43,12 @@ struct TrainState {
 };
 
 /// state.json: all but weights and moments. What may differ between equal runs is under "times".
-Json state_to_json(const TrainState& state, const std::string& data_sha256, double seconds);
+Json state_to_json(const TrainState& state, const DataSums& sums, double seconds);
 /// What a state.json tells besides the state itself.
 struct SavedFacts {
   double seconds = 0;  // trained so far
-  std::string data_sha256, device;
+  DataSums sums;
+  std::string device;
   std::int64_t threads = 0;
 };
 /// Throws CheckpointError for what does not fit; messages begin with `where`.

@@ -79,6 +79,7 @@ INSTANTIATE_TEST_SUITE_P(
 const std::vector<std::string> kMayChange{"device",
                                           "threads",
                                           "data.path",
+                                          "data.val_path",
                                           "train.max_iters",
                                           "train.eval_interval",
                                           "train.checkpoint_interval",
@@ -103,6 +104,17 @@ TEST(Config, AResumedRunMayDifferInTheseKeysOnlyAndEachOtherIsListed) {
     listed.push_back(line.substr(0, line.find(": ")));
   EXPECT_THAT(listed, UnorderedElementsAreArray(expected));
   EXPECT_THAT(resume_differences(every_key_changed(), every_key_changed()), IsEmpty());
+}
+
+TEST(Config, ATextToValidateOnMayMoveOnResumeAndMayNotComeOrGo) {
+  RunConfig without, here, there;
+  for (auto* config : {&without, &here, &there}) config->data.path = "/t.txt";
+  here.data.val_path = "/a/v.txt";
+  there.data.val_path = "/b/v.txt";
+  EXPECT_THAT(resume_differences(here, there), IsEmpty());
+  EXPECT_THAT(resume_differences(without, here),
+              ElementsAre("data.val_path: \"\" in the run, \"/a/v.txt\" now"));
+  EXPECT_EQ(resume_differences(here, without).size(), 1U);
 }
 
 TEST(Config, ADifferenceOnResumeShowsBothValues) {

@@ -37,11 +37,12 @@ std::string refusal_of(const std::string& bytes) {
   return at == std::string::npos ? message : message.substr(at + 7);
 }
 
-TEST(ReadText, PlainTextStaysAsItIsWithoutANotice) {
+TEST(ReadText, PlainTextStaysAsItIsWithANoticeOfNulAlone) {
   const std::string bytes("a\n\n\tb \0\u00e9\u6f22\U0001F600", 16);
   const auto text = text_of(bytes);
   EXPECT_EQ(text.utf8, bytes);
-  EXPECT_THAT(text.notices, IsEmpty());
+  EXPECT_THAT(text.notices, ElementsAre(StartsWith("1 NUL bytes are learned")));
+  EXPECT_THAT(text_of("abc").notices, IsEmpty());
   EXPECT_EQ(text_of("abc").sha256,
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
@@ -49,7 +50,8 @@ TEST(ReadText, PlainTextStaysAsItIsWithoutANotice) {
 TEST(CleanText, OfNothingIsNothingAndAMistakeNamesItsSource) {
   EXPECT_EQ(clean_text("", "standard input").utf8, "");
   EXPECT_EQ(message_of<DataError>([] { clean_text("ab\xff", "standard input"); }),
-            "standard input: byte 2 is not valid UTF-8; convert the text to UTF-8");
+            "standard input: byte 2 is not valid UTF-8; it looks like Latin-1: convert the text to "
+            "UTF-8: iconv -f LATIN1 -t UTF-8 FILE > NEW.txt");
 }
 
 struct Mended {
@@ -65,6 +67,7 @@ TEST_P(MendedText, ReadsAsInPythonsTextModeWithANoticeOfEachChange) {
   const auto text = text_of(bytes);
   EXPECT_EQ(text.utf8, utf8);
   EXPECT_EQ(text.sha256, sha256_hex(bytes)) << "of the bytes on disk";
+  EXPECT_EQ(text.text_sha256, sha256_hex(utf8)) << "of the text, whatever was mended";
   const auto notices = join(text.notices, "\n");
   EXPECT_EQ(text.notices.size(), static_cast<std::size_t>(has_mark) + (has_cr ? 1U : 0U));
   EXPECT_EQ(notices.find("byte-order mark") != std::string::npos, has_mark) << notices;
@@ -113,11 +116,46 @@ TEST(ReadText, InvalidUtf8IsRefusedWithItsByteInTheFile) {
               StartsWith("byte 6 is not"))
       << "before mending";
   EXPECT_THAT(refusal_of(std::string(100'000, 'a') + "\xED\xA0\x80"), StartsWith("byte 100000 "));
-  EXPECT_THAT(refusal_of("\xFF\xFE"
-                         "a"),
-              StartsWith("byte 0 "))
-      << "UTF-16";
 }
+
+std::string in_utf16(std::string_view ascii, bool big_endian) {
+  std::string out;
+  for (const char c : ascii) out += big_endian ? std::string{'\0', c} : std::string{c, '\0'};
+  return out;
+}
+
+TEST(ReadText, UnmarkedUtf16IsKnownByItsZerosAndAFewNulBytesAreNot) {
+  const std::string text = "To be, or not to be: that is the question.\n";
+  EXPECT_THAT(refusal_of(in_utf16(text, false)), StartsWith("looks like UTF-16LE, "));
+  EXPECT_THAT(refusal_of(in_utf16(text, true)), StartsWith("looks like UTF-16BE, "));
+  EXPECT_THAT(refusal_of(text + std::string(text.size() / 2, '\0')), IsEmpty());
+  EXPECT_THAT(refusal_of(std::string(100, '\0')), IsEmpty()) << "all alike, and no UTF-32 either";
+  EXPECT_THAT(refusal_of(std::string("a\0", 2)), IsEmpty()) << "too little to tell";
+}
+
+struct Guess {
+  const char* name;
+  const char* bytes;
+  const char* says;
+};
+class GuessedEncoding : public testing::TestWithParam<Guess> {};
+
+TEST_P(GuessedEncoding, IsNamedOnlyWhereTheBytesFit) {
+  EXPECT_THAT(refusal_of(GetParam().bytes), HasSubstr(GetParam().says));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    ReadText, GuessedEncoding,
+    testing::Values(Guess{"latin_1", "d\xE9j\xE0 vu\n", "; it looks like Latin-1: "},
+                    Guess{"latin_1_at_the_end", "caf\xE9", "; it looks like Latin-1: "},
+                    Guess{"windows_1252", "\x93quoted\x94", "; it looks like Windows-1252: "},
+                    Guess{"undefined_in_both", "a letter \x81 of none", "; convert the text to"},
+                    Guess{"mostly_utf8", "Gr\u00f6\u00dfe, \u00c4pfel \xFF", "; convert the text"},
+                    Guess{"control_bytes", "\x7F\x01\x02 ELF \xE9", "; convert the text to"},
+                    Guess{"dense", "\xE9\xE8\xE7\xE6", "; convert the text to"},
+                    Guess{"cut_symbol", "abc\xE2\x98", ": the text ends in the middle of a"},
+                    Guess{"cut_after_others", "\u00e9 abc\xE2", ": the text ends in the middle"}),
+    [](const auto& given) { return std::string(given.param.name); });
 
 TEST(ReadText, AFileThatIsNotThereAndAFolderAreDataErrors) {
   const Scratch scratch;

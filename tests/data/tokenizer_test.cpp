@@ -110,16 +110,10 @@ INSTANTIATE_TEST_SUITE_P(
                             "and others are"}),
     [](const auto& given) { return std::string(given.param.name); });
 
-TEST(CharTokenizer, DifferencesNameWhatOnlyOneSideHas) {
-  const auto ours = CharTokenizer::from_text("abc"), theirs = CharTokenizer::from_text("bcde");
-  EXPECT_EQ(vocabulary_differences(ours, ours), "");
-  const auto both = vocabulary_differences(ours, theirs);
-  const auto second = both.find("; ");
-  ASSERT_NE(second, std::string::npos);
-  EXPECT_THAT(both.substr(0, second), HasSubstr("'a' (U+0061)"));
-  EXPECT_THAT(both.substr(second), HasSubstr("'d' (U+0064), 'e' (U+0065)"));
-  EXPECT_EQ(both.find("'b'"), std::string::npos);
-  EXPECT_THAT(vocabulary_differences(CharTokenizer::from_text("bc"), theirs), HasSubstr("'d'"));
+TEST(CharTokenizer, UnknownSymbolsAreAnErrorOfTheKindThatTheCallerNames) {
+  EXPECT_THROW(CharTokenizer::from_text("a").encode("ab", "x"), DataError);
+  EXPECT_THROW(CharTokenizer::from_text("a").encode("ab", "x", ErrorKind::checkpoint),
+               CheckpointError);
 }
 
 TEST(CharTokenizer, ItsJsonHasHuggingFacesLayout) {

@@ -168,7 +168,7 @@ class Texts(Case):
                  "latin-1": ("é".encode("latin-1") + play, "byte 0"), "a lone byte at the end": (play + b"\xff", f"byte {len(play)}"),
                  "an overlong slash": (play[:9] + b"\xc0\xaf" + play, "byte 9"), "a surrogate": (b"ab\xed\xa0\x80" + play, "byte 2"),
                  "beyond Unicode": (play + b"\xf4\x90\x80\x80", f"byte {len(play)}"), "cut in a symbol": (play + b"\xe2\x98", f"byte {len(play)}"),
-                 "UTF-16": (b"\xff\xfe" + play.decode().encode("utf-16-le"), "byte 0"), "a binary": (b"\x7fELF\x02\x01\x80\x81" + play, "byte 6")}
+                 "UTF-16": (b"\xff\xfe" + play.decode().encode("utf-16-le"), "iconv -f UTF-16 -t UTF-8"), "a binary": (b"\x7fELF\x02\x01\x80\x81" + play, "byte 6")}
         cases = {}
         for label, (content, says) in texts.items():
             path = self.folder / label

@@ -67,7 +67,7 @@ def hostile_headers(content):
         "no shape": changed(first, shape=...),
         "no offsets": changed(first, data_offsets=...),
         "a key too many": changed(first, stride=1),
-        "unknown dtype": changed(first, dtype="F4"),
+        "unknown dtype": changed(first, "\"F33\" is not known", dtype="F33"),
         "dtype in small letters": changed(first, dtype="f32"),
         "dtype is a number": changed(first, dtype=32),
         "dtype of another size": changed(first, dtype="F64"),
@@ -104,8 +104,8 @@ def hostile_headers(content):
         "a kilobyte too many": (content + b"x" * 1000, "1000 bytes follow"),
         "one byte missing": (content[:-1], last),
         "no tensors, but data": (safetensors(b"{}", b"data"), "4 bytes follow"),
-        "a pickle": (b"\x80\x02}q\x00X\x05\x00\x00\x00" + b"weights" * 99, "header length"),
-        "a zip archive": (b"PK\x03\x04" + b"\0" * 400, "header"),
+        "a pickle": (b"\x80\x02}q\x00X\x05\x00\x00\x00" + b"weights" * 99, "Python pickle"),
+        "a zip archive": (b"PK\x03\x04" + b"\0" * 400, "zip archive"),
     }
 
 
@@ -195,6 +195,53 @@ class Weights(RunCase):
             "a header of 120 MB": (("import", beyond, *many[2:]), (beyond, "header length 120000000")),
             "a file of 9 GB": (("import", huge, *many[2:]), (huge, "larger than")),
         }, preexec_fn=GUARD)
+
+    def test_weights_of_other_kinds_are_named_with_what_makes_safetensors_of_them(self):
+        from_torch = "PK\x03\x04" + "\0" * 26 + "archive/data.pkl"
+        kinds = {
+            "torch.save": (from_torch.encode() + b"\x80\x02}.", ("weights_only=True", "save_file", "safetensors.torch")),
+            "an old torch.save": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", ("pickle", "torch.load", "save_file")),
+            "npz": (b"PK\x03\x04" + b"\0" * 26 + b"lm_head.weight.npy\x93NUMPY", ("NumPy", "safetensors.numpy")),
+            "GGUF": (b"GGUF\x03\0\0\0" + b"\0" * 99, "GGUF"), "npy": (b"\x93NUMPY\x01\0v\0", "NumPy"), "HDF5": (b"\x89HDF\r\n\x1a\n" + b"\0" * 9, "HDF5"),
+            "gzip": (b"\x1f\x8b" + b"\0" * 99, "gunzip"), "a page": (b"\n<!DOCTYPE html><html><title>Log in</title>", "web page"),
+            "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+            "an index": (b'{\n  "metadata": {"total_size": 9}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}', ("weight_map", "save_file")),
+        }
+        cases = {}
+        for number, (label, (content, says)) in enumerate(kinds.items()):
+            command = self.importing(f"kind-{number}", content)
+            cases[label] = (command, (command[1], *(says if isinstance(says, tuple) else (says,))))
+        self.refuse_all(CHECKPOINT, cases)
+
+    def test_a_tensor_of_another_dtype_is_no_damage_and_comes_with_the_line_that_converts_it(self):
+        header, data = read_safetensors(self.exported)
+        name = "lm_head.bias"
+        count = header[name]["shape"][0]
+        cases = {}
+        for dtype, size in (("I8", 1), ("F8_E4M3", 1), ("F8_E5M2", 1), ("F8_E8M0", 1), ("C64", 8), ("I32", 4), ("F4", 0.5)):
+            changed, at, kept = {}, 0, b""
+            for other in sorted(header, key=lambda n: header[n]["data_offsets"]):
+                piece = b"\0" * int(count // 2 * 2 * size) if other == name else data[slice(*header[other]["data_offsets"])]
+                changed[other] = {**header[other], "data_offsets": [at, at + len(piece)]}
+                at, kept = at + len(piece), kept + piece
+            changed[name] |= {"dtype": dtype, "shape": [count // 2 * 2]}  # an even number, for F4
+            command = self.importing(dtype, safetensors(changed, kept))
+            cases[dtype] = (command, (f'"{name}": dtype {dtype}, F32 is wanted', "python3 -c", "v.float()"))
+        self.refuse_all(CHECKPOINT, cases)
+        self.assertNotIn("damaged", makemoe(*cases["I8"][0]).err)
+
+    def test_what_stands_before_every_name_is_taken_off_with_a_notice_where_the_rest_fits(self):
+        header, data = read_safetensors(self.exported)
+        for number, prefix in enumerate(("module.", "_orig_mod.module.", "model.")):
+            command = self.importing(f"prefixed-{number}", safetensors({prefix + name: entry for name, entry in header.items()}, data))
+            self.assertIn(f'the prefix "{prefix}" was taken off', self.done(*command).err)
+        again = self.folder / "again.safetensors"
+        self.done("export", command[-1], "--format", "makemoe", "--out", again)
+        self.assertTrue(again.read_bytes() == self.exported)
+        lacking = {f"module.{name}": entry for name, entry in header.items() if name != "lm_head.bias"}
+        lacking["other"] = header["lm_head.bias"]
+        command = self.importing("lacking", safetensors(lacking, data))
+        self.refuse_all(CHECKPOINT, {"one missing": (command, ('the prefix "module." taken off', '"lm_head.bias": missing', "2 differences", '"other"'))})
 
     def test_the_order_of_names_in_a_header_does_not_matter(self):
         header, data = read_safetensors(self.exported)

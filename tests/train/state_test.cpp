@@ -35,7 +35,7 @@ Json sound_state() {
   run.state.at.best_val_loss = 0.1 + 0.2;  // no short decimal
   run.state.at.last_val_loss = 1.0 / 3;
   run.state.at.evaluations_without_best = 1;
-  return state_to_json(run.state, "sha", 12.5);
+  return state_to_json(run.state, {"sha", "text"}, 12.5);
 }
 
 /// Message of the checkpoint error that reading `json` ends in; "" when it is taken.
@@ -116,18 +116,18 @@ TEST(State, ComesBackFromItsTextAsItWas) {
   const auto sound = sound_state();
   TinyRun run(epoch_run());
   restore_state(parse_json(json_text(sound), kWhere, ErrorKind::checkpoint), kWhere, run.state);
-  EXPECT_EQ(state_to_json(run.state, "sha", 12.5), sound);
+  EXPECT_EQ(state_to_json(run.state, {"sha", "text"}, 12.5), sound);
   EXPECT_EQ(run.state.at.best_val_loss, 0.1 + 0.2);
   const auto facts = read_facts(sound, kWhere);
   EXPECT_EQ(facts.seconds, 12.5);
-  EXPECT_EQ(facts.data_sha256, "sha");
+  EXPECT_EQ(facts.sums.files, "sha");
   EXPECT_EQ(facts.device, run.state.device.str());
   EXPECT_GT(facts.threads, 0);
 }
 
 TEST(State, ALossThatWasNeverMeasuredComesBackAsInfinity) {
   TinyRun fresh(epoch_run()), run(epoch_run());
-  const auto json = state_to_json(fresh.state, "sha", 0);
+  const auto json = state_to_json(fresh.state, {"sha", "text"}, 0);
   EXPECT_TRUE(json.at("best_val_loss").is_null());
   run.state.at.best_val_loss = run.state.at.last_val_loss = 1;
   restore_state(json, kWhere, run.state);
@@ -139,7 +139,8 @@ TEST(State, EqualRunsDifferOnlyUnderTimes) {
   TinyRun a(epoch_run()), b(epoch_run());
   train_step(a.state);
   train_step(b.state);
-  auto first = state_to_json(a.state, "sha", 1), second = state_to_json(b.state, "sha", 2);
+  auto first = state_to_json(a.state, {"sha", "text"}, 1),
+       second = state_to_json(b.state, {"sha", "text"}, 2);
   EXPECT_NE(first, second);
   first.erase("times");
   second.erase("times");

@@ -69,7 +69,7 @@ struct Snapshot {
         exp_avg(state.optimizer.exp_avg.clone()),
         exp_avg_sq(state.optimizer.exp_avg_sq.clone()),
         steps(state.optimizer.steps),
-        json(state_to_json(state, "sha", 0)) {}
+        json(state_to_json(state, {"sha", "text"}, 0)) {}
 
   bool same_weights_and_moments(const Snapshot& other) const {
     return same_bits(values, other.values) && same_bits(exp_avg, other.exp_avg) &&

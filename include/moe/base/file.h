@@ -17,6 +17,9 @@ namespace fs = std::filesystem;
 std::string read_file(const fs::path& path, ErrorKind kind,
                       std::uint64_t max_bytes = std::uint64_t{8} << 30);
 
+/// Whether `path` names nothing and has a "~" in it that a shell would have made the home folder.
+bool has_unexpanded_home(const fs::path& path);
+
 /// A fault to provoke, for tests: at the `operation`-th change to the disk (from 1), either the
 /// process dies as by kill -9, or the operation fails with `error_number` (each later one too when
 /// `sticky`). Parsed from MAKEMOE_TEST_FAULT by the command line: "crash@7", "ENOSPC@3", "EIO@3+"

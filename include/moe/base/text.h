@@ -64,6 +64,9 @@ enum class Quotes { escaped, kept };
 std::string printable(std::string_view text, std::size_t max_length = 60,
                       Quotes quotes = Quotes::escaped);
 
+/// Whether `text` is well-formed UTF-8, as all that goes into a JSON file has to be.
+bool is_utf8(std::string_view text);
+
 /// `text` as UTF-8 that any file may hold: each byte that is not UTF-8, and each control character
 /// but tab and line feed, is U+FFFD.
 std::string clean_utf8(std::string_view text);

@@ -67,9 +67,10 @@ std::optional<CheckpointInfo> newest_sound_checkpoint(const std::filesystem::pat
 void prune_checkpoints(const std::filesystem::path& run, std::int64_t keep, std::int64_t best_step,
                        FileLayer& files);
 
-/// A published-name state_dict, `tril` buffers accepted and ignored. Throws CheckpointError.
-void import_weights(const std::filesystem::path& safetensors, FlatParameters& flat,
-                    WeightValues values = WeightValues::finite);
+/// A published-name state_dict, `tril` buffers accepted and ignored. Returns what stood before
+/// every name and was taken off ("module.", ...), or "". Throws CheckpointError.
+std::string import_weights(const std::filesystem::path& safetensors, FlatParameters& flat,
+                           WeightValues values = WeightValues::finite);
 /// The reverse, `tril` buffers (float32) included; whole or not at all.
 void export_weights(const FlatParameters& flat, const ModelConfig& config,
                     const std::filesystem::path& safetensors, FileLayer& files);

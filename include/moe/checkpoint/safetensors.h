@@ -22,12 +22,10 @@ struct SafetensorsHeader {
   std::uint64_t data_begin = 0;
 };
 
-/// Bytes of one element of a dtype, 0 for one that is not known.
-std::uint64_t dtype_size(std::string_view dtype);
-
 /// Reads the header of a whole file. Refuses, before anything is allocated for tensors: a header
 /// length of 0 or beyond the file, deep or duplicate JSON, non-string metadata, unknown dtypes,
-/// shapes whose product overflows or does not fit the offsets, overlap, holes, trailing bytes.
+/// shapes whose product overflows or does not fit the offsets, overlap, holes, trailing bytes. A
+/// file of another known kind is named, with what makes a safetensors file of it.
 /// Throws CheckpointError beginning with `where`.
 SafetensorsHeader parse_safetensors(std::string_view file, std::string_view where);
 

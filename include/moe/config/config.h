@@ -75,7 +75,8 @@ struct DataConfig {
     return std::tuple{
         Field{"path", &C::path, "UTF-8 text to learn from; --data names it too", Bounds{},
               OnResume::may_change},
-        Field{"val_path", &C::val_path, "text to validate on; empty: the end of data.path"},
+        Field{"val_path", &C::val_path, "text to validate on; empty: the end of data.path",
+              Bounds{}, OnResume::may_change},
         Field{"train_fraction", &C::train_fraction, "train is the first floor(fraction * n) tokens",
               inside(0, 1)},
         Field{"tokenizer", &C::tokenizer, "\"char\": one symbol a Unicode code point"},

@@ -17,6 +17,9 @@ namespace moe {
 RunConfig load_config(const std::optional<std::filesystem::path>& file,
                       std::span<const std::string> overrides);
 
+/// Throws DataError for the name of a text that config.json can not hold: JSON is UTF-8.
+void require_recordable(const std::string& path);
+
 /// Every key in its place, defaults included; what RUN/config.json holds.
 Json config_to_json(const RunConfig& config);
 

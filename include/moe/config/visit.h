@@ -48,6 +48,14 @@ void check_bounds(const T& value, const Bounds& bounds, const std::string& path,
       problems.push_back(cat(path, ": ", value, " is out of range; give ", bounds_text(bounds)));
 }
 
+/// "a.b.c" and a value as {"a": {"b": {"c": value}}}.
+Json nested(std::string_view key, Json value);
+
+/// What to do about `key`, which is none of `keys`, of which `sections` have keys of their own.
+std::string unknown_key_remedy(const std::string& key, const Json& value,
+                               const std::vector<std::string>& keys,
+                               const std::vector<std::string>& sections);
+
 template <Section S>
 void read_section(const Json& json, const std::string& path, S& out, Problems& problems);
 
@@ -93,6 +101,17 @@ std::vector<std::string> keys_of() {
   return keys;
 }
 
+/// Those of the keys that have keys of their own.
+template <Section S>
+std::vector<std::string> sections_of() {
+  std::vector<std::string> keys;
+  for_each_field<S>([&](const auto& row) {
+    using T = std::remove_cvref_t<decltype(std::declval<S>().*(row.member))>;
+    if constexpr (Section<T>) keys.emplace_back(row.key);
+  });
+  return keys;
+}
+
 template <Section S>
 void read_section(const Json& json, const std::string& path, S& out, Problems& problems) {
   if (!json.is_object()) {
@@ -111,10 +130,8 @@ void read_section(const Json& json, const std::string& path, S& out, Problems& p
       read_member(value, row.bounds, joined_path(path, key), out.*(row.member), problems);
     });
     if (known) continue;
-    const auto near = nearest(key, keys);
-    problems.push_back(cat(
-        joined_path(path, printable(key)), ": unknown key; ",
-        near.empty() ? cat("known are ", join(keys, ", ")) : cat("did you mean \"", near, "\"?")));
+    problems.push_back(cat(joined_path(path, printable(key)), ": unknown key; ",
+                           unknown_key_remedy(key, value, keys, sections_of<S>())));
   }
 }
 

@@ -14,10 +14,12 @@ namespace moe {
 struct Text {
   std::string utf8;
   std::string sha256;                // of the file's bytes as they lie on disk
+  std::string text_sha256;           // of `utf8`: the same whatever the line ends in the file
   std::vector<std::string> notices;  // what was stripped or folded
 };
 
-/// Strips and folds. Throws DataError beginning with `where`: invalid UTF-8 (with the byte offset).
+/// Strips and folds. Throws DataError beginning with `where`: files of another kind or
+/// encoding, which are named, and invalid UTF-8 (with the byte offset).
 Text clean_text(std::string bytes, std::string_view where);
 /// The same of a file; one that is missing or empty is a DataError too.
 Text read_text(const std::filesystem::path& path);

@@ -20,8 +20,9 @@ class CharTokenizer {
   Json to_json() const;
 
   std::int64_t vocab_size() const { return static_cast<std::int64_t>(symbols_.size()); }
-  /// Throws DataError naming each symbol outside the vocabulary with its code point.
-  std::vector<std::int32_t> encode(std::string_view utf8, std::string_view where) const;
+  /// Throws an Error of `unknown` naming the symbols outside the vocabulary with their code points.
+  std::vector<std::int32_t> encode(std::string_view utf8, std::string_view where,
+                                   ErrorKind unknown = ErrorKind::data) const;
   std::string decode(std::span<const std::int32_t> ids) const;
   /// UTF-8 of one symbol; the id must be in range.
   std::string symbol(std::int32_t id) const;
@@ -32,8 +33,5 @@ class CharTokenizer {
  private:
   std::vector<char32_t> symbols_;  // sorted, distinct
 };
-
-/// "" when both have the same symbols; else the first ones that only one of them has, for a person.
-std::string vocabulary_differences(const CharTokenizer& ours, const CharTokenizer& theirs);
 
 }  // namespace moe

@@ -12,6 +12,9 @@ namespace moe {
 /// nullopt when all is well.
 std::optional<std::size_t> find_invalid_utf8(std::string_view text);
 
+/// Whether `text` is the beginning of one symbol and ends before that is whole.
+bool is_cut_symbol(std::string_view text);
+
 /// Code points of well-formed UTF-8 (checked by the caller).
 std::vector<char32_t> decode_utf8(std::string_view text);
 

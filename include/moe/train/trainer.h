@@ -37,6 +37,10 @@ struct TrainSummary {
 TrainSummary train(const TrainRequest& request, const InterruptFlag& interrupt, Log& log,
                    FileLayer& files);
 
+/// Symbols that the model of this run has: those of the checkpoint that it resumes from or begins
+/// with, else of its text. Reads that text; throws as train() for what does not fit.
+std::int64_t vocab_size_of(const TrainRequest& request, Log& log);
+
 /// Throws ResourceError where device or processor do not have train.precision, ConfigError where
 /// the kernels do not.
 void check_precision(const RunConfig& config);
