@@ -21,7 +21,9 @@ constexpr auto kGguf =
 constexpr auto kPickle =
     "is a Python pickle, as torch.save writes it, which may run code; convert it: python3 -c "
     "\"import torch, safetensors.torch as st; st.save_file({k: v.contiguous().clone() for k, v in "
-    "torch.load('FILE', map_location='cpu', weights_only=True).items()}, 'NEW.safetensors')\""sv;
+    "torch.load('FILE', map_location='cpu', weights_only=True).items()}, 'NEW.safetensors')\" (of "
+    "a checkpoint with more in it, take the "
+    "weights alone: torch.load(...)['model'].items())"sv;
 constexpr auto kNumpy =
     "is a NumPy archive; convert it: python3 -c \"import numpy as np, safetensors.numpy as st; "
     "st.save_file(dict(np.load('FILE')), 'NEW.safetensors')\""sv;

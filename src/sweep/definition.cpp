@@ -184,6 +184,7 @@ Definition parse_definition(const fs::path& where, const std::string& data) {
 void require_text(const Definition& definition) {
   const auto& path = definition.base.data.path;
   std::error_code ignored;
+  require_recordable(path);
   if (definition.space.find("data.path") != nullptr) return;
   if (path.empty())
     throw DataError("data.path: no text is named; give one with --data, or \"set\" data.path");
