@@ -9,7 +9,7 @@ namespace {
 /// Refuses what may not change between a run and its continuation.
 void check_resumable(const RunFolder& folder, const RunConfig& wanted) {
   const auto file = folder.path() / "config.json";
-  if (!fs::exists(file)) return;
+  if (!is_there(file, ErrorKind::resource)) return;
   const auto saved = config_from_json(read_json(file.string(), ErrorKind::config), file.string());
   const auto differences = resume_differences(saved, wanted);
   if (!differences.empty())
@@ -19,8 +19,8 @@ void check_resumable(const RunFolder& folder, const RunConfig& wanted) {
 }
 
 RunFolder open_folder(const TrainRequest& request, FileLayer& files) {
-  std::error_code ignored;
-  if (request.resume && fs::exists(request.out, ignored))
+  if (request.out_is_default) return RunFolder::create_next(request.out, files);
+  if (request.resume && is_there(request.out, ErrorKind::resource))
     return RunFolder::open(request.out, files);
   return RunFolder::create(request.out, files);
 }
