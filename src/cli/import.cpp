@@ -28,7 +28,7 @@ CharTokenizer read_vocabulary(const ImportArgs& args) {
 
 int run_import(const ImportArgs& args, const Services& services) {
   auto config = load_config(fs::path(args.config), {});
-  if (!args.data.empty()) config.data.path = fs::absolute(args.data).lexically_normal().string();
+  if (!args.data.empty()) config.data.path = absolute_path(args.data).string();
   config.device = "cpu";
   prepare_device(config, services.log);
   const auto tokenizer = read_vocabulary(args);

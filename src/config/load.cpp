@@ -28,7 +28,7 @@ void resolve_paths(Json& json, const fs::path& folder) {
   for (const auto* key : {"path", "val_path"}) {
     const auto found = data->find(key);
     if (found != data->end() && found->is_string() && !found->get<std::string>().empty())
-      *found = fs::absolute(folder / found->get<std::string>()).lexically_normal().string();
+      *found = absolute_path(folder / found->get<std::string>()).string();
   }
 }
 
@@ -75,7 +75,7 @@ Json override_value(const std::string& text) {
 
 void absolute_data_paths(RunConfig& config) {
   for (auto* path : {&config.data.path, &config.data.val_path})
-    if (!path->empty()) *path = fs::absolute(*path).lexically_normal().string();
+    if (!path->empty()) *path = absolute_path(*path).string();
 }
 
 }  // namespace
