@@ -63,6 +63,9 @@ void publish(const fs::path& checkpoints, std::int64_t step,
   const auto temporary = temporary_next_to(checkpoints / name);
   const auto aside = temporary_next_to(checkpoints / ("old-" + name));
   const auto target = checkpoints / name;
+  // One that was moved away meanwhile is not made a second time under its old name.
+  if (const auto run = checkpoints.parent_path(); !is_folder(run, ErrorKind::resource))
+    throw ResourceError(cat(run.string(), ": is gone; look where it was moved to"));
   try {
     layer.make_folder(checkpoints);
     layer.make_folder(temporary);
