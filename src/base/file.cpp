@@ -1,50 +1,26 @@
 #include "moe/base/file.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <charconv>
-#include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <system_error>
-#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "base/failure.h"
 #include "moe/base/descriptor.h"
-#include "moe/base/system.h"
 #include "moe/base/text.h"
 
 namespace moe {
 
 namespace {
-
-std::string remedy_for(int error_number) {
-  switch (error_number) {
-    case ENOSPC:
-    case EDQUOT:
-    case EFBIG:
-      return "free some space or write elsewhere";
-    case EACCES:
-    case EPERM:
-    case EROFS:
-      return "check the permissions or name another place";
-    default:
-      return "check the path and the disk";
-  }
-}
-
-[[noreturn]] void fail(const char* what, const fs::path& path, int error_number) {
-  throw ResourceError(cat(path.string(), ": ", what, " failed: ", std::strerror(error_number), "; ",
-                          remedy_for(error_number)));
-}
 
 void write_all(int descriptor, std::string_view bytes, const fs::path& path) {
   while (!bytes.empty()) {
@@ -56,7 +32,7 @@ void write_all(int descriptor, std::string_view bytes, const fs::path& path) {
 }
 
 void sync(int descriptor, const fs::path& path) {
-  if (::fsync(descriptor) != 0) fail("fsync", path, errno);
+  if (::fsync(descriptor) != 0 && !is_unsupported(errno)) fail("fsync", path, errno);
 }
 
 }  // namespace
@@ -95,90 +71,118 @@ bool has_unexpanded_home(const fs::path& path) {
   return std::ranges::find(path, fs::path("~")) != path.end() && !fs::exists(path, ignored);
 }
 
-FaultPlan FaultPlan::parse(std::string_view text) {
-  const auto refuse = [&](std::string_view what) {
-    throw ConfigError(cat("fault plan \"", printable(text), "\": ", what));
-  };
-  FaultPlan plan;
-  const auto at = text.find('@');
-  if (at == std::string_view::npos) refuse("no \"@\"; give ACTION@OPERATION, e.g. crash@7");
-  const auto name = text.substr(0, at);
-  auto number = text.substr(at + 1);
-  plan.sticky = number.ends_with('+');
-  if (plan.sticky) number.remove_suffix(1);
-  const auto [end, error] =
-      std::from_chars(number.data(), number.data() + number.size(), plan.operation);
-  if (error != std::errc() || end != number.data() + number.size() || plan.operation < 1)
-    refuse("the operation is not a number from 1; give e.g. crash@7");
-  if (name == "crash") {
-    plan.action = Action::crash;
-  } else if (name == "EIO" || name == "ENOSPC") {
-    plan.action = Action::fail;
-    plan.error_number = name == "EIO" ? EIO : ENOSPC;
-  } else if (name == "short") {
-    plan.action = Action::short_write;
-    plan.error_number = ENOSPC;
-  } else {
-    refuse("unknown action; give crash, short, EIO or ENOSPC");
-  }
-  return plan;
+int FileLayer::step(std::string_view what) {
+  const bool due = plan_.is_due(++operations_, what);
+  if (due && plan_.action == FaultPlan::Action::crash) std::raise(SIGKILL);
+  return due ? plan_.error_number : 0;
 }
 
-bool FileLayer::step(const char* what, const fs::path& path, bool writes_bytes) {
-  ++operations_;
-  const bool due = plan_.sticky ? operations_ >= plan_.operation : operations_ == plan_.operation;
-  if (!due || plan_.action == FaultPlan::Action::none) return false;
-  if (plan_.action == FaultPlan::Action::crash) std::raise(SIGKILL);
-  if (plan_.action == FaultPlan::Action::short_write && writes_bytes) return true;
-  fail(what, path, plan_.error_number);
+void FileLayer::step_or_fail(std::string_view what, const fs::path& path) {
+  if (const int error = step(what)) fail(what, path, error);
+}
+
+bool FileLayer::step_of_write(std::string_view what, const fs::path& path) {
+  const int error = step(what);
+  const bool cut_short = error != 0 && plan_.action == FaultPlan::Action::short_write;
+  if (error != 0 && !cut_short) fail(what, path, error);
+  return cut_short;
+}
+
+void FileLayer::warn(const std::string& text) const {
+  if (warn_)
+    warn_(text);
+  else
+    std::fprintf(stderr, "warning: %s\n", text.c_str());
+}
+
+void FileLayer::warn_once(bool& warned, const std::string& text) {
+  if (!warned) warn(text);
+  warned = true;
 }
 
 void FileLayer::make_folder(const fs::path& folder) {
-  step("making the folder", folder);
+  step_or_fail("making the folder", folder);
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) fail("making the folder", folder, error.value());
 }
 
-void FileLayer::write_file(const fs::path& path, std::span<const std::string_view> pieces) {
-  const bool cut_short = step("writing", path, true);
-  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+bool FileLayer::make_new_folder(const fs::path& folder) {
+  step_or_fail("making the folder", folder);
+  const auto path = (folder / "").parent_path();  // without a slash at its end
+  std::error_code error;
+  if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
+  if (error) fail("making the folder", folder, error.value());
+  if (::mkdir(path.c_str(), 0777) == 0) return true;
+  if (errno != EEXIST) fail("making the folder", folder, errno);
+  return false;
+}
+
+void FileLayer::write_file(const fs::path& path, Pieces pieces) {
+  const bool cut_short = step_of_write("writing", path);
+  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (file.get() < 0) fail("creating", path, errno);
+  write_pieces(file.get(), path, pieces, cut_short);
+}
+
+void FileLayer::write_pieces(int descriptor, const fs::path& path, Pieces pieces, bool cut_short) {
   std::size_t budget = 0;
   for (const auto piece : pieces) budget += piece.size();
   if (cut_short) budget /= 2;
   for (const auto piece : pieces) {
     const auto now = piece.substr(0, budget);
-    write_all(file.get(), now, path);
+    write_all(descriptor, now, path);
     budget -= now.size();
   }
   if (cut_short) fail("writing", path, ENOSPC);
-  step("fsync", path);
-  sync(file.get(), path);
+  if (const int error = step("fsync"); error != 0 && !is_unsupported(error))
+    fail("fsync", path, error);
+  sync(descriptor, path);
 }
 
 void FileLayer::sync_folder(const fs::path& folder) {
-  step("fsync", folder);
+  int error = step("fsync");
   const Descriptor file(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (file.get() < 0) fail("opening", folder, errno);
-  sync(file.get(), folder);
+  if (error == 0 && (file.get() < 0 || ::fsync(file.get()) != 0)) error = errno;
+  if (error == 0) return;
+  // A folder that may be written but not read can not be synced either.
+  if (!is_unsupported(error) && error != EACCES) fail("fsync", folder, error);
+  warn_once(
+      warned_of_syncing_,
+      cat(folder.string(), ": folders can not be synced here (", std::strerror(error),
+          "): a power failure may lose the newest files, as a crash of the program does not"));
 }
 
 void FileLayer::rename(const fs::path& from, const fs::path& to) {
-  step("renaming", to);
+  step_or_fail("renaming", to);
   if (::rename(from.c_str(), to.c_str()) != 0) fail("renaming", to, errno);
 }
 
 void FileLayer::remove(const fs::path& path) {
-  step("removing", path);
+  step_or_fail("removing", path);
   std::error_code error;
   fs::remove_all(path, error);
   if (error) fail("removing", path, error.value());
 }
 
+void FileLayer::tidy(const fs::path& path) {
+  const auto name = path.filename().string();
+  try {
+    // Renamed first: a crash in between never leaves half of a folder under its name.
+    auto doomed = path;
+    if (!name.starts_with(kTemporaryPrefix)) {
+      doomed = temporary_next_to(path.parent_path() / ("old-" + name));
+      rename(path, doomed);
+    }
+    remove(doomed);
+  } catch (const ResourceError& error) {
+    warn_once(warned_of_tidying_, cat(error.what(), " (it stays; a later --resume tries again)"));
+  }
+}
+
 void FileLayer::append(const fs::path& path, std::string_view text) {
-  const bool cut_short = step("appending", path, true);
-  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+  const bool cut_short = step_of_write("appending", path);
+  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
   if (file.get() < 0) fail("opening", path, errno);
   struct stat before = {};
   if (::fstat(file.get(), &before) != 0) fail("opening", path, errno);
@@ -193,78 +197,11 @@ void FileLayer::append(const fs::path& path, std::string_view text) {
 }
 
 void FileLayer::truncate(const fs::path& path, std::uint64_t size) {
-  step("truncating", path);
+  step_or_fail("truncating", path);
   const Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (file.get() < 0) fail("opening", path, errno);
   if (::ftruncate(file.get(), static_cast<off_t>(size)) != 0) fail("truncating", path, errno);
   sync(file.get(), path);
-}
-
-void FileLayer::replace(const fs::path& path, std::span<const std::string_view> pieces) {
-  const auto folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  const auto temporary = folder / (std::string(kTemporaryPrefix) + path.filename().string());
-  try {
-    write_file(temporary, pieces);
-    rename(temporary, path);
-  } catch (const Error&) {
-    std::error_code ignored;
-    fs::remove(temporary, ignored);
-    throw;
-  }
-  sync_folder(folder);
-}
-
-namespace {
-
-/// What the holder of a lock wrote about itself; "" when it has not come to it.
-std::string holder_of(int descriptor) {
-  // Between taking the lock and writing the note lie microseconds: two runs started at once meet
-  // there.
-  constexpr int kTries = 40;
-  constexpr std::chrono::milliseconds kPause{5};
-  for (int i = 0; i < kTries; ++i) {
-    std::array<char, 300> note{};
-    const auto count = ::pread(descriptor, note.data(), note.size(), 0);
-    if (count > 0) return printable({note.data(), static_cast<std::size_t>(count)}, note.size());
-    std::this_thread::sleep_for(kPause);
-  }
-  return "";
-}
-
-/// Takes the lock on the open file; throws when another has it.
-void take(int descriptor, const fs::path& path) {
-  if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) return;
-  if (errno != EWOULDBLOCK) fail("locking", path, errno);
-  const auto holder = holder_of(descriptor);
-  const auto folder = path.has_parent_path() ? path.parent_path() : path;
-  throw ResourceError(cat(folder.string(), ": in use by ",
-                          holder.empty() ? "another process" : holder,
-                          "; wait for it, stop it, or name another folder"));
-}
-
-}  // namespace
-
-FileLock::FileLock(const fs::path& path)
-    : descriptor_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
-  if (descriptor_ < 0) fail("opening the lock", path, errno);
-  try {
-    take(descriptor_, path);
-  } catch (...) {
-    ::close(descriptor_);  // the destructor does not run
-    throw;
-  }
-  // The note is for people: on a full disk the lock holds without it.
-  const auto note = cat("pid ", ::getpid(), " on ", host_name(), " since ", utc_now());
-  if (::ftruncate(descriptor_, 0) == 0)
-    std::ignore = ::pwrite(descriptor_, note.data(), note.size(), 0);
-}
-
-FileLock::FileLock(FileLock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
-
-FileLock::~FileLock() {
-  if (descriptor_ < 0) return;
-  std::ignore = ::ftruncate(descriptor_, 0);  // so that the next holder is not taken for this one
-  ::close(descriptor_);
 }
 
 }  // namespace moe

@@ -25,13 +25,14 @@ std::optional<std::int64_t> step_of(const fs::path& folder) {
   return whole_number(std::string_view(name).substr(kStepPrefix.size()));
 }
 
-/// All checkpoints of a run, newest first: by step, never by time.
-std::vector<CheckpointRef> list_checkpoints(const fs::path& run) {
+/// All checkpoints of a run, newest first: by step, never by time. Throws Error of `kind` where the
+/// folder can not be read: that is not a run without checkpoints.
+std::vector<CheckpointRef> list_checkpoints(const fs::path& run,
+                                            ErrorKind kind = ErrorKind::checkpoint) {
   std::vector<CheckpointRef> found;
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(run / "checkpoints", ignored))
-    if (const auto step = step_of(entry.path()); step && entry.is_directory(ignored))
-      found.push_back({entry.path(), run, *step});
+  for (const auto& entry : entries_of(run / "checkpoints", kind))
+    if (const auto step = step_of(entry); step && is_folder(entry, kind))
+      found.push_back({entry, run, *step});
   std::sort(found.begin(), found.end(),
             [](const CheckpointRef& a, const CheckpointRef& b) { return a.step > b.step; });
   return found;
@@ -83,19 +84,19 @@ CheckpointRef resolve_in_run(const fs::path& run, const std::string& which) {
 }  // namespace
 
 CheckpointRef resolve_checkpoint(const std::string& name) {
-  std::error_code ignored;
   const fs::path path(name);
-  if (fs::exists(path / "manifest.json", ignored)) {
+  if (is_there(path / "manifest.json", ErrorKind::checkpoint)) {
+    std::error_code ignored;  // of the run around it, which need not be there
     const auto canonical = fs::weakly_canonical(path, ignored);
     const bool in_run = canonical.parent_path().filename() == "checkpoints";
     return {path, in_run ? std::optional(canonical.parent_path().parent_path()) : std::nullopt,
             step_of(canonical).value_or(0)};
   }
   const auto at = name.rfind('@');
-  if (!fs::is_directory(path, ignored) && at != std::string::npos &&
-      fs::is_directory(name.substr(0, at), ignored))
+  const bool is_run = is_folder(path, ErrorKind::checkpoint);
+  if (!is_run && at != std::string::npos && is_folder(name.substr(0, at), ErrorKind::checkpoint))
     return resolve_in_run(name.substr(0, at), name.substr(at));
-  if (!fs::is_directory(path, ignored))
+  if (!is_run)
     throw CheckpointError(cat("\"", printable(name, 300), "\"",
                               ": there is no such run or checkpoint; name a run folder, "
                               "RUN@best, RUN@last, RUN@STEP or a checkpoint folder"));
@@ -146,14 +147,11 @@ std::optional<CheckpointInfo> newest_sound_checkpoint(const fs::path& run,
 
 void prune_checkpoints(const fs::path& run, std::int64_t keep, std::int64_t best_step,
                        FileLayer& files) {
-  const auto checkpoints = list_checkpoints(run);
+  const auto checkpoints = list_checkpoints(run, ErrorKind::resource);
   const auto kept = static_cast<std::size_t>(std::max<std::int64_t>(2, keep));
   for (std::size_t i = kept; i < checkpoints.size(); ++i) {
     if (checkpoints[i].step == best_step) continue;
-    // Renamed first, so that a crash in between never leaves half a checkpoint under its name.
-    const auto doomed = run / "checkpoints" / cat(kTemporaryPrefix, "old-", checkpoints[i].step);
-    files.rename(checkpoints[i].folder, doomed);
-    files.remove(doomed);
+    files.tidy(checkpoints[i].folder);
   }
 }
 

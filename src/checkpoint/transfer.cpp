@@ -55,26 +55,28 @@ std::string step_name(std::int64_t step) {
   return "step-" + std::string(digits.size() < 8 ? 8 - digits.size() : 0, '0') + digits;
 }
 
-/// Temporary folder, then one rename; a left-over of the same step is replaced.
+/// Temporary folder, then one rename; an older checkpoint of the same step is replaced.
 void publish(const fs::path& checkpoints, std::int64_t step,
              const std::vector<CheckpointFile>& files, FileLayer& layer) {
   const auto name = step_name(step);
-  const auto temporary = checkpoints / (std::string(kTemporaryPrefix) + name);
+  // Names of their own: a left-over that can not be removed stands in nobody's way.
+  const auto temporary = temporary_next_to(checkpoints / name);
+  const auto aside = temporary_next_to(checkpoints / ("old-" + name));
   const auto target = checkpoints / name;
+  // One that was moved away meanwhile is not made a second time under its old name.
+  if (const auto run = checkpoints.parent_path(); !is_folder(run, ErrorKind::resource))
+    throw ResourceError(cat(run.string(), ": is gone; look where it was moved to"));
   try {
     layer.make_folder(checkpoints);
-    layer.remove(temporary);
     layer.make_folder(temporary);
     publish_files(temporary, files, layer);
     read_back(temporary);  // before anything that exists is touched
     // An older one of this step steps aside whole: a crash never leaves half of it under its name.
-    const auto aside = checkpoints / (std::string(kTemporaryPrefix) + "old-" + name);
-    layer.remove(aside);
-    const bool replaces = fs::exists(target);
+    const bool replaces = is_there(target, ErrorKind::resource);
     if (replaces) layer.rename(target, aside);
     layer.rename(temporary, target);
     layer.sync_folder(checkpoints);
-    if (replaces) layer.remove(aside);
+    if (replaces) layer.tidy(aside);
   } catch (const Error&) {
     std::error_code ignored;
     fs::remove_all(temporary, ignored);
@@ -135,7 +137,7 @@ std::string import_weights(const fs::path& safetensors, FlatParameters& flat, We
 }
 
 void export_weights(const FlatParameters& flat, const ModelConfig& config,
-                    const fs::path& safetensors, FileLayer& files) {
+                    const std::function<void(Pieces)>& write) {
   auto tensors = views(flat, flat.values().cpu(), "");
   const auto tril = at::ones({config.block_size, config.block_size}).tril();
   for (std::int64_t layer = 0; layer < config.n_layer; ++layer)
@@ -143,7 +145,7 @@ void export_weights(const FlatParameters& flat, const ModelConfig& config,
       tensors.push_back({cat("blocks.", layer, ".sa.heads.", head, ".tril"), tril});
   std::string header;
   const auto file = safetensors_file("", std::move(tensors), header);
-  files.replace(safetensors, bytes_of(file));
+  write(bytes_of(file));
 }
 
 }  // namespace moe

@@ -1,4 +1,5 @@
 #include "cli/options.h"
+#include "cli/output.h"
 #include "cli/session.h"
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
@@ -16,8 +17,9 @@ struct ExportArgs {
 int run_export(const ExportArgs& args, const Services& services) {
   auto loaded = load_model(args.checkpoint, "cpu", {}, services.log);
   const FlatParameters flat(loaded.model);
-  export_weights(flat, loaded.info.config.model, args.out, services.files);
-  services.log.info(cat("wrote ", args.out));
+  export_weights(flat, loaded.info.config.model,
+                 [&](Pieces pieces) { write_result(args.out, pieces, services.files); });
+  if (!is_standard_output(args.out)) services.log.info(cat("wrote ", args.out));
   return 0;
 }
 
@@ -29,7 +31,7 @@ void add_export(CLI::App& app, Run& run) {
   add_checkpoint(*command, args->checkpoint);
   command->add_option("--format", args->format, "makemoe: the published state_dict")
       ->check(CLI::IsMember({"makemoe"}));
-  add_name(*command, "--out", args->out, "FILE.safetensors")->required();
+  add_name(*command, "--out", args->out, "FILE.safetensors, or - for standard output")->required();
   command->footer(
       "Example:\n  makemoe export runs/quickstart --format makemoe --out weights.safetensors");
   command->callback([args, &run] {

@@ -38,7 +38,7 @@ Origin read_origin(const ImportArgs& args, const RunConfig& config, Log& log) {
 
 int run_import(const ImportArgs& args, const Services& services) {
   auto config = load_config(fs::path(args.config), {});
-  if (!args.data.empty()) config.data.path = fs::absolute(args.data).lexically_normal().string();
+  if (!args.data.empty()) config.data.path = absolute_path(args.data).string();
   config.device = "cpu";
   prepare_device(config, services.log);
   const auto [tokenizer, sums] = read_origin(args, config, services.log);

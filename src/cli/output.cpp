@@ -1,5 +1,7 @@
 #include "cli/output.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -17,5 +19,14 @@ void print(std::string_view text) {
 }
 
 void print_json(const Json& json) { print(json_text(json, 2) + "\n"); }
+
+bool is_standard_output(const std::string& out) {
+  return out == "-" || (!out.empty() && descriptor_behind(out) == STDOUT_FILENO);
+}
+
+void write_result(const std::string& out, Pieces pieces, FileLayer& files) {
+  if (!is_standard_output(out)) return files.write_output(out, pieces);
+  for (const auto piece : pieces) print(piece);
+}
 
 }  // namespace moe::cli

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <string>
 #include <string_view>
 
+#include "moe/base/file.h"
 #include "moe/base/json.h"
 
 namespace moe::cli {
@@ -12,5 +14,11 @@ struct OutputClosed {};
 /// Writes results to standard output and flushes. Throws OutputClosed.
 void print(std::string_view text);
 void print_json(const Json& json);
+
+/// Whether `out`, the name that a user gave for a result, is standard output: "-", /dev/stdout, or
+/// a link to it.
+bool is_standard_output(const std::string& out);
+/// Writes a result there, or into the file of that name (FileLayer::write_output).
+void write_result(const std::string& out, Pieces pieces, FileLayer& files);
 
 }  // namespace moe::cli

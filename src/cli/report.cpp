@@ -21,6 +21,10 @@ struct ReportArgs {
 int run_report(const std::vector<std::string>& names, const std::string& out,
                const Services& services) {
   const std::vector<fs::path> folders(names.begin(), names.end());
+  if (is_standard_output(out)) {
+    print(report::page_of(folders));
+    return 0;
+  }
   const auto file = out.empty() ? report::default_file(folders) : fs::path(out);
   report::write_report(folders, file, services.files);
   print(cat(file.string(), "\n"));
@@ -39,8 +43,10 @@ void add_report(CLI::App& app, Run& run) {
   auto* command = app.add_subcommand("report", "Write a page that shows runs or sweeps");
   const auto args = std::make_shared<ReportArgs>();
   command->add_option("run", args->runs, "run folders, or folders of sweeps")->required();
-  add_name(*command, "--out", args->out,
-           "HTML file; default: report.html in the run, of several in the current folder");
+  add_name(
+      *command, "--out", args->out,
+      "HTML file, or - for standard output; default: report.html in the run, of several in the "
+      "current folder");
   command->footer(
       "One file that needs no network and no script. train and sweep write it at their end.\n"
       "Examples:\n  makemoe report runs/a\n"

@@ -41,7 +41,13 @@ double seconds_of(const std::string& option, const std::string& text) {
 /// What is started for a trial: this binary. The tests of the queue name a quicker one.
 std::string trial_program() {
   const auto* other = std::getenv("MAKEMOE_TEST_TRIAL_COMMAND");
-  return other != nullptr ? other : fs::read_symlink("/proc/self/exe").string();
+  if (other != nullptr) return other;
+  std::error_code error;
+  const auto own = fs::read_symlink("/proc/self/exe", error);
+  if (error)
+    throw ResourceError(cat("/proc/self/exe: can not be read: ", error.message(),
+                            "; a sweep needs /proc, so mount it"));
+  return own.string();
 }
 
 std::string best_line(const sweep::Sweep& sweep) {
@@ -167,10 +173,8 @@ int run_export(const SweepArgs& args, FileLayer& files) {
   const auto sweep = sweep::read_sweep(args.dir);
   const auto text =
       args.json ? json_text(sweep::sweep_json(sweep), 2) + "\n" : sweep::sweep_csv(sweep);
-  if (args.out.empty())
-    print(text);
-  else
-    files.replace(args.out, text);
+  const std::string_view whole = text;
+  write_result(args.out.empty() ? "-" : args.out, Pieces(&whole, 1), files);
   return 0;
 }
 
@@ -234,8 +238,9 @@ void add_looking(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& ar
   for (auto* command : {status, best, exporting})
     command->add_flag("--json", args->json, "print one JSON object");
   best->add_flag("--path", args->path, "only the path of its config, for train --config");
-  add_name(*exporting, "--out", args->out, "file to write; default: standard output");
-  add_name(*reporting, "--out", args->out, "HTML file; default: report.html in the sweep");
+  add_name(*exporting, "--out", args->out, "file to write; default: -, standard output");
+  add_name(*reporting, "--out", args->out,
+           "HTML file, or - for standard output; default: report.html in the sweep");
 }
 
 }  // namespace

@@ -31,10 +31,10 @@ RunConfig resolve_config(const TrainArgs& args) {
   std::optional<fs::path> file;
   if (!args.config.empty()) file = args.config;
   const auto own = fs::path(args.out) / "config.json";
-  if (!file && args.resume && fs::exists(own)) file = own;
+  if (!file && args.resume && is_there(own, ErrorKind::resource)) file = own;
   auto overrides = args.overrides;
   auto config = load_config(file, overrides);
-  if (!args.data.empty()) config.data.path = fs::absolute(args.data).lexically_normal().string();
+  if (!args.data.empty()) config.data.path = absolute_path(args.data).string();
   if (args.resume && !file && config.data.path.empty())
     throw ConfigError(cat("--resume: there is no run in ", printable(args.out),
                           "; check --out, or give --config and --data to begin one there"));
@@ -44,11 +44,7 @@ RunConfig resolve_config(const TrainArgs& args) {
 
 fs::path default_folder(const TrainArgs& args) {
   const auto name = args.config.empty() ? "run" : fs::path(args.config).stem().string();
-  const auto first = cat(name, "-", utc_stamp());
-  auto folder = fs::path("runs") / first;
-  std::error_code ignored;
-  for (int i = 2; fs::exists(folder, ignored); ++i) folder = fs::path("runs") / cat(first, "-", i);
-  return folder;
+  return fs::path("runs") / cat(name, "-", utc_stamp());
 }
 
 int dry_run(const TrainRequest& request, const TrainArgs& args, Log& log) {
@@ -73,7 +69,8 @@ int dry_run(const TrainRequest& request, const TrainArgs& args, Log& log) {
 int run_train(const TrainArgs& args, const Services& services) {
   TrainRequest request;
   request.config = resolve_config(args);
-  request.out = args.out.empty() ? default_folder(args) : fs::path(args.out);
+  request.out_is_default = args.out.empty();
+  request.out = request.out_is_default ? default_folder(args) : fs::path(args.out);
   request.resume = args.resume;
   request.init_from = args.init_from;
   if (args.dry_run) return dry_run(request, args, services.log);

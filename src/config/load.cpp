@@ -31,7 +31,7 @@ void resolve_paths(Json& json, const fs::path& folder) {
   for (const auto* key : {"path", "val_path"}) {
     const auto found = data->find(key);
     if (found != data->end() && found->is_string() && !found->get<std::string>().empty())
-      *found = fs::absolute(folder / found->get<std::string>()).lexically_normal().string();
+      *found = absolute_path(folder / found->get<std::string>()).string();
   }
 }
 
@@ -92,7 +92,7 @@ void absolute_data_paths(RunConfig& config, Problems& problems) {
   for (auto [key, path] :
        {std::pair("data.path: ", &data.path), std::pair("data.val_path: ", &data.val_path)}) {
     if (path->empty()) continue;
-    *path = fs::absolute(*path).lexically_normal().string();
+    *path = absolute_path(*path).string();
     if (has_unexpanded_home(*path)) problems.push_back(home_problem(key, *path));
   }
 }

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "moe/base/path.h"
 #include "moe/base/text.h"
 #include "moe/base/version.h"
 #include "moe/report/report.h"
@@ -16,8 +17,7 @@ namespace {
 constexpr std::size_t kDetailedRuns = 8;  // of several, the best ones; the others are compared only
 
 bool is_sweep(const fs::path& folder) {
-  std::error_code ignored;
-  return fs::is_regular_file(folder / "sweep.json", ignored);
+  return is_file(folder / "sweep.json", ErrorKind::resource);
 }
 
 void append(std::vector<Section>& out, std::vector<Section> more) {
@@ -112,7 +112,7 @@ fs::path default_file(const std::vector<fs::path>& folders) {
 }
 
 void write_report(const std::vector<fs::path>& folders, const fs::path& file, FileLayer& files) {
-  files.replace(file, page_of(folders));
+  files.write_output(file, page_of(folders));
 }
 
 }  // namespace moe::report

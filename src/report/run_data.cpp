@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 
@@ -23,8 +25,7 @@ constexpr JsonLimits kLineLimits{std::size_t{1} << 20, /*max_depth=*/3};
 /// The object in a file of the run; {} and a notice where it does not read.
 Json object_in(RunData& run, const char* name, bool is_needed) {
   const auto file = run.folder / name;
-  std::error_code ignored;
-  if (!fs::exists(file, ignored)) {
+  if (!is_there(file, ErrorKind::resource)) {
     if (is_needed) run.notices.push_back(cat(name, " is missing"));
     return Json::object();
   }
@@ -34,7 +35,10 @@ Json object_in(RunData& run, const char* name, bool is_needed) {
 }
 
 void read_rows(RunData& run) {
-  RowReader reader(run.folder / "metrics.jsonl");
+  const auto file = run.folder / "metrics.jsonl";
+  if (is_there(file, ErrorKind::resource) && !std::ifstream(file))
+    run.notices.push_back(cat("metrics.jsonl can not be read: ", std::strerror(errno)));
+  RowReader reader(file);
   for (auto rows = reader.next(); !rows.empty(); rows = reader.next())
     std::move(rows.begin(), rows.end(), std::back_inserter(run.rows));
   if (run.rows.empty()) run.notices.emplace_back("metrics.jsonl has no rows");
@@ -64,10 +68,10 @@ std::string first_line(const fs::path& file) {
 
 std::uint64_t bytes_in(const fs::path& folder) {
   std::uint64_t bytes = 0;
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    const auto size = entry.file_size(ignored);
-    if (!ignored) bytes += size;
+  for (const auto& entry : entries_of(folder, ErrorKind::resource)) {
+    std::error_code error;  // of what is no file, or went away meanwhile
+    const auto size = fs::file_size(entry, error);
+    if (!error) bytes += size;
   }
   return bytes;
 }
@@ -82,16 +86,15 @@ std::optional<std::int64_t> step_of(const std::string& name) {
 
 void read_checkpoints(RunData& run) {
   const auto home = run.folder / "checkpoints";
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(home, ignored)) {
-    const auto name = entry.path().filename().string();
+  for (const auto& entry : entries_of(home, ErrorKind::resource)) {
+    const auto name = entry.filename().string();
     const auto step = step_of(name);
-    if (!step || !entry.is_directory(ignored)) continue;
-    Checkpoint checkpoint{name, *step, bytes_in(entry.path()), "", std::nullopt};
+    if (!step || !is_folder(entry, ErrorKind::resource)) continue;
+    Checkpoint checkpoint{name, *step, bytes_in(entry), "", std::nullopt};
     for (const auto* hint : {"best", "last"})
       if (first_line(home / hint) == name)
         checkpoint.hints += cat(checkpoint.hints.empty() ? "" : ", ", hint);
-    const auto state = tracking::read_object(entry.path() / "state.json");
+    const auto state = tracking::read_object(entry / "state.json");
     const auto loss = state.find("last_val_loss");
     if (loss != state.end() && loss->is_number()) checkpoint.val_loss = loss->get<double>();
     run.checkpoints.push_back(std::move(checkpoint));
@@ -117,17 +120,14 @@ std::optional<double> RunData::last(const std::string& metric) const {
 
 bool is_run(const fs::path& folder) {
   constexpr std::array<const char*, 3> names{"run.json", "config.json", "metrics.jsonl"};
-  std::error_code ignored;
   return std::any_of(names.begin(), names.end(),
-                     [&](const char* name) { return fs::is_regular_file(folder / name, ignored); });
+                     [&](const char* name) { return is_file(folder / name, ErrorKind::resource); });
 }
 
 std::string folder_name(const fs::path& folder) {
   const auto path = (folder / "").lexically_normal().parent_path();
   const auto name = path.filename().string();
-  return name.empty() || name == "." || name == ".."
-             ? fs::absolute(folder).lexically_normal().string()
-             : name;
+  return name.empty() || name == "." || name == ".." ? absolute_path(folder).string() : name;
 }
 
 RunData read_run(const fs::path& folder) {

@@ -74,7 +74,7 @@ bool is_path(std::string_view key) { return key == "data.path" || key == "data.v
 
 void make_absolute(Json& value, const fs::path& folder) {
   if (value.is_string() && !value.get_ref<const std::string&>().empty())
-    value = fs::absolute(folder / value.get<std::string>()).lexically_normal().string();
+    value = absolute_path(folder / value.get<std::string>()).string();
 }
 
 /// Texts to choose from are named relative to the file, as everywhere.
@@ -166,7 +166,7 @@ Definition parse_definition(const fs::path& where, const std::string& data) {
   out.name = read_name(taken(json, "name"), where, problems);
   out.base = read_base(taken(json, "base"), where.parent_path(), problems);
   apply_set(taken(json, "set"), where.parent_path(), out.base, problems);
-  if (!data.empty()) out.base.data.path = fs::absolute(data).lexically_normal().string();
+  if (!data.empty()) out.base.data.path = absolute_path(data).string();
   out.space_json = taken(json, "space");
   absolute_choices(out.space_json, where.parent_path());
   out.space = Space::parse(out.space_json, problems);
@@ -183,12 +183,11 @@ Definition parse_definition(const fs::path& where, const std::string& data) {
 
 void require_text(const Definition& definition) {
   const auto& path = definition.base.data.path;
-  std::error_code ignored;
   require_recordable(path);
   if (definition.space.find("data.path") != nullptr) return;
   if (path.empty())
     throw DataError("data.path: no text is named; give one with --data, or \"set\" data.path");
-  if (!fs::exists(path, ignored))
+  if (!is_there(path, ErrorKind::data))
     throw DataError(cat(path,
                         ": is not there; get it (data/fetch.sh for tinyshakespeare), or name "
                         "another text with --data"));
@@ -218,8 +217,7 @@ Json definition_to_json(const Definition& definition) {
 
 Definition read_definition(const fs::path& dir) {
   const auto file = dir / "sweep.json";
-  std::error_code ignored;
-  if (!fs::exists(file, ignored))
+  if (!is_there(file, ErrorKind::config))
     throw ConfigError(cat(dir.string(),
                           ": is no sweep (it has no sweep.json); name the folder of a "
                           "sweep, or start one with makemoe sweep run FILE"));

@@ -42,7 +42,7 @@ Queue::Queue(fs::path dir, Definition definition, FileLayer& files, Pace pace)
   journal_.transact([&](const Study& study, Operations& operations) {
     if (study.exists()) return;
     // Trials are numbered from 0 again: the folders of others would be taken for theirs.
-    if (std::error_code ignored; fs::exists(dir_ / "trials", ignored)) refuse_without_study();
+    if (is_there(dir_ / "trials", ErrorKind::resource)) refuse_without_study();
     operations.create_study(definition_.name, definition_.settings.objective.direction);
   });
 }

@@ -82,7 +82,7 @@ RunningTrial::RunningTrial(Queue& queue, FileLayer& files, Claim claim,
       tail_(folder_ / "metrics.jsonl", queue.definition().settings.objective.metric) {
   const auto config = config_of(queue, claim_, options.slots);
   files.make_folder(folder_);
-  if (!fs::exists(folder_ / "config.json"))
+  if (!is_there(folder_ / "config.json", ErrorKind::resource))
     files.replace(folder_ / "config.json", json_text(config_to_json(config), 2) + "\n");
   TrialCommand command{
       {options.program, "train", "--resume", "--out", folder_.string()}, {}, folder_ / kMessages};

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "moe/base/error.h"
+#include "moe/base/path.h"
 #include "moe/base/text.h"
 
 namespace moe::sweep {
@@ -207,8 +208,7 @@ JournalReader::JournalReader(fs::path path, std::string study)
     : path_(std::move(path)), study_(std::move(study)) {}
 
 void JournalReader::refresh() {
-  std::error_code ignored;
-  if (offset_ == 0 && !fs::exists(path_, ignored)) return;
+  if (offset_ == 0 && !is_there(path_, ErrorKind::resource)) return;
   const auto bytes = bytes_from(path_, offset_);
   std::size_t begin = 0;
   for (auto end = bytes.find('\n'); end != std::string::npos; end = bytes.find('\n', begin)) {

@@ -21,8 +21,7 @@ RunConfig config_of(const fs::path& run, std::span<const std::string> overrides)
       throw ConfigError(cat("--set ", printable(text),
                             ": the run is over; only keys under tracking. can change"));
   const auto file = run / "config.json";
-  std::error_code ignored;
-  if (!fs::exists(file, ignored))
+  if (!is_there(file, ErrorKind::resource))
     throw ResourceError(cat(run.string(), ": is not a run folder; name one that train made"));
   auto config = config_from_json(read_json(file.string(), ErrorKind::config), file.string());
   apply_overrides(config, overrides);

@@ -14,26 +14,11 @@ namespace {
 constexpr std::string_view kLockName = ".lock";
 constexpr std::size_t kMostUnwritten = std::size_t{16} << 20;  // [bytes] of lines kept in memory
 
-bool is_occupied(const fs::path& path) {
-  for (const auto& entry : fs::directory_iterator(path))
-    if (entry.path().filename() != kLockName) return true;
-  return false;
-}
-
 void require_empty(const fs::path& path) {
-  if (is_occupied(path))
+  if (is_occupied(path, kLockName))
     throw ResourceError(cat(path.string(),
                             ": holds files already; name another folder with --out, "
                             "or go on with the run in it with --resume"));
-}
-
-void sweep_temporaries(const fs::path& folder, FileLayer& files) {
-  std::vector<fs::path> left_over;
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder, ignored))
-    if (entry.path().filename().string().starts_with(kTemporaryPrefix))
-      left_over.push_back(entry.path());
-  for (const auto& path : left_over) files.remove(path);
 }
 
 bool has_step_up_to(const Json& line, std::int64_t step) {
@@ -63,43 +48,50 @@ RunFolder::RunFolder(fs::path path, FileLayer& files, FileLock lock, bool is_new
     : path_(std::move(path)), files_(&files), lock_(std::move(lock)), is_new_(is_new) {}
 
 RunFolder::~RunFolder() {
-  if (!is_new_) return;
+  if (!is_new_ || !lock_.is_current()) return;
   std::error_code ignored;  // a refused request leaves nothing behind where it can be helped
   fs::remove(path_ / kLockName, ignored);
   fs::remove(path_, ignored);
 }
 
 RunFolder RunFolder::create(const fs::path& path, FileLayer& files) {
-  std::error_code ignored;
-  if (fs::exists(path, ignored) && !fs::is_directory(path, ignored))
+  const auto type = type_of(path, ErrorKind::resource);
+  if (type != fs::file_type::not_found && type != fs::file_type::directory)
     throw ResourceError(cat(path.string(), ": is a file; name a folder with --out"));
-  const bool is_new = !fs::exists(path, ignored);
+  const bool is_new = type == fs::file_type::not_found;
   // No lock is left in a folder that is not a run's; in one that is, its holder is named first.
-  if (!is_new && !fs::exists(path / kLockName, ignored)) require_empty(path);
+  if (!is_new && !is_there(path / kLockName, ErrorKind::resource)) require_empty(path);
   files.make_folder(path);
-  FileLock lock(path / kLockName);
+  auto lock = files.lock(path / kLockName);
   require_empty(path);
   return {path, files, std::move(lock), is_new};
 }
 
+RunFolder RunFolder::create_next(const fs::path& path, FileLayer& files) {
+  auto folder = path;
+  for (int i = 2; !files.make_new_folder(folder); ++i) folder = cat(path.string(), "-", i);
+  return {folder, files, files.lock(folder / kLockName), /*is_new=*/true};
+}
+
 RunFolder RunFolder::open(const fs::path& path, FileLayer& files) {
-  std::error_code ignored;
-  if (!fs::is_directory(path, ignored))
+  if (!is_folder(path, ErrorKind::resource))
     throw ResourceError(cat(path.string(), ": is not a run folder; name one with --out"));
-  FileLock lock(path / kLockName);
-  sweep_temporaries(path, files);
-  sweep_temporaries(path / "checkpoints", files);
+  auto lock = files.lock(path / kLockName);
+  files.sweep_temporaries(path);
+  files.sweep_temporaries(path / "checkpoints");
   return {path, files, std::move(lock), /*is_new=*/false};
 }
 
 Json RunFolder::read_run_json() const { return tracking::read_object(path_ / "run.json"); }
 
 void RunFolder::write_json(std::string_view name, const Json& json, int indent) {
+  require_lock();
   is_new_ = false;
   files_->replace(path_ / name, json_text(json, indent) + "\n");
 }
 
 void RunFolder::append_line(Lines& lines, const Json& line) {
+  require_lock();
   is_new_ = false;
   if (lines.unwritten.size() < kMostUnwritten) lines.unwritten += json_text(line) + "\n";
   write_out(lines);
@@ -127,7 +119,7 @@ void RunFolder::write_sample(const Json& sample) { append_line(samples_, sample)
 void RunFolder::cut_back_to(std::int64_t step) {
   for (const auto* lines : {&metrics_, &samples_}) {
     const auto file = path_ / lines->name;
-    if (!fs::exists(file)) continue;
+    if (!is_there(file, ErrorKind::resource)) continue;
     const auto text = read_file(file, ErrorKind::resource);
     const auto kept = bytes_up_to(text, step);
     if (kept < text.size()) files_->truncate(file, kept);

@@ -127,6 +127,7 @@ void Loop::write_routing(const RoutingTallies& routing) {
 }
 
 void Loop::evaluate() {
+  folder_.require_lock();
   const auto& at = state_.at;
   log_.live(cat("step ", at.step, ": evaluating"));
   auto routing = make_tallies(state_.model);
@@ -144,6 +145,7 @@ void Loop::evaluate() {
 
 void Loop::save() {
   if (saved_step_ == state_.at.step) return;
+  folder_.require_lock();
   const auto& at = state_.at;
   folder_.catch_up();  // so that no row is missing of the steps that a resumed run does not repeat
   save_checkpoint(folder_.path(), at.step, state_.flat, state_.optimizer,
@@ -156,6 +158,8 @@ void Loop::save() {
 void Loop::save_or_warn() {
   try {
     save();
+  } catch (const LockLost&) {
+    throw;
   } catch (const ResourceError& error) {
     log_.warn(cat(error.what(), " (training goes on; the next checkpoint is tried again)"));
   }

@@ -12,7 +12,7 @@ namespace {
 /// Refuses what may not change between a run and its continuation.
 void check_resumable(const RunFolder& folder, const RunConfig& wanted) {
   const auto file = folder.path() / "config.json";
-  if (!fs::exists(file)) return;
+  if (!is_there(file, ErrorKind::resource)) return;
   const auto saved = config_from_json(read_json(file.string(), ErrorKind::config), file.string());
   const auto differences = resume_differences(saved, wanted);
   if (!differences.empty())
@@ -122,10 +122,10 @@ std::int64_t vocab_size_of(const TrainRequest& request, Log& log) {
 
 TrainSummary train(const TrainRequest& request, const InterruptFlag& interrupt, Log& log,
                    FileLayer& files) {
-  std::error_code ignored;
-  if (!request.resume || !fs::exists(request.out, ignored)) {
+  if (!request.resume || !is_there(request.out, ErrorKind::resource)) {
     auto beginning = prepare(request, log);
-    auto folder = RunFolder::create(request.out, files);
+    auto folder = request.out_is_default ? RunFolder::create_next(request.out, files)
+                                         : RunFolder::create(request.out, files);
     return train_in(folder, std::move(beginning), request, interrupt, log, files);
   }
   auto folder = RunFolder::open(request.out, files);

@@ -13,35 +13,17 @@
 #include <vector>
 
 #include "moe/base/text.h"
-#include "tests/base/scratch.h"
+#include "tests/base/on_disk.h"
 
 namespace moe {
 namespace {
 
+using test::bytes_in;
+using test::has;
+using test::listing;
 using test::message_of;
 using test::Scratch;
-
-std::string content(const fs::path& path) { return read_file(path, ErrorKind::data); }
-
-bool has(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
-
-/// The wait status of a child that runs `action` and exits with what it returns.
-int status_of_child(const std::function<int()>& action) {
-  const auto child = fork();
-  if (child == 0) {
-    int code = 99;
-    try {
-      code = action();
-    } catch (...) {  // the child must not come back into the test's own code
-    }
-    _exit(code);
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  return status;
-}
+using test::status_of_child;
 
 /// Every kind of change once, on files that are there already where the change needs one.
 void change_everything(FileLayer& files, const fs::path& folder) {
@@ -60,8 +42,8 @@ constexpr int kChanges = 12;  // write_file counts two, replace four
 TEST(ReadFile, GivesTheBytesAndNamesWhatIsWrong) {
   const Scratch scratch;
   FileLayer().replace(scratch / "a", std::string_view("x\0y\n", 4));
-  EXPECT_EQ(content(scratch / "a"), std::string("x\0y\n", 4));
-  EXPECT_GT(content("/proc/self/status").size(), 0U) << "says that its size is 0";
+  EXPECT_EQ(bytes_in(scratch / "a"), std::string("x\0y\n", 4));
+  EXPECT_GT(bytes_in("/proc/self/status").size(), 0U) << "says that its size is 0";
   const auto refusal = [](const fs::path& path, std::uint64_t most) {
     return message_of<Error>([&] { read_file(path, ErrorKind::data, most); });
   };
@@ -80,11 +62,15 @@ TEST(FaultPlan, ReadsEachForm) {
   EXPECT_EQ(FaultPlan::parse("EIO@3+").error_number, EIO);
   EXPECT_TRUE(FaultPlan::parse("EIO@3+").sticky);
   EXPECT_EQ(FaultPlan::parse("short@1").action, FaultPlan::Action::short_write);
+  EXPECT_EQ(FaultPlan::parse("ENOLCK@locking").error_number, ENOLCK);
+  EXPECT_TRUE(FaultPlan::parse("ENOLCK@locking").is_due(5, "locking"));
+  EXPECT_FALSE(FaultPlan::parse("ENOLCK@locking").is_due(5, "fsync"));
 }
 
 TEST(FaultPlan, RefusesEveryOtherText) {
-  for (const auto* text : {"", "crash", "crash@", "crash@0", "crash@-1", "crash@x", "crash@3x",
-                           "crash@3++", "boom@3", "@3", "EIO@99999999999999999999"})
+  for (const auto* text :
+       {"", "crash", "crash@", "crash@0", "crash@-1", "crash@x", "crash@3x", "crash@3++", "boom@3",
+        "@3", "EIO@99999999999999999999", "crash@fsync", "EIO@cooking", "EIO@fsync+"})
     EXPECT_THROW(FaultPlan::parse(text), ConfigError) << text;
 }
 
@@ -99,9 +85,9 @@ TEST(FileLayer, MakesEachChangeAndCountsIt) {
   EXPECT_EQ(files.operations(), 4);
   files.append(scratch / "x/f", "def");
   files.truncate(scratch / "x/f", 5);
-  EXPECT_EQ(content(scratch / "x/f"), "abcde");
+  EXPECT_EQ(bytes_in(scratch / "x/f"), "abcde");
   files.rename(scratch / "x/f", scratch / "x/g");
-  EXPECT_EQ(content(scratch / "x/g"), "abcde");
+  EXPECT_EQ(bytes_in(scratch / "x/g"), "abcde");
   files.remove(scratch / "x");
   files.remove(scratch / "x");
   EXPECT_FALSE(fs::exists(scratch / "x"));
@@ -159,7 +145,7 @@ TEST(FileLayer, AShortWriteLeavesHalfOfTheBytesOfAllPieces) {
   FileLayer files(FaultPlan::parse("short@1"));
   const auto message = message_of<ResourceError>([&] { files.write_file(scratch / "f", pieces); });
   EXPECT_TRUE(has(message, "No space left on device; free some space")) << message;
-  EXPECT_EQ(content(scratch / "f"), "abcde");
+  EXPECT_EQ(bytes_in(scratch / "f"), "abcde");
 }
 
 TEST(FileLayer, AnAppendThatFailsHalfwayLeavesTheFileAsItWas) {
@@ -168,7 +154,7 @@ TEST(FileLayer, AnAppendThatFailsHalfwayLeavesTheFileAsItWas) {
   files.append(scratch / "f", "one\n");
   EXPECT_THROW(files.append(scratch / "f", "two\n"), ResourceError);
   files.append(scratch / "f", "three\n");
-  EXPECT_EQ(content(scratch / "f"), "one\nthree\n");
+  EXPECT_EQ(bytes_in(scratch / "f"), "one\nthree\n");
 }
 
 TEST(FileLayer, ReplaceShowsTheOldFileOrTheNewOneWhateverFails) {
@@ -182,9 +168,9 @@ TEST(FileLayer, ReplaceShowsTheOldFileOrTheNewOneWhateverFails) {
         return 0;
       });
       EXPECT_NE(status, 0) << fault << operation;
-      EXPECT_EQ(content(scratch / "f"), operation <= 3 ? "old" : "newer") << fault << operation;
+      EXPECT_EQ(bytes_in(scratch / "f"), operation <= 3 ? "old" : "newer") << fault << operation;
       if (fault != std::string_view("crash@")) {
-        EXPECT_FALSE(fs::exists(scratch / ".tmp-f")) << fault << operation;
+        EXPECT_EQ(listing(scratch.path()), std::vector<std::string>{"f"}) << fault << operation;
       }
     }
   }
@@ -203,8 +189,8 @@ TEST(FileLayer, ASizeLimitOfTheSystemIsAnErrorAndTheOldFileStands) {
     return has(message, "File too large") ? 0 : 1;
   });
   EXPECT_EQ(status, 0);
-  EXPECT_EQ(content(scratch / "f"), "old");
-  EXPECT_FALSE(fs::exists(scratch / ".tmp-f"));
+  EXPECT_EQ(bytes_in(scratch / "f"), "old");
+  EXPECT_EQ(listing(scratch.path()), std::vector<std::string>{"f"});
 }
 
 TEST(FileLayer, AFileWhereAFolderShouldBeIsAnError) {
@@ -215,75 +201,6 @@ TEST(FileLayer, AFileWhereAFolderShouldBeIsAnError) {
   EXPECT_THROW(files.make_folder(scratch / "f/g"), ResourceError);
   EXPECT_THROW(files.append(scratch / "f/g", "x"), ResourceError);
   EXPECT_THROW(files.rename(scratch / "none", scratch / "g"), ResourceError);
-}
-
-/// 0 when the lock could be taken, 1 when it is held by `holder`, 2 otherwise.
-int try_lock(const fs::path& path, pid_t holder) {
-  const auto message = message_of<ResourceError>([&] { const FileLock lock(path); });
-  if (message.empty()) return 0;
-  return has(message, cat("in use by pid ", holder, " on ")) && has(message, " since 20") ? 1 : 2;
-}
-
-TEST(FileLock, ExcludesAnotherProcessNamesTheHolderAndEndsWithItsObject) {
-  const Scratch scratch;
-  const auto path = scratch / "lock";
-  const auto child = [&, me = getpid()] {
-    return WEXITSTATUS(status_of_child([&] { return try_lock(path, me); }));
-  };
-  {
-    FileLock lock(path);
-    EXPECT_EQ(child(), 1);
-    const FileLock moved(std::move(lock));
-    EXPECT_EQ(child(), 1);
-    EXPECT_EQ(try_lock(path, getpid()), 1) << "the same process is excluded too";
-  }
-  EXPECT_EQ(child(), 0);
-}
-
-TEST(FileLock, DiesWithAKilledProcess) {
-  const Scratch scratch;
-  const int status = status_of_child([&] {
-    const FileLock lock(scratch / "lock");
-    return std::raise(SIGKILL);
-  });
-  EXPECT_TRUE(WIFSIGNALED(status));
-  EXPECT_NO_THROW(FileLock(scratch / "lock"));
-}
-
-TEST(FileLock, OfTwoProcessesStartedAtOnceOneGetsItAndTheOtherNamesIt) {
-  for (int round = 0; round < 20; ++round) {
-    const Scratch scratch;
-    std::array<int, 2> done{};
-    ASSERT_EQ(pipe(done.data()), 0);  // its end closes when both have tried
-    std::vector<pid_t> children;
-    for (int i = 0; i < 2; ++i) {
-      children.push_back(fork());
-      if (children.back() != 0) continue;
-      close(done[0]);
-      int code = 0;
-      try {
-        const FileLock lock(scratch / "lock");
-        close(done[1]);
-        usleep(300'000);  // longer than the other one looks for the note
-      } catch (const ResourceError& error) {
-        code = has(error.what(), "in use by pid ") ? 6 : 99;
-      }
-      _exit(code);
-    }
-    close(done[1]);
-    close(done[0]);
-    int sum = 0;
-    for (const auto child : children) {
-      int status = 0;
-      waitpid(child, &status, 0);
-      sum += WEXITSTATUS(status);
-    }
-    ASSERT_EQ(sum, 6) << round;
-  }
-}
-
-TEST(FileLock, AFolderThatIsNotThereIsAnError) {
-  EXPECT_THROW(FileLock(Scratch() / "none/lock"), ResourceError);
 }
 
 }  // namespace

@@ -227,7 +227,8 @@ TEST_F(Checkpoint, PruningKeepsTheBestAndTheTwoNewest) {
 TEST_F(Checkpoint, ExportedWeightsImportAgainWithTheirMasks) {
   const auto path = run / "w.safetensors";
   FileLayer files;
-  export_weights(flat, config.model, path, files);
+  const auto write = [&](Pieces pieces) { files.replace(path, pieces); };
+  export_weights(flat, config.model, write);
   EXPECT_THAT(read_file(path, ErrorKind::checkpoint), HasSubstr("blocks.0.sa.heads.1.tril"));
   const auto values = flat.values().clone();
   fill(2);
@@ -242,7 +243,7 @@ TEST_F(Checkpoint, AllDifferencesAreListedAndNothingChanges) {
   larger.values().zero_();
   const auto path = run / "w.safetensors";
   FileLayer files;
-  export_weights(larger, other, path, files);
+  export_weights(larger, other, [&](Pieces pieces) { files.replace(path, pieces); });
   const auto values = flat.values().clone();
   const auto text = error_of([&] { import_weights(path, flat); });
   EXPECT_THAT(text, HasSubstr("blocks.0.smoe.experts.2.net.0.weight"));

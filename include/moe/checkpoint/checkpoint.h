@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -63,7 +64,8 @@ void save_checkpoint(const std::filesystem::path& run, std::int64_t step,
 std::optional<CheckpointInfo> newest_sound_checkpoint(const std::filesystem::path& run,
                                                       std::vector<std::string>& notices);
 
-/// Removes all but the newest `keep` checkpoints (at least 2) and the best one.
+/// Removes all but the newest `keep` checkpoints (at least 2) and the best one. Never throws for
+/// what can not be removed: it is warned of once, and tried again by the next call.
 void prune_checkpoints(const std::filesystem::path& run, std::int64_t keep, std::int64_t best_step,
                        FileLayer& files);
 
@@ -71,8 +73,8 @@ void prune_checkpoints(const std::filesystem::path& run, std::int64_t keep, std:
 /// every name and was taken off ("module.", ...), or "". Throws CheckpointError.
 std::string import_weights(const std::filesystem::path& safetensors, FlatParameters& flat,
                            WeightValues values = WeightValues::finite);
-/// The reverse, `tril` buffers (float32) included; whole or not at all.
+/// The reverse, `tril` buffers (float32) included: `write` gets the bytes of the file.
 void export_weights(const FlatParameters& flat, const ModelConfig& config,
-                    const std::filesystem::path& safetensors, FileLayer& files);
+                    const std::function<void(Pieces)>& write);
 
 }  // namespace moe

@@ -17,7 +17,7 @@ std::string page_of(const std::vector<std::filesystem::path>& folders);
 /// Where `makemoe report` writes without --out: into the folder itself where it is one, else here.
 std::filesystem::path default_file(const std::vector<std::filesystem::path>& folders);
 
-/// Writes the page to `file`, whole or not at all. Throws as page_of, and ResourceError.
+/// Writes the page to `file` (FileLayer::write_output). Throws as page_of, and ResourceError.
 void write_report(const std::vector<std::filesystem::path>& folders,
                   const std::filesystem::path& file, FileLayer& files);
 

@@ -18,7 +18,10 @@ class RunFolder : public MetricSink {
   /// A new run: `path` must be absent or empty. Throws ResourceError when occupied or locked. A
   /// folder that was made here goes again with this object unless something was written into it.
   static RunFolder create(const std::filesystem::path& path, FileLayer& files);
-  /// An existing run, for --resume; left-over temporaries are swept.
+  /// A new run in `path`, or where something has that name, in `path`-2, -3, ...: of several
+  /// processes that ask at once, each gets one of its own.
+  static RunFolder create_next(const std::filesystem::path& path, FileLayer& files);
+  /// An existing run, for --resume; left-over temporaries are swept, as far as they can be.
   static RunFolder open(const std::filesystem::path& path, FileLayer& files);
 
   ~RunFolder() override;
@@ -28,10 +31,13 @@ class RunFolder : public MetricSink {
   const std::filesystem::path& path() const { return path_; }
   /// run.json as an object; {} where there is none or it does not read.
   Json read_run_json() const;
+  /// Throws LockLost where RUN/.lock was removed or replaced under this object. All that writes
+  /// asks this first, so that two processes never write into one run.
+  void require_lock() const { lock_.require(); }
   /// Whole or not at all; indent -1 is one line.
   void write_json(std::string_view name, const Json& json, int indent = 2);
-  /// Appends a row to metrics.jsonl; never throws. One that finds no room is kept and goes before
-  /// the next, after one warning on standard error.
+  /// Appends a row to metrics.jsonl; throws LockLost alone. One that finds no room is kept and goes
+  /// before the next, after one warning on standard error.
   void write(const MetricRow& row) override;
   void write_sample(const Json& sample);  // samples.jsonl, in the same way
   /// Tries again what found no room.

@@ -22,6 +22,7 @@ struct TrainRequest {
   /// Called when run.json says how the run ended, and before the sinks end, which may send what it
   /// writes into the run folder. Must not throw.
   std::function<void(const std::filesystem::path& run)> on_end = {};
+  bool out_is_default = false;  // nobody named `out`: where it is taken, the next free name
 };
 
 struct TrainSummary {

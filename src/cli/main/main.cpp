@@ -8,8 +8,10 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <new>
 #include <sstream>
+#include <system_error>
 #include <tuple>
 
 #include "cli/output.h"
@@ -49,6 +51,16 @@ int out_of_memory(Log& log) {
   return static_cast<int>(ErrorKind::resource);
 }
 
+/// What the system refused in a place that has no message of its own for it.
+int refused_by_system(Log& log, const std::system_error& error) {
+  const auto* about_file = dynamic_cast<const std::filesystem::filesystem_error*>(&error);
+  const auto where = about_file == nullptr || about_file->path1().empty()
+                         ? std::string("the system")
+                         : about_file->path1().string();
+  log.error(cat(where, ": refused: ", error.code().message(), "; check the path and the limits"));
+  return static_cast<int>(ErrorKind::resource);
+}
+
 int bug(Log& log, std::string_view what) {
   if (is_out_of_memory(what)) return out_of_memory(log);
   log.error(cat("this is a bug in makemoe ", version(), " (", commit(), "): ", what));
@@ -69,6 +81,8 @@ int guarded(Log& log, const Work& work) {
     return 0;
   } catch (const std::bad_alloc&) {
     return out_of_memory(log);
+  } catch (const std::system_error& error) {
+    return refused_by_system(log, error);
   } catch (const c10::Error& error) {
     return bug(log, error.what_without_backtrace());
   } catch (const std::exception& error) {
@@ -124,7 +138,7 @@ int makemoe(int argc, char** argv, const InterruptFlag& interrupt, Log& log) {
   } catch (const CLI::ParseError& error) {
     return answer(app, error, log);
   }
-  FileLayer files(fault_plan());
+  FileLayer files(fault_plan(), [&log](const std::string& text) { log.warn(text); });
   return run({interrupt, log, files});
 }
 
