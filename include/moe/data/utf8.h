@@ -12,6 +12,12 @@ namespace moe {
 /// nullopt when all is well.
 std::optional<std::size_t> find_invalid_utf8(std::string_view text);
 
+/// Takes the first code point off well-formed UTF-8 (checked by the caller) that is not empty.
+char32_t take_symbol(std::string_view& text);
+
+/// How many code points well-formed UTF-8 has.
+std::size_t count_symbols(std::string_view text);
+
 /// Code points of well-formed UTF-8 (checked by the caller).
 std::vector<char32_t> decode_utf8(std::string_view text);
 
