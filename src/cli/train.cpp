@@ -53,12 +53,15 @@ fs::path default_folder(const TrainArgs& args) {
 }
 
 int dry_run(const RunConfig& config, const TrainArgs& args, Log& log) {
-  const auto vocab_size = read_material(config, log).tokenizer.vocab_size();
+  const auto process = resident_memory();
+  const auto material = read_material(config, log);
+  const auto vocab_size = material.tokenizer.vocab_size();
+  const auto memory = estimate_memory(config, vocab_size, material.size(), process);
   const Json summary = {{"config", config_to_json(config)},
                         {"vocab_size", vocab_size},
                         {"parameters", count_parameters(config.model, vocab_size)},
                         {"active_parameters", count_active_parameters(config.model, vocab_size)},
-                        {"memory_bytes", estimate_memory(config, vocab_size)}};
+                        {"memory_bytes", memory.total()}};
   if (args.json) {
     print_json(summary);
     return 0;

@@ -6,6 +6,7 @@
 #include "moe/config/config.h"
 #include "moe/data/corpus.h"
 #include "moe/data/tokenizer.h"
+#include "moe/train/trainer.h"
 
 namespace moe {
 
@@ -13,7 +14,10 @@ namespace moe {
 struct Material {
   CharTokenizer tokenizer;
   Corpus corpus;
-  std::string sha256;  // of the text's file
+  std::string sha256;          // of the text's file
+  std::size_t text_bytes = 0;  // the most that were read at once
+
+  TextSize size() const;
 };
 
 /// Reads data.path (and data.val_path). The vocabulary is that of the whole text. Throws DataError.

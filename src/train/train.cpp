@@ -1,3 +1,4 @@
+#include "moe/base/system.h"
 #include "moe/base/text.h"
 #include "moe/config/load.h"
 #include "train/loop.h"
@@ -29,9 +30,11 @@ RunFolder open_folder(const TrainRequest& request, FileLayer& files) {
 
 TrainSummary train(const TrainRequest& request, const InterruptFlag& interrupt, Log& log,
                    FileLayer& files) {
+  const auto process = resident_memory();
   auto material = read_material(request.config, log);
   check_precision(request.config);
-  check_memory(request.config, material.tokenizer.vocab_size());
+  check_memory(
+      estimate_memory(request.config, material.tokenizer.vocab_size(), material.size(), process));
   auto folder = open_folder(request, files);
   if (request.resume) check_resumable(folder, request.config);
   std::vector<std::string> notices;
