@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "moe/base/error.h"
 #include "moe/base/text.h"
 
 namespace moe {
@@ -154,6 +155,21 @@ std::int64_t available_memory() {
   const auto least = std::min(
       {proc_kilobytes("/proc/meminfo", "MemAvailable:"), cgroup_memory(), address_space()});
   return least == kUnknown ? -1 : std::max<std::int64_t>(0, least);
+}
+
+void require_memory(double bytes, std::string_view what, std::string_view remedy) {
+  constexpr double kSmall = 16e6;
+  if (bytes < kSmall) return;
+  const auto available = available_memory();
+  if (available >= 0 && bytes > static_cast<double>(available))
+    throw ResourceError(cat(what, " about ", human_bytes(bytes), " of memory, ",
+                            human_bytes(static_cast<double>(available)), " are available; ",
+                            remedy));
+}
+
+std::int64_t resident_memory() {
+  const auto bytes = proc_kilobytes("/proc/self/status", "VmRSS:");
+  return bytes == kUnknown ? 0 : bytes;
 }
 
 std::int64_t peak_memory() {

@@ -43,19 +43,23 @@ struct BenchArgs {
 struct BenchData {
   CharTokenizer tokenizer;
   Tokens tokens;
+  TextSize size;
 };
 
 BenchData bench_data(const RunConfig& config, Log& log) {
   if (!config.data.path.empty()) {
     auto material = read_material(config, log);
-    return {material.tokenizer, material.corpus.train};
+    const auto size = material.size();
+    return {material.tokenizer, std::move(material.corpus.train), size};
   }
   std::string alphabet;
   for (std::int64_t i = 0; i < kVocabulary; ++i) alphabet += static_cast<char>('0' + i);
   Generator generator(stream_key(static_cast<std::uint64_t>(config.seed), "bench"));
   Tokens tokens(kRandomTokens);
   for (auto& token : tokens) token = static_cast<std::int32_t>(generator.below(kVocabulary));
-  return {CharTokenizer::from_text(alphabet), std::move(tokens)};
+  return {CharTokenizer::from_text(alphabet),
+          std::move(tokens),
+          {kRandomTokens, kRandomTokens, kRandomTokens, 0}};
 }
 
 double median(std::vector<double> values) {
@@ -170,8 +174,14 @@ Json comparison(TrainState& state, const BenchData& data, const BenchArgs& args,
 Json measure(const RunConfig& config, const BenchArgs& args, const Services& services) {
   const auto device = prepare_device(config, services.log);
   check_precision(config);
+  const auto process = resident_memory();
   const auto data = bench_data(config, services.log);
-  check_memory(config, data.tokenizer.vocab_size());
+  auto memory = estimate_memory(config, data.tokenizer.vocab_size(), data.size, process);
+  if (args.compare) {  // with another kernel, beside the first
+    memory.batch *= 2;
+    memory.model *= 2;
+  }
+  check_memory(memory);
   TrainState state(config, data.tokenizer.vocab_size(), data.tokens, device);
   const auto times = time_steps(state, args.steps, services);
   const auto step = times.step;

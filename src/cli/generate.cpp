@@ -99,6 +99,18 @@ Json samples_to_json(const std::vector<Sample>& samples, const std::string& prom
   return list;
 }
 
+/// What the samples take beside themselves: each with the prompt as JSON, and all as its text.
+void require_memory_for_output(const GenerateArgs& args, const std::string& prompt) {
+  constexpr double kJsonToken = 24;  // a number in a list and its digits [bytes]
+  constexpr double kCopies = 3;      // of the prompt
+  const auto& options = args.options;
+  const auto each = kCopies * static_cast<double>(prompt.size()) +
+                    kJsonToken * static_cast<double>(options.max_new_tokens);
+  require_memory(static_cast<double>(options.num_samples) * each,
+                 cat("generate: --json of ", options.num_samples, " samples needs"),
+                 "lower --num-samples or --max-new-tokens, or give a shorter prompt");
+}
+
 int run_generate(GenerateArgs args, const Services& services) {
   check_sampler_options(args.options.sampler);
   if (!args.has_seed) args.options.seed = std::random_device{}();
@@ -111,6 +123,7 @@ int run_generate(GenerateArgs args, const Services& services) {
     stream_one(loaded, prompt, ids, args, services);
     return 0;
   }
+  if (args.json) require_memory_for_output(args, prompt);
   const auto begin = monotonic_seconds();
   const auto samples = generate(loaded.model, loaded.info.tokenizer, ids, args.options, {},
                                 [&] { return services.interrupt.signal(); });

@@ -1,5 +1,6 @@
 #include "cli/options.h"
 #include "cli/session.h"
+#include "moe/base/system.h"
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
 #include "moe/config/load.h"
@@ -42,7 +43,9 @@ int run_import(const ImportArgs& args, const Services& services) {
   config.device = "cpu";
   prepare_device(config, services.log);
   const auto [tokenizer, sums] = read_origin(args, config, services.log);
-  check_memory(config, tokenizer.vocab_size());
+  auto memory = estimate_memory(config, tokenizer.vocab_size(), {}, resident_memory());
+  memory.batch = 0;  // nothing is learned here
+  check_memory(memory);
   // A run at step 0 has a data cursor; any tokens give it one.
   const Tokens placeholder(static_cast<std::size_t>(config.model.block_size) + 1, 0);
   TrainState state(config, tokenizer.vocab_size(), placeholder, at::kCPU);

@@ -5,6 +5,9 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdlib>
+#include <latch>
+#include <system_error>
+#include <thread>
 
 #include "moe/base/system.h"
 #include "moe/base/text.h"
@@ -13,8 +16,35 @@
 
 namespace moe::cli {
 
+namespace {
+
+/// A thread that can not be started ends the program from within OpenMP, with no word of ours.
+void require_threads(std::int64_t wanted) {
+  constexpr std::int64_t kPools = 2;  // libtorch's and our own
+  if (wanted <= physical_cores()) return;
+  std::vector<std::thread> threads;
+  threads.reserve(static_cast<std::size_t>(kPools * wanted));
+  std::latch seen(1);
+  std::string problem;
+  try {
+    for (std::int64_t i = 0; i < kPools * wanted; ++i) threads.emplace_back([&] { seen.wait(); });
+  } catch (const std::system_error& error) {
+    problem = error.code().message();
+  }
+  const auto started = threads.size();
+  seen.count_down();
+  for (auto& thread : threads) thread.join();
+  if (!problem.empty())
+    throw ResourceError(cat("threads: ", wanted, " can not be started here, only about ",
+                            started / kPools, " (", problem,
+                            "); lower it, or raise the limits of processes and memory"));
+}
+
+}  // namespace
+
 at::Device prepare_device(const RunConfig& config, Log& log) {
   setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // read when CUDA starts
+  require_threads(config.threads);
   at::set_num_threads(config.threads > 0 ? static_cast<int>(config.threads) : physical_cores());
   at::globalContext().setDeterministicAlgorithms(config.deterministic, /*warn_only=*/false);
   const auto device = choose_device(config.device);
@@ -55,10 +85,15 @@ void require_weights_for(const CheckpointInfo& info) {
 LoadedModel load_model(const CheckpointArgs& checkpoint, const std::string& device,
                        const std::vector<std::string>& overrides, Log& log) {
   auto info = read_checkpoint_info(resolve_checkpoint(checkpoint.name));
+  constexpr double kCopies = 3;  // values, gradients, and the model that they are taken from
   apply_overrides(info.config, overrides);
   if (const auto problems = config_problems(info.config); !problems.empty())
     throw ConfigError(join(problems, "\n"));
   require_weights_for(info);
+  require_memory(
+      kCopies * sizeof(float) *
+          static_cast<double>(count_parameters(info.config.model, info.tokenizer.vocab_size())),
+      cat(checkpoint.name, ": its model needs"), "use a machine with more memory");
   info.config.device = device.empty() ? "auto" : device;
   const auto on = prepare_device(info.config, log);
   SparseMoELanguageModel model(info.config.model, info.tokenizer.vocab_size());

@@ -35,6 +35,10 @@ double seconds_of(const std::string& option, const std::string& text) {
   if (error != std::errc() || scale == 0 || !(number > 0) || !std::isfinite(number))
     throw CLI::ValidationError(
         option, cat("\"", printable(text), "\" is no time; give seconds, or e.g. 15m or 2h"));
+  const auto& bounds = sweep::kBudgetSeconds;
+  if (number * scale < *bounds.min || number * scale > *bounds.max)
+    throw CLI::ValidationError(option, cat(number * scale, " s is out of range; give ", *bounds.min,
+                                           " to ", *bounds.max, " s"));
   return number * scale;
 }
 

@@ -45,7 +45,7 @@ Target read_target(const TextArgs& args, const CheckpointInfo& info, Log& log) {
     log.warn(cat(file, ": is not the text that this run was trained on (sha256 differs)"));
   auto tokens = tokenizer.encode(text.utf8, file);
   if (split != "all" && !own_val) {
-    auto corpus = split_by_position(tokens, data.train_fraction, 1, file);
+    auto corpus = split_by_position(std::move(tokens), data.train_fraction, 1, file);
     tokens = std::move(split == "train" ? corpus.train : corpus.val);
   }
   if (tokens.size() < 2)

@@ -49,12 +49,12 @@ fs::path default_folder(const TrainArgs& args) {
 
 int dry_run(const TrainRequest& request, const TrainArgs& args, Log& log) {
   const auto& config = request.config;
-  const auto vocab_size = vocab_size_of(request, log);
+  const auto [vocab_size, memory] = requirements_of(request, log);
   const Json summary = {{"config", config_to_json(config)},
                         {"vocab_size", vocab_size},
                         {"parameters", count_parameters(config.model, vocab_size)},
                         {"active_parameters", count_active_parameters(config.model, vocab_size)},
-                        {"memory_bytes", estimate_memory(config, vocab_size)}};
+                        {"memory_bytes", memory.total()}};
   if (args.json) {
     print_json(summary);
     return 0;

@@ -6,8 +6,8 @@ namespace moe {
 namespace {
 
 void add_bounds(Json& json, const Bounds& bounds) {
-  if (bounds.min) json[bounds.min_open ? "exclusiveMinimum" : "minimum"] = *bounds.min;
-  if (bounds.max) json[bounds.max_open ? "exclusiveMaximum" : "maximum"] = *bounds.max;
+  if (bounds.min) json["minimum"] = *bounds.min;
+  if (bounds.max) json["maximum"] = *bounds.max;
 }
 
 template <class T>

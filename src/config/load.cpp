@@ -190,6 +190,28 @@ void check_mlflow(const MlflowConfig& mlflow, Problems& problems) {
         "them as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD");
 }
 
+/// What each key allows alone and their product does not.
+void check_products(const RunConfig& config, Problems& problems) {
+  const auto& optim = config.optim;
+  const auto& train = config.train;
+  const auto rate = std::max(optim.learning_rate, optim.schedule.final_learning_rate);
+  // A rate above 1 is not the decay's fault: such a run diverges with or without it, and says so.
+  if (optim.weight_decay > 1 && rate * optim.weight_decay > 1)
+    problems.push_back(cat("optim.weight_decay: ", optim.weight_decay, " times the learning rate ",
+                           rate,
+                           " is more than 1, so that each update would turn the sign of "
+                           "every weight; lower either"));
+  constexpr double kMostTokens = 4e18;  // an int64 counts them
+  const auto tokens = static_cast<double>(train.max_iters) * static_cast<double>(train.batch_size) *
+                      static_cast<double>(train.grad_accumulation) *
+                      static_cast<double>(config.model.block_size);
+  if (tokens > kMostTokens)
+    problems.push_back(cat("train.max_iters: ", train.max_iters,
+                           " updates of train.batch_size * train.grad_accumulation * "
+                           "model.block_size tokens are ",
+                           tokens, " tokens, more than ", kMostTokens, "; lower one of these"));
+}
+
 }  // namespace
 
 std::vector<std::string> config_problems(const RunConfig& config) {
@@ -214,6 +236,7 @@ std::vector<std::string> config_problems(const RunConfig& config) {
   if (config.optim.schedule.warmup_iters > config.train.max_iters)
     problems.push_back(cat("optim.schedule.warmup_iters: ", config.optim.schedule.warmup_iters,
                            " is more than train.max_iters ", config.train.max_iters, "; lower it"));
+  check_products(config, problems);
   check_mlflow(config.tracking.mlflow, problems);
   return problems;
 }

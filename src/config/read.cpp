@@ -5,18 +5,14 @@
 namespace moe::config_detail {
 
 std::string bounds_text(const Bounds& bounds) {
-  if (bounds.min && bounds.max)
-    return cat(bounds.min_open ? "above " : "from ", *bounds.min,
-               bounds.max_open ? " to below " : " to ", *bounds.max);
-  if (bounds.min) return cat(bounds.min_open ? "more than " : "at least ", *bounds.min);
+  if (bounds.min && bounds.max) return cat("from ", *bounds.min, " to ", *bounds.max);
+  if (bounds.min) return cat("at least ", *bounds.min);
   return "any value";
 }
 
 bool within(double value, const Bounds& bounds) {
-  if (!std::isfinite(value)) return false;
-  if (bounds.min && (value < *bounds.min || (bounds.min_open && value == *bounds.min)))
-    return false;
-  return !(bounds.max && (value > *bounds.max || (bounds.max_open && value == *bounds.max)));
+  return std::isfinite(value) && !(bounds.min && value < *bounds.min) &&
+         !(bounds.max && value > *bounds.max);
 }
 
 Json nested(std::string_view key, Json value) {

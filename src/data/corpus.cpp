@@ -6,6 +6,7 @@
 #include "data/foreign.h"
 #include "moe/base/file.h"
 #include "moe/base/sha256.h"
+#include "moe/base/system.h"
 #include "moe/base/text.h"
 #include "moe/data/utf8.h"
 
@@ -16,15 +17,14 @@ namespace {
 /// CRLF and lone CR become LF, as Python's text mode folds them. Says whether anything changed.
 bool fold_line_ends(std::string& text) {
   if (text.find('\r') == std::string::npos) return false;
-  std::string out;
-  out.reserve(text.size());
+  std::size_t kept = 0;  // in place: a copy would be as much memory again
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '\r')
-      out += text[i];
+      text[kept++] = text[i];
     else if (i + 1 == text.size() || text[i + 1] != '\n')
-      out += '\n';
+      text[kept++] = '\n';
   }
-  text = std::move(out);
+  text.resize(kept);
   return true;
 }
 
@@ -49,13 +49,29 @@ Text clean_text(std::string bytes, std::string_view where) {
   return text;
 }
 
+namespace {
+
+/// Before a byte is read. What the text has as symbols is known only then; it is a quarter of its
+/// bytes at least, each an id of four bytes.
+void require_memory_for(const std::filesystem::path& path) {
+  std::error_code error;  // what can not be read is the reader's to say, a pipe has no size
+  if (!fs::is_regular_file(path, error)) return;
+  const auto bytes = static_cast<double>(fs::file_size(path, error));
+  if (!error)
+    require_memory(2 * bytes, cat(path.string(), ": its ", human_bytes(bytes), " need"),
+                   "give a shorter text");
+}
+
+}  // namespace
+
 Text read_text(const std::filesystem::path& path) {
+  require_memory_for(path);
   auto text = clean_text(read_file(path, ErrorKind::data), path.string());
   if (text.utf8.empty()) throw DataError(cat(path.string(), ": is empty; give it some text"));
   return text;
 }
 
-Corpus split_by_position(const Tokens& tokens, double train_fraction, std::int64_t block_size,
+Corpus split_by_position(Tokens tokens, double train_fraction, std::int64_t block_size,
                          std::string_view where) {
   const auto n = static_cast<std::int64_t>(tokens.size());
   const auto train = static_cast<std::int64_t>(std::floor(train_fraction * static_cast<double>(n)));
@@ -71,8 +87,9 @@ Corpus split_by_position(const Tokens& tokens, double train_fraction, std::int64
                                                 " symbols or lower model.block_size")
                                           : "bring data.train_fraction nearer to 0.9"));
   }
-  return {Tokens(tokens.begin(), tokens.begin() + train),
-          Tokens(tokens.begin() + train, tokens.end())};
+  Tokens val(tokens.begin() + train, tokens.end());
+  tokens.resize(static_cast<std::size_t>(train));
+  return {std::move(tokens), std::move(val)};
 }
 
 }  // namespace moe

@@ -4,6 +4,7 @@
 #include <array>
 #include <set>
 
+#include "moe/base/system.h"
 #include "moe/base/text.h"
 #include "moe/data/utf8.h"
 
@@ -37,20 +38,21 @@ std::string listed(const Symbols& symbols) {
                         " not in the vocabulary; leave out what the model has never seen"));
 }
 
-std::vector<char32_t> checked_symbols(std::string_view utf8, std::string_view where) {
+void require_utf8(std::string_view utf8, std::string_view where) {
   if (const auto bad = find_invalid_utf8(utf8))
     throw DataError(cat(where, ": byte ", *bad, " is not valid UTF-8; convert the text to UTF-8"));
-  return decode_utf8(utf8);
 }
 
 }  // namespace
 
 CharTokenizer CharTokenizer::from_text(std::string_view utf8) {
-  auto symbols = checked_symbols(utf8, "the text");
-  std::sort(symbols.begin(), symbols.end());
-  symbols.erase(std::unique(symbols.begin(), symbols.end()), symbols.end());
+  constexpr std::size_t kCodePoints = 0x110000;
+  require_utf8(utf8, "the text");
+  std::vector<bool> is_there(kCodePoints, false);  // the whole text as symbols is not held
+  while (!utf8.empty()) is_there[take_symbol(utf8)] = true;
   CharTokenizer tokenizer;
-  tokenizer.symbols_ = std::move(symbols);
+  for (std::size_t symbol = 0; symbol < kCodePoints; ++symbol)
+    if (is_there[symbol]) tokenizer.symbols_.push_back(static_cast<char32_t>(symbol));
   return tokenizer;
 }
 
@@ -100,15 +102,19 @@ Json CharTokenizer::to_json() const {
 
 std::vector<std::int32_t> CharTokenizer::encode(std::string_view utf8, std::string_view where,
                                                 ErrorKind kind) const {
-  const auto symbols = checked_symbols(utf8, where);
+  require_utf8(utf8, where);
+  const auto count = count_symbols(utf8);
+  require_memory(static_cast<double>(count * sizeof(std::int32_t)),
+                 cat(where, ": its ", count, " symbols need"), "give a shorter text");
   std::vector<std::int32_t> ids;
-  ids.reserve(symbols.size());
+  ids.reserve(count);
   std::set<char32_t> unknown;
   std::array<std::int32_t, 128> ascii{};  // most text is ASCII: one look-up instead of a search
   ascii.fill(-1);
   for (std::size_t id = 0; id < symbols_.size() && symbols_[id] < ascii.size(); ++id)
     ascii[symbols_[id]] = static_cast<std::int32_t>(id);
-  for (const auto symbol : symbols) {
+  while (!utf8.empty()) {
+    const auto symbol = take_symbol(utf8);
     if (symbol < ascii.size() && ascii[symbol] >= 0) {
       ids.push_back(ascii[symbol]);
       continue;

@@ -53,14 +53,22 @@ bool is_cut_symbol(std::string_view text) {
          std::ranges::all_of(text.substr(1), is_tail);
 }
 
+char32_t take_symbol(std::string_view& text) {
+  const auto length = sequence_length(static_cast<unsigned char>(text[0]));
+  const auto symbol = decode_one(text, length);
+  text.remove_prefix(length);
+  return symbol;
+}
+
+std::size_t count_symbols(std::string_view text) {
+  const auto begins = [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; };
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), begins));
+}
+
 std::vector<char32_t> decode_utf8(std::string_view text) {
   std::vector<char32_t> symbols;
-  symbols.reserve(text.size());
-  while (!text.empty()) {
-    const auto length = sequence_length(static_cast<unsigned char>(text[0]));
-    symbols.push_back(decode_one(text, length));
-    text.remove_prefix(length);
-  }
+  symbols.reserve(count_symbols(text));
+  while (!text.empty()) symbols.push_back(take_symbol(text));
   return symbols;
 }
 

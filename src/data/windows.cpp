@@ -31,6 +31,7 @@ WindowSampler::WindowSampler(const Tokens& tokens, std::int64_t block_size, Wind
 
 Batch WindowSampler::next(std::int64_t batch_size) {
   std::vector<std::int64_t> offsets;
+  offsets.reserve(static_cast<std::size_t>(batch_size));
   for (std::int64_t row = 0; row < batch_size; ++row) offsets.push_back(next_offset());
   return gather_windows(*tokens_, offsets, block_size_);
 }
@@ -57,6 +58,7 @@ void WindowSampler::begin_epoch() {
   const auto n = length(*tokens_);
   const auto phase = draw_below(generator, block_size_);
   shuffled_.clear();
+  shuffled_.reserve(static_cast<std::size_t>(n / block_size_));
   for (auto offset = phase; offset + block_size_ < n; offset += block_size_)
     shuffled_.push_back(offset);
   for (auto left = static_cast<std::int64_t>(shuffled_.size()); left > 1; --left)
@@ -91,6 +93,9 @@ Batch gather_windows(const Tokens& tokens, std::span<const std::int64_t> offsets
   batch.batch_size = static_cast<std::int64_t>(offsets.size());
   batch.block_size = block_size;
   batch.offsets.assign(offsets.begin(), offsets.end());
+  const auto tokens_in_all = offsets.size() * static_cast<std::size_t>(block_size);
+  batch.inputs.reserve(tokens_in_all);
+  batch.targets.reserve(tokens_in_all);
   for (const auto offset : offsets) {
     const auto begin = tokens.begin() + offset;
     batch.inputs.insert(batch.inputs.end(), begin, begin + block_size);

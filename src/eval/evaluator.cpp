@@ -47,10 +47,15 @@ class Evaluation {
         device_(model->parameters().front().device()),
         load_(at::zeros({model->config().n_layer, model->config().moe.num_experts}, at::kLong)) {}
 
+  /// Windows of `time` targets in one forward at most.
+  static std::int64_t most_windows(std::int64_t time) {
+    return std::clamp(kMaxTokens / time, std::int64_t{1}, kMaxWindows);
+  }
+
   /// Adds windows of `time` targets. `first_draw` < 0: their rows are keyed by absolute position;
   /// else by the number of the draw and the place in the window.
   void add(Offsets offsets, std::int64_t time, std::int64_t first_draw) {
-    const auto most = std::clamp(kMaxTokens / time, std::int64_t{1}, kMaxWindows);
+    const auto most = most_windows(time);
     for (std::size_t i = 0; i < offsets.size(); i += static_cast<std::size_t>(most)) {
       const auto count = std::min(static_cast<std::size_t>(most), offsets.size() - i);
       const auto draw = first_draw < 0 ? first_draw : first_draw + static_cast<std::int64_t>(i);
@@ -116,6 +121,7 @@ class Evaluation {
 std::vector<std::int64_t> spread_offsets(std::int64_t windows, std::int64_t most,
                                          std::int64_t block) {
   std::vector<std::int64_t> offsets;
+  offsets.reserve(static_cast<std::size_t>(most));
   for (std::int64_t i = 0; i < most; ++i) offsets.push_back(i * windows / most * block);
   return offsets;
 }
@@ -152,10 +158,14 @@ EvalResult evaluate_random(SparseMoELanguageModel& model, const Tokens& tokens, 
   const at::NoGradGuard no_grad;
   Generator draws(stream_key(key, "windows"));
   const auto starts = static_cast<std::uint64_t>(tokens.size()) - static_cast<std::uint64_t>(block);
-  std::vector<std::int64_t> offsets(static_cast<std::size_t>(eval_iters * batch_size));
-  for (auto& offset : offsets) offset = static_cast<std::int64_t>(draws.below(starts));
   Evaluation evaluation(model, tokens, key, stop, routing);
-  evaluation.add(offsets, block, 0);
+  const auto windows = eval_iters * batch_size, most = Evaluation::most_windows(block);
+  std::vector<std::int64_t> offsets;  // of one forward: all of them might be more than memory holds
+  for (std::int64_t first = 0; first < windows; first += most) {
+    offsets.resize(static_cast<std::size_t>(std::min(most, windows - first)));
+    for (auto& offset : offsets) offset = static_cast<std::int64_t>(draws.below(starts));
+    evaluation.add(offsets, block, first);
+  }
   return evaluation.result();
 }
 

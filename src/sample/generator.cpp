@@ -8,6 +8,7 @@
 
 #include "moe/base/error.h"
 #include "moe/base/random.h"
+#include "moe/base/system.h"
 #include "moe/base/text.h"
 #include "sample/continuation.h"
 
@@ -26,6 +27,24 @@ void check_options(const GenerateOptions& options) {
     throw ConfigError(cat("num_samples: ", options.num_samples, " is below 1; give 1 or more"));
   for (const auto& stop : options.stop)
     if (stop.empty()) throw ConfigError("--stop: the text is empty; give at least one character");
+}
+
+/// What is held of a group with room to grow, and of every sample to the end.
+void require_memory_for(const ModelConfig& model, std::size_t prompt,
+                        const GenerateOptions& options) {
+  constexpr double kGrowing = 40, kDone = 6;  // a token, its text and where it ends [bytes]
+  const auto samples = static_cast<double>(options.num_samples);
+  const auto group = std::min(samples, static_cast<double>(kGroup));
+  const auto fresh = static_cast<double>(options.max_new_tokens);
+  const auto cache = 2 * sizeof(float) * group * static_cast<double>(model.n_layer) *
+                     static_cast<double>(model.block_size) * static_cast<double>(model.n_embed);
+  const auto tokens = group * (static_cast<double>(prompt) * sizeof(std::int32_t)) +
+                      (kGrowing * group + kDone * samples) * fresh;
+  require_memory(
+      tokens + (options.use_cache ? cache : 0),
+      cat("generate: ", options.num_samples, " samples of ", options.max_new_tokens,
+          " new tokens need"),
+      cache > tokens ? "lower --num-samples" : "lower --max-new-tokens or --num-samples");
 }
 
 /// One sample on its way.
@@ -155,6 +174,7 @@ std::vector<Sample> generate(SparseMoELanguageModel& model, const CharTokenizer&
                              const Stream& stream, const std::function<int()>& stop_request) {
   check_options(options);
   if (prompt.empty()) throw std::logic_error("generate: the prompt has no tokens");
+  require_memory_for(model->config(), prompt.size(), options);
   const at::NoGradGuard no_grad;
   std::vector<Sample> samples;
   for (std::int64_t first = 0; first < options.num_samples; first += kGroup) {

@@ -106,13 +106,15 @@ std::size_t invert(const std::vector<double>& weights, double u) {
 }  // namespace
 
 void check_sampler_options(const SamplerOptions& o) {
-  require(o.temperature >= 0 && std::isfinite(o.temperature), "temperature", o.temperature,
-          "finite and at least 0 (0 is greedy)");
+  // Beyond these ranges an option is another one in all but its name: greedy, uniform, or none.
+  require(o.temperature == 0 || (o.temperature >= 1e-6 && o.temperature <= 1e6), "temperature",
+          o.temperature, "0 (greedy), or from 1e-06 to 1e+06");
   require(o.top_k >= 0, "top_k", static_cast<double>(o.top_k), "at least 0 (0 is all)");
-  require(o.top_p > 0 && o.top_p <= 1, "top_p", o.top_p, "in (0, 1]");
-  require(o.min_p >= 0 && o.min_p <= 1, "min_p", o.min_p, "in [0, 1]");
-  require(o.repetition_penalty > 0 && std::isfinite(o.repetition_penalty), "repetition_penalty",
-          o.repetition_penalty, "finite and above 0 (1 is none)");
+  require(o.top_p >= 1e-9 && o.top_p <= 1, "top_p", o.top_p, "from 1e-09 to 1 (1 is all)");
+  require(o.min_p == 0 || (o.min_p >= 1e-9 && o.min_p <= 1), "min_p", o.min_p,
+          "0 (all), or from 1e-09 to 1");
+  require(o.repetition_penalty >= 0.01 && o.repetition_penalty <= 100, "repetition_penalty",
+          o.repetition_penalty, "from 0.01 to 100 (1 is none)");
 }
 
 std::int32_t choose_token(std::span<const float> logits, std::span<const std::int32_t> seen,

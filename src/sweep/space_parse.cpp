@@ -100,9 +100,10 @@ class ParameterReader {
       refuse(cat("log: ", out.low, " has no logarithm; begin the range above 0"));
     if (!json_.contains("step")) return;
     const auto& step = json_["step"];
-    if (!step.is_number() || !(step.get<double>() > 0) || (whole && !step.is_number_integer())) {
+    if (!step.is_number() || !(step.get<double>() > 0) || (whole && !step.is_number_integer()) ||
+        step.get<double>() > (whole ? kLargestInteger : kLargestNumber)) {
       refuse(cat("step: ", shown(step), " does not fit; give ",
-                 whole ? "a whole number" : "a number", " above 0"));
+                 whole ? "a whole number up to 2^53" : "a number up to 1e100", ", above 0"));
       return;
     }
     if (out.log) refuse("step: not together with log; remove one, or list the choices");

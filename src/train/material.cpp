@@ -1,6 +1,8 @@
 #include "train/material.h"
 
+#include <algorithm>
 #include <system_error>
+#include <utility>
 
 #include "moe/base/file.h"
 #include "moe/base/text.h"
@@ -50,6 +52,12 @@ DataSums RunTexts::sums() const {
   return {text.sha256 + val->sha256, text.text_sha256 + val->text_sha256};
 }
 
+TextSize Material::size() const {
+  const auto count = [](std::size_t n) { return static_cast<std::int64_t>(n); };
+  return {count(text_bytes), count(corpus.train.capacity() + corpus.val.capacity()),
+          count(corpus.train.size()), count(corpus.val.size())};
+}
+
 RunTexts read_texts(const RunConfig& config, Log& log) {
   const auto& data = config.data;
   if (data.path.empty())
@@ -72,26 +80,31 @@ void require_same_texts(const RunTexts& texts, const DataSums& saved, const RunC
   }
 }
 
-Material make_material(const RunTexts& texts, const CharTokenizer& vocabulary,
-                       const RunConfig& config, ErrorKind unknown) {
+Material make_material(RunTexts texts, const CharTokenizer& vocabulary, const RunConfig& config,
+                       ErrorKind unknown) {
   const auto& data = config.data;
-  auto tokens = vocabulary.encode(texts.text.utf8, data.path, unknown);
   const auto block_size = config.model.block_size;
+  const auto sums = texts.sums();
+  const auto bytes = texts.text.utf8.size() + (texts.val ? texts.val->utf8.size() : 0);
+  auto tokens = vocabulary.encode(texts.text.utf8, data.path, unknown);
+  texts.text.utf8 = {};  // not to be held together with what follows: the peak of memory
   if (!texts.val)
-    return {vocabulary, split_by_position(tokens, data.train_fraction, block_size, data.path),
-            texts.sums()};
+    return {vocabulary,
+            split_by_position(std::move(tokens), data.train_fraction, block_size, data.path), sums,
+            bytes};
   Corpus corpus{std::move(tokens), vocabulary.encode(texts.val->utf8, data.val_path, unknown)};
   for (const auto* split : {&corpus.train, &corpus.val})
     if (static_cast<std::int64_t>(split->size()) < block_size + 1)
       throw DataError(
           cat(split == &corpus.train ? data.path : data.val_path, ": ", split->size(),
               " symbols are too few; give at least model.block_size + 1 = ", block_size + 1));
-  return {vocabulary, std::move(corpus), texts.sums()};
+  return {vocabulary, std::move(corpus), sums, bytes};
 }
 
 Material read_material(const RunConfig& config, Log& log) {
-  const auto texts = read_texts(config, log);
-  return make_material(texts, CharTokenizer::from_text(texts.text.utf8), config);
+  auto texts = read_texts(config, log);
+  const auto vocabulary = CharTokenizer::from_text(texts.text.utf8);
+  return make_material(std::move(texts), vocabulary, config);
 }
 
 }  // namespace moe

@@ -7,6 +7,7 @@
 #include "moe/config/config.h"
 #include "moe/data/corpus.h"
 #include "moe/data/tokenizer.h"
+#include "moe/train/trainer.h"
 
 namespace moe {
 
@@ -38,12 +39,15 @@ struct Material {
   CharTokenizer tokenizer;
   Corpus corpus;
   DataSums sums;
+  std::size_t text_bytes = 0;  // of the texts, while they were read
+
+  TextSize size() const;
 };
 
 /// Encodes and splits. Throws DataError for texts that are too short, and an Error of `unknown` for
 /// symbols that the vocabulary lacks.
-Material make_material(const RunTexts& texts, const CharTokenizer& vocabulary,
-                       const RunConfig& config, ErrorKind unknown = ErrorKind::data);
+Material make_material(RunTexts texts, const CharTokenizer& vocabulary, const RunConfig& config,
+                       ErrorKind unknown = ErrorKind::data);
 
 /// The texts that a config names, with the vocabulary of the whole of data.path.
 Material read_material(const RunConfig& config, Log& log);

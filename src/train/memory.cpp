@@ -8,35 +8,87 @@
 
 namespace moe {
 
-std::int64_t estimate_memory(const RunConfig& config, std::int64_t vocab_size) {
+namespace {
+
+/// Ids, and where windows begin: of the split's in the order "epoch", and of an evaluation's.
+double text_memory(const RunConfig& config, const TextSize& text) {
+  const auto listed = text.val + (config.data.order == DataOrder::epoch ? text.train : 0);
+  return static_cast<double>(text.held) * sizeof(std::int32_t) +
+         static_cast<double>(listed / config.model.block_size) * sizeof(std::int64_t);
+}
+
+/// Of a window: the fast layers lay out whole panels of positions.
+std::int64_t held_positions(const ModelConfig& model) {
+  constexpr std::int64_t kPanel = 16;
+  if (model.kernels == Kernels::reference) return model.block_size;
+  return (model.block_size + kPanel - 1) / kPanel * kPanel;
+}
+
+double batch_memory(const RunConfig& config, std::int64_t vocab_size) {
   const auto& m = config.model;
   const auto c = static_cast<double>(m.n_embed);
-  const auto tokens =
-      static_cast<double>(config.train.batch_size) * static_cast<double>(m.block_size);
+  const auto windows = static_cast<double>(config.train.batch_size);
+  const auto tokens = windows * static_cast<double>(held_positions(m));
   // Kept for backward, per token and layer: norms, q/k/v, attention weights, expert rows.
   const auto attention = 10 * c + 4 * static_cast<double>(m.n_head * m.block_size);
   const auto experts = static_cast<double>(m.moe.top_k) * (4 + 6) * c;
   const auto activations = tokens * (static_cast<double>(m.n_layer) * (attention + experts) +
                                      4 * static_cast<double>(vocab_size));
-  const auto parameters = static_cast<double>(count_parameters(m, vocab_size));
+  // Inputs and targets as they are drawn and as tensors; where each window begins, twice.
+  constexpr double kTokenBytes = 4 * sizeof(std::int64_t), kWindowBytes = 2 * sizeof(std::int64_t);
+  return sizeof(float) * activations + kTokenBytes * tokens + kWindowBytes * windows;
+}
+
+double model_memory(const ModelConfig& model, std::int64_t vocab_size) {
+  // Values, gradients and two moments; a checkpoint's moments, when they are read back.
+  constexpr double kCopies = 4 + 2;
+  const auto parameters = static_cast<double>(count_parameters(model, vocab_size));
   // Of an evaluation: tallies of E * (V + E) counts a layer, as numbers, as JSON and as its text.
   constexpr double kBytesPerCount = 8 + 16 + 8;
-  const auto e = static_cast<double>(m.moe.num_experts);
-  const auto tallies =
-      kBytesPerCount * static_cast<double>(m.n_layer) * e * (static_cast<double>(vocab_size) + e);
-  const auto bytes = sizeof(float) * (4 * parameters + activations) + tallies;
+  const auto e = static_cast<double>(model.moe.num_experts);
+  const auto tallies = kBytesPerCount * static_cast<double>(model.n_layer) * e *
+                       (static_cast<double>(vocab_size) + e);
+  return sizeof(float) * kCopies * parameters + tallies;
+}
+
+/// What to lower: the keys of the largest part.
+std::string_view remedy_for(const MemoryEstimate& needed) {
+  const auto most = std::max({needed.text, needed.batch, needed.model});
+  if (needed.batch == most) return "lower train.batch_size or model.block_size";
+  if (needed.model == most) return "lower model.n_embed, model.n_layer or model.moe.num_experts";
+  return "give a shorter text";
+}
+
+}  // namespace
+
+std::int64_t MemoryEstimate::total() const {
   constexpr double kLargest = 9e18;  // an int64
+  const auto bytes = process + std::max(reading, text + batch + model);
   return static_cast<std::int64_t>(std::min(bytes, kLargest));
 }
 
-void check_memory(const RunConfig& config, std::int64_t vocab_size) {
-  const auto needed = estimate_memory(config, vocab_size), available = available_memory();
-  if (available >= 0 && needed > available)
-    throw ResourceError(cat("memory: this model and batch need about ",
-                            human_bytes(static_cast<double>(needed)), ", ",
-                            human_bytes(static_cast<double>(available)),
-                            " are available; lower train.batch_size, model.block_size, "
-                            "model.n_embed, model.n_layer or model.moe.num_experts"));
+MemoryEstimate estimate_memory(const RunConfig& config, std::int64_t vocab_size,
+                               const TextSize& text, std::int64_t process) {
+  MemoryEstimate out;
+  out.process = static_cast<double>(process);
+  out.text = text_memory(config, text);
+  out.reading =
+      static_cast<double>(text.bytes) + static_cast<double>(text.held) * sizeof(std::int32_t);
+  out.batch = batch_memory(config, vocab_size);
+  out.model = model_memory(config.model, vocab_size);
+  return out;
+}
+
+void check_memory(const MemoryEstimate& needed) {
+  const auto available = available_memory(), total = needed.total();
+  const auto room = available + resident_memory();  // part of the total is held already
+  if (available < 0 || total <= room) return;
+  const auto shown = [](double bytes) { return human_bytes(bytes); };
+  throw ResourceError(cat("memory: training needs about ", shown(static_cast<double>(total)),
+                          " (batch ", shown(needed.batch), ", model ", shown(needed.model),
+                          ", text ", shown(needed.text), ", program ", shown(needed.process), "), ",
+                          shown(static_cast<double>(room)), " are available; ",
+                          remedy_for(needed)));
 }
 
 }  // namespace moe

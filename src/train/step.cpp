@@ -43,6 +43,16 @@ Json nonfinite_record(const TrainState& state, double loss, const Json& offsets)
           {"gradient_norms", norms}};
 }
 
+/// Where the windows of the update that began at `cursor` begin, a list a batch. They are drawn
+/// again, since an update of many batches has more of them than should be held at each.
+Json windows_from(const Json& cursor, TrainState& state) {
+  state.sampler.restore(cursor);
+  Json offsets = Json::array();
+  for (std::int64_t micro = 0; micro < state.config.train.grad_accumulation; ++micro)
+    offsets.push_back(state.sampler.next(state.config.train.batch_size).offsets);
+  return offsets;
+}
+
 /// (L) shares of each layer's `slots` that `served` (L, E), what the experts took, falls short of.
 std::vector<double> shares_dropped(const at::Tensor& served, std::int64_t slots) {
   const auto kept = served.sum(1);
@@ -72,7 +82,6 @@ StepResult train_step(TrainState& state) {
   StepResult result;
   Laps laps;
   const auto cursor = state.sampler.state();
-  Json offsets = Json::array();
   double loss_sum = 0;
   std::int64_t dropped = 0;
   at::Tensor served;  // (L, E) where a capacity is set
@@ -91,7 +100,6 @@ StepResult train_step(TrainState& state) {
     dropped += out.dropped;
     if (config.model.moe.capacity_factor)  // a copy: the load is memory of this batch's workspace
       served = served.defined() ? served + out.expert_load : out.expert_load.clone();
-    offsets.push_back(batch.offsets);
     laps.end(result.seconds.forward);
     // Not (loss / n).backward(): its tensors would be memory of their own in each step.
     const auto share = state.workspace.take({}, at::kFloat)
@@ -102,6 +110,7 @@ StepResult train_step(TrainState& state) {
   }
   result.loss = loss_sum / static_cast<double>(config.train.grad_accumulation);
   const auto refuse = [&] {
+    const auto offsets = windows_from(cursor, state);
     state.sampler.restore(cursor);  // nothing was learned from these windows
     throw NonFinite{nonfinite_record(state, result.loss, offsets)};
   };

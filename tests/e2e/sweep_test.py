@@ -142,7 +142,7 @@ class Failures(SweepCase):
         out = self.folder / "memory"
         result = makemoe("sweep", "run", huge, "--out", out)
         self.assertEqual(result.code, RESOURCES, result)
-        self.assertIn("lower train.batch_size", self.status(out)["trials"][0]["reason"])
+        self.assertIn("lower model.n_embed", self.status(out)["trials"][0]["reason"])
         file = self.small_sweep(space={"optim.learning_rate": {"choices": [1e30]}}, budget={"steps": 20},
                                 set={**sets, "model.n_layer": 1, "train.eval_interval": 20})
         result = makemoe("sweep", "run", file, "--out", self.folder / "numbers", "--fail-fast")

@@ -145,6 +145,12 @@ using O = SamplerOptions;
 INSTANTIATE_TEST_SUITE_P(
     Table, SamplerRefuses,
     testing::Values(BadOption{"temperature", [](O& o) { o.temperature = -0.1; }},
+                    BadOption{"temperature", [](O& o) { o.temperature = 1e-320; }},
+                    BadOption{"temperature", [](O& o) { o.temperature = 1e7; }},
+                    BadOption{"top_p", [](O& o) { o.top_p = 1e-50; }},
+                    BadOption{"min_p", [](O& o) { o.min_p = 1e-50; }},
+                    BadOption{"repetition_penalty", [](O& o) { o.repetition_penalty = 1e-3; }},
+                    BadOption{"repetition_penalty", [](O& o) { o.repetition_penalty = 1e3; }},
                     BadOption{"temperature", [](O& o) { o.temperature = kNan; }},
                     BadOption{"temperature", [](O& o) { o.temperature = kInf; }},
                     BadOption{"top_k", [](O& o) { o.top_k = -1; }},

@@ -131,7 +131,7 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"hair_of_a_step", R"({"model.dropout": {"float": [0, 0.5], "step": 1e-300}})",
               "another one"},
         Wrong{"step_too_wide", R"({"seed": {"int": [1, 9], "step": 18446744073709551615}})",
-              "another one"},
+              "give a whole number up to 2^53, above 0"},
         Wrong{"beyond_all", R"({"optim.eps": {"float": [1, 1e308]}})", "1e100"},
         Wrong{"condition_empty",
               R"({"threads": {"int": [1, 2]}, "seed": {"int": [1, 2], "when": {"threads": []}}})",

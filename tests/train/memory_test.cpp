@@ -1,5 +1,6 @@
 // The estimate that is compared with what is available before the first update.
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdint>
@@ -7,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "moe/base/error.h"
 #include "moe/train/trainer.h"
 #include "tests/train/tiny_run.h"
 
@@ -14,6 +16,12 @@ namespace moe {
 namespace {
 
 using namespace test;
+using testing::HasSubstr;
+
+/// Without a text and a program, which are parts of their own.
+std::int64_t estimate(const RunConfig& config, std::int64_t vocab_size) {
+  return estimate_memory(config, vocab_size, {}, 0).total();
+}
 
 TEST(MemoryEstimate, IsAtLeastWhatParametersMomentsAndGradientsTake) {
   for (const std::int64_t experts : {1, 4, 32})
@@ -28,13 +36,13 @@ TEST(MemoryEstimate, IsAtLeastWhatParametersMomentsAndGradientsTake) {
         const auto& state = run.state;
         const auto bytes = state.flat.values().nbytes() + state.flat.gradients().nbytes() +
                            state.optimizer.exp_avg.nbytes() + state.optimizer.exp_avg_sq.nbytes();
-        EXPECT_GE(estimate_memory(config, kVocab), static_cast<std::int64_t>(bytes))
+        EXPECT_GE(estimate(config, kVocab), static_cast<std::int64_t>(bytes))
             << experts << " experts of width " << embed;
       }
 }
 
 TEST(MemoryEstimate, GrowsWithEachKeyThatAPersonIsToldToLower) {
-  const auto base = estimate_memory(tiny_run(), kVocab);
+  const auto base = estimate(tiny_run(), kVocab);
   const std::vector<std::pair<const char*, std::function<void(RunConfig&)>>> keys{
       {"train.batch_size", [](RunConfig& c) { c.train.batch_size *= 2; }},
       {"model.block_size", [](RunConfig& c) { c.model.block_size *= 2; }},
@@ -44,9 +52,9 @@ TEST(MemoryEstimate, GrowsWithEachKeyThatAPersonIsToldToLower) {
   for (const auto& [key, raise] : keys) {
     auto config = tiny_run();
     raise(config);
-    EXPECT_GT(estimate_memory(config, kVocab), base) << key;
+    EXPECT_GT(estimate(config, kVocab), base) << key;
   }
-  EXPECT_GT(estimate_memory(tiny_run(), 2 * kVocab), base) << "vocabulary";
+  EXPECT_GT(estimate(tiny_run(), 2 * kVocab), base) << "vocabulary";
 }
 
 TEST(MemoryEstimate, HoldsTheExpertBySymbolMapsOfAnEvaluation) {
@@ -54,7 +62,7 @@ TEST(MemoryEstimate, HoldsTheExpertBySymbolMapsOfAnEvaluation) {
   config.model.moe.num_experts = 1024;
   config.model.n_embed = 2;  // few parameters: the maps are what counts
   constexpr std::int64_t kSymbols = 100'000;
-  EXPECT_GT(estimate_memory(config, kSymbols),
+  EXPECT_GT(estimate(config, kSymbols),
             config.model.n_layer * 1024 * kSymbols * std::int64_t{sizeof(std::int64_t)});
 }
 
@@ -68,7 +76,42 @@ TEST(MemoryEstimate, OfTheLargestConfigDoesNotRunOver) {
   config.model.moe.num_experts = 1024;
   config.model.moe.top_k = 1024;
   const auto petabyte = std::int64_t{1} << 50;
-  EXPECT_GT(estimate_memory(config, 1 << 20), petabyte);
+  EXPECT_GT(estimate(config, 1 << 20), petabyte);
+}
+
+TEST(MemoryEstimate, CountsATextAsItIsReadAndAsItIsHeld) {
+  constexpr std::int64_t kBytes = 60'000'000, kIds = 4 * kBytes;
+  const TextSize text{kBytes, kBytes, kBytes, 0};
+  const auto needed = estimate_memory(tiny_run(), kVocab, text, 0);
+  EXPECT_EQ(needed.text, kIds);
+  EXPECT_EQ(needed.reading, kBytes + kIds);
+  EXPECT_EQ(needed.total(), kBytes + kIds) << "the peak is when the text is read";
+  auto config = tiny_run();
+  config.data.order = DataOrder::epoch;  // where each window begins is held too
+  EXPECT_EQ(estimate_memory(config, kVocab, text, 0).text, kIds + kBytes / 8 * 8);
+}
+
+TEST(MemoryEstimate, BeginsWithWhatTheProgramTakes) {
+  const auto alone = estimate_memory(tiny_run(), kVocab, {}, 0).total();
+  EXPECT_EQ(estimate_memory(tiny_run(), kVocab, {}, 1000).total(), alone + 1000);
+}
+
+TEST(MemoryCheck, NamesWhatToLowerOfTheLargestPart) {
+  constexpr double kTooMuch = 1e17;
+  const auto refusal = [](const MemoryEstimate& needed) -> std::string {
+    try {
+      check_memory(needed);
+    } catch (const ResourceError& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  EXPECT_THAT(refusal({.batch = kTooMuch, .model = kTooMuch / 2}),
+              HasSubstr("; lower train.batch_size or model.block_size"));
+  EXPECT_THAT(refusal({.text = 1, .batch = 1, .model = kTooMuch}),
+              HasSubstr("; lower model.n_embed, model.n_layer or model.moe.num_experts"));
+  EXPECT_THAT(refusal({.text = kTooMuch, .batch = 1}), HasSubstr("; give a shorter text"));
+  EXPECT_EQ(refusal({.text = 1, .batch = 1, .model = 1}), "accepted");
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace moe {
 
@@ -13,7 +14,12 @@ int physical_cores();
 /// and RLIMIT_AS minus what is mapped; nullopt-like -1 where nothing is known.
 std::int64_t available_memory();
 
-/// Highest resident set size of this process so far [bytes].
+/// Throws ResourceError "WHAT need(s) about X of memory, Y are available; REMEDY" if `bytes` more
+/// can not be allocated. Small amounts are not looked at: the question costs more than they do.
+void require_memory(double bytes, std::string_view what, std::string_view remedy);
+
+/// Resident set size of this process now, and the highest so far [bytes].
+std::int64_t resident_memory();
 std::int64_t peak_memory();
 
 std::string host_name();

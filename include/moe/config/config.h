@@ -78,7 +78,7 @@ struct DataConfig {
         Field{"val_path", &C::val_path, "text to validate on; empty: the end of data.path",
               Bounds{}, OnResume::may_change},
         Field{"train_fraction", &C::train_fraction, "train is the first floor(fraction * n) tokens",
-              inside(0, 1)},
+              between(1e-6, 1 - 1e-6)},
         Field{"tokenizer", &C::tokenizer, "\"char\": one symbol a Unicode code point"},
         Field{"order", &C::order, "windows: drawn with replacement, once an epoch, or in order"}};
   }
@@ -103,7 +103,8 @@ struct MoeConfig {
         Field{"noise_in_eval", &C::noise_in_eval,
               "router noise in evaluation and generation too, as published"},
         Field{"capacity_factor", &C::capacity_factor,
-              "slots per expert over the even share, training only; null: dropless", above(0)}};
+              "slots per expert over the even share, training only; null: dropless",
+              between(1e-3, 1024)}};
   }
 };
 static_assert(table_is_complete<MoeConfig>);
@@ -124,7 +125,7 @@ struct ModelConfig {
         Field{"n_head", &C::n_head, "attention heads; divides n_embed", between(1, 1024)},
         Field{"n_layer", &C::n_layer, "transformer blocks", between(1, 512)},
         Field{"block_size", &C::block_size, "context length [tokens]", between(1, 65536)},
-        Field{"dropout", &C::dropout, "probability of dropping, in training", below(0, 1)},
+        Field{"dropout", &C::dropout, "probability of dropping, in training", between(0, 0.99)},
         Field{"init", &C::init, "how Linear weights are drawn; default is PyTorch's own"},
         Field{"attention_scale", &C::attention_scale,
               "attention scores are scaled by this width^-0.5 (published: n_embed)"},
@@ -133,6 +134,9 @@ struct ModelConfig {
   }
 };
 static_assert(table_is_complete<ModelConfig>);
+
+/// A learning rate: divided by the least 1 - beta1 that betas allow, it is still a float.
+inline constexpr double kLargestRate = 1e30;
 
 struct ScheduleConfig {
   ScheduleKind kind = ScheduleKind::constant;
@@ -143,9 +147,9 @@ struct ScheduleConfig {
     using C = ScheduleConfig;
     return std::tuple{
         Field{"kind", &C::kind, "how the learning rate goes after the warm-up"},
-        Field{"warmup_iters", &C::warmup_iters, "linear rise from 0 [steps]", at_least(0)},
+        Field{"warmup_iters", &C::warmup_iters, "linear rise from 0 [steps]", steps_from(0)},
         Field{"final_learning_rate", &C::final_learning_rate, "reached at train.max_iters",
-              at_least(0)}};
+              between(0, kLargestRate)}};
   }
 };
 static_assert(table_is_complete<ScheduleConfig>);
@@ -155,7 +159,9 @@ struct Betas : std::array<double, 2> {
   constexpr Betas(double first = 0.9, double second = 0.999) : array{first, second} {}
 };
 
-/// AdamW and its learning rate.
+/// AdamW and its learning rate. The update is computed in float: what these bounds let in is
+/// neither 0 nor infinite there, nor is what AdamW makes of it, e.g. rate / (1 - beta1) in the
+/// first step (docs/adr/0038).
 struct OptimConfig {
   double learning_rate = 1e-3;
   Betas betas;
@@ -166,11 +172,13 @@ struct OptimConfig {
   static constexpr auto fields() {
     using C = OptimConfig;
     return std::tuple{
-        Field{"learning_rate", &C::learning_rate, "peak learning rate", above(0)},
-        Field{"betas", &C::betas, "decay of the two moments", below(0, 1)},
-        Field{"eps", &C::eps, "added to the root of the second moment", above(0)},
-        Field{"weight_decay", &C::weight_decay, "decoupled decay", at_least(0)},
-        Field{"grad_clip", &C::grad_clip, "largest gradient norm; null: no clipping", above(0)},
+        Field{"learning_rate", &C::learning_rate, "peak learning rate",
+              between(1e-12, kLargestRate)},
+        Field{"betas", &C::betas, "decay of the two moments", between(0, 1 - 1e-6)},
+        Field{"eps", &C::eps, "added to the root of the second moment", between(1e-18, 1)},
+        Field{"weight_decay", &C::weight_decay, "decoupled decay", between(0, 1000)},
+        Field{"grad_clip", &C::grad_clip, "largest gradient norm; null: no clipping",
+              between(1e-9, 1e9)},
         Field{"schedule", &C::schedule, "learning rate over time"}};
   }
 };
@@ -189,25 +197,25 @@ struct TrainConfig {
   static constexpr auto fields() {
     using C = TrainConfig;
     return std::tuple{
-        Field{"max_iters", &C::max_iters, "updates in all [steps]", at_least(1),
+        Field{"max_iters", &C::max_iters, "updates in all [steps]", steps_from(1),
               OnResume::may_change},
         Field{"batch_size", &C::batch_size, "windows a batch", between(1, 1 << 20)},
-        Field{"eval_interval", &C::eval_interval, "between evaluations [steps]", at_least(1),
+        Field{"eval_interval", &C::eval_interval, "between evaluations [steps]", steps_from(1),
               OnResume::may_change},
         Field{"grad_accumulation", &C::grad_accumulation, "batches an update", between(1, 1 << 16)},
         Field{"precision", &C::precision,
               "operands of training's matrix products; bfloat16 needs a CPU with avx512_bf16"},
         Field{"checkpoint_interval", &C::checkpoint_interval,
-              "between checkpoints [steps]; null: train.eval_interval", at_least(1),
+              "between checkpoints [steps]; null: train.eval_interval", steps_from(1),
               OnResume::may_change},
         Field{"keep_checkpoints", &C::keep_checkpoints, "newest ones kept, besides the best",
-              at_least(2), OnResume::may_change},
+              steps_from(2), OnResume::may_change},
         Field{"early_stopping_patience", &C::early_stopping_patience,
-              "stop after so many evaluations without a better one; null: never", at_least(1)},
-        Field{"log_interval", &C::log_interval, "between rows of metrics [steps]", at_least(1),
+              "stop after so many evaluations without a better one; null: never", steps_from(1)},
+        Field{"log_interval", &C::log_interval, "between rows of metrics [steps]", steps_from(1),
               OnResume::may_change},
         Field{"sample_interval", &C::sample_interval, "between samples [steps]; null: none",
-              at_least(1), OnResume::may_change}};
+              steps_from(1), OnResume::may_change}};
   }
 };
 static_assert(table_is_complete<TrainConfig>);
@@ -220,7 +228,7 @@ struct EvalConfig {
     using C = EvalConfig;
     return std::tuple{
         Field{"mode", &C::mode, "every target of the split once, or random batches as published"},
-        Field{"eval_iters", &C::eval_iters, "random batches an evaluation", at_least(1)}};
+        Field{"eval_iters", &C::eval_iters, "random batches an evaluation", between(1, 1e6)}};
   }
 };
 static_assert(table_is_complete<EvalConfig>);

@@ -10,16 +10,16 @@
 
 namespace moe {
 
-/// What a number may be. An open end is excluded.
+/// What a number may be, both ends included.
 struct Bounds {
   std::optional<double> min = {}, max = {};
-  bool min_open = false, max_open = false;
 };
-constexpr Bounds at_least(double min) { return {min, {}, false, false}; }
-constexpr Bounds above(double min) { return {min, {}, true, false}; }
-constexpr Bounds between(double min, double max) { return {min, max, false, false}; }
-constexpr Bounds below(double min, double max) { return {min, max, false, true}; }  // [min, max)
-constexpr Bounds inside(double min, double max) { return {min, max, true, true}; }  // (min, max)
+constexpr Bounds at_least(double min) { return {min, {}}; }
+constexpr Bounds between(double min, double max) { return {min, max}; }
+/// A count of steps, or of what comes at most once a step: more would take thirty years at a
+/// thousand a second, and sums of such counts stay far from the end of an int64.
+inline constexpr double kMostSteps = 1e12;
+constexpr Bounds steps_from(double min) { return between(min, kMostSteps); }
 
 /// Whether a resumed run may differ from its saved config in a key.
 enum class OnResume { fixed, may_change };

@@ -33,7 +33,7 @@ struct Corpus {
 
 /// train is the first floor(train_fraction * n) tokens. Throws DataError when a split is shorter
 /// than block_size + 1, naming `where` and the minimum.
-Corpus split_by_position(const Tokens& tokens, double train_fraction, std::int64_t block_size,
+Corpus split_by_position(Tokens tokens, double train_fraction, std::int64_t block_size,
                          std::string_view where);
 
 }  // namespace moe

@@ -47,7 +47,8 @@ struct StrategyConfig {
     return std::tuple{
         Field{"kind", &C::kind, "every point in order, random ones, or Parzen estimators"},
         Field{"seed", &C::seed, "of the proposals; not of the trials", at_least(0)},
-        Field{"startup_points", &C::startup_points, "random ones before tpe begins", at_least(1)},
+        Field{"startup_points", &C::startup_points, "random ones before tpe begins",
+              between(1, 1000000)},
         Field{"candidates", &C::candidates, "tpe: drawn for each proposed value",
               between(1, 10000)}};
   }
@@ -66,11 +67,11 @@ struct PrunerConfig {
     return std::tuple{
         Field{"kind", &C::kind, "none, worse than the median, or asynchronous halving"},
         Field{"startup_trials", &C::startup_trials, "median: finished trials before it begins",
-              at_least(1)},
+              between(1, 1000000)},
         Field{"warmup_steps", &C::warmup_steps, "median: no trial stops before [steps]",
-              at_least(0)},
+              steps_from(0)},
         Field{"min_steps", &C::min_steps,
-              "asha: the first rung [steps]; null: max_iters / reduction_factor^3", at_least(1)},
+              "asha: the first rung [steps]; null: max_iters / reduction_factor^3", steps_from(1)},
         Field{"reduction_factor", &C::reduction_factor,
               "asha: one of so many goes on from a rung to the next", between(2, 1000)}};
   }
@@ -92,6 +93,9 @@ struct ObjectiveConfig {
 };
 static_assert(table_is_complete<ObjectiveConfig>);
 
+/// Of a budget of time: from a millisecond to thirty years [s].
+inline constexpr Bounds kBudgetSeconds = between(1e-3, 1e9);
+
 /// When to stop.
 struct BudgetConfig {
   std::optional<std::int64_t> trials;
@@ -105,9 +109,11 @@ struct BudgetConfig {
     return std::tuple{
         Field{"trials", &C::trials, "runs in all, seeds counted; null: the whole grid",
               between(1, 1000000)},
-        Field{"seconds", &C::seconds, "wall time of one sweep run [s]; null: no limit", above(0)},
+        Field{"seconds", &C::seconds, "wall time of one sweep run [s]; null: no limit",
+              kBudgetSeconds},
         Field{"workers", &C::workers, "trials at once in sweep run; -j wins", between(1, 1024)},
-        Field{"steps", &C::steps, "train.max_iters of every trial; null: the base's", at_least(1)},
+        Field{"steps", &C::steps, "train.max_iters of every trial; null: the base's",
+              steps_from(1)},
         Field{"attempts", &C::attempts, "of a trial whose worker died", between(1, 1000)}};
   }
 };

@@ -38,18 +38,42 @@ struct TrainSummary {
 TrainSummary train(const TrainRequest& request, const InterruptFlag& interrupt, Log& log,
                    FileLayer& files);
 
-/// Symbols that the model of this run has: those of the checkpoint that it resumes from or begins
-/// with, else of its text. Reads that text; throws as train() for what does not fit.
-std::int64_t vocab_size_of(const TrainRequest& request, Log& log);
-
 /// Throws ResourceError where device or processor do not have train.precision, ConfigError where
 /// the kernels do not.
 void check_precision(const RunConfig& config);
 
-/// Bytes that training needs: parameters, gradients, moments, activations [bytes].
-std::int64_t estimate_memory(const RunConfig& config, std::int64_t vocab_size);
+/// A text as training meets it.
+struct TextSize {
+  std::int64_t bytes = 0;           // of UTF-8, while it is read
+  std::int64_t held = 0;            // ids that there is room for
+  std::int64_t train = 0, val = 0;  // ids
+};
 
-/// Throws ResourceError naming the keys to lower where that is more than is available.
-void check_memory(const RunConfig& config, std::int64_t vocab_size);
+/// What training holds, by what it grows with [bytes].
+struct MemoryEstimate {
+  double process = 0;  // before the text is read: the program and libtorch
+  double reading = 0;  // the text and its ids, before there is a model
+  double text = 0, batch = 0, model = 0;
+
+  /// At the peak.
+  std::int64_t total() const;
+};
+
+/// `process` is what was resident before the text was read.
+MemoryEstimate estimate_memory(const RunConfig& config, std::int64_t vocab_size,
+                               const TextSize& text, std::int64_t process);
+
+/// What a run asks for before it begins.
+struct TrainRequirements {
+  std::int64_t vocab_size;
+  MemoryEstimate memory;
+};
+/// The vocabulary is that of the checkpoint which the run resumes from or begins with, else of its
+/// text. Reads that text; throws as train() for what does not fit.
+TrainRequirements requirements_of(const TrainRequest& request, Log& log);
+
+/// Throws ResourceError if that is more than this process can have in all. Names what to lower: the
+/// keys of the largest part.
+void check_memory(const MemoryEstimate& needed);
 
 }  // namespace moe
