@@ -85,11 +85,11 @@ void require_weights_for(const CheckpointInfo& info) {
 LoadedModel load_model(const CheckpointArgs& checkpoint, const std::string& device,
                        const std::vector<std::string>& overrides, Log& log) {
   auto info = read_checkpoint_info(resolve_checkpoint(checkpoint.name));
-  constexpr double kCopies = 3;  // values, gradients, and the model that they are taken from
   apply_overrides(info.config, overrides);
   if (const auto problems = config_problems(info.config); !problems.empty())
     throw ConfigError(join(problems, "\n"));
   require_weights_for(info);
+  constexpr double kCopies = 3;  // values, gradients, and the model that they are taken from
   require_memory(
       kCopies * sizeof(float) *
           static_cast<double>(count_parameters(info.config.model, info.tokenizer.vocab_size())),
