@@ -4,6 +4,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
+
 #include "tests/sweep/sample.h"
 
 namespace moe::sweep {
@@ -172,6 +174,32 @@ TEST_F(JournalTest, OptunasStaleSymlinkIsTakenOverAfterItsTime) {
   open().transact(begin);
   std::filesystem::create_symlink(path, path.string() + ".lock");
   const JournalLock lock(path, {.takeover_s = 0.05});
+  EXPECT_TRUE(lock.is_mine());
+}
+
+TEST_F(JournalTest, ALongWaitForTheLockSaysWhoHasItAndEndsWithASignal) {
+  open().transact(begin);
+  std::filesystem::create_symlink(path, path.string() + ".lock");  // as Optuna makes it
+  std::vector<std::string> said;
+  int signal = 0;
+  const LongWait wait{0.02,
+                      [&](const std::string& text) {
+                        said.push_back(text);
+                        signal = SIGTERM;
+                      },
+                      [&] { return signal; }};
+  try {
+    const JournalLock lock(path, {.takeover_s = 1e9}, wait);
+    FAIL() << "it has the lock";
+  } catch (const Interrupted& stopped) {
+    EXPECT_EQ(stopped.signal(), SIGTERM);
+  }
+  ASSERT_EQ(said.size(), 1u);
+  EXPECT_THAT(said[0], HasSubstr("which Optuna has"));
+}
+
+TEST_F(JournalTest, ASignalThatCameBeforeDoesNotCutAShortWaitShort) {
+  const JournalLock lock(path, {.after_s = 1e9, .signal = [] { return SIGTERM; }});
   EXPECT_TRUE(lock.is_mine());
 }
 
