@@ -1,7 +1,11 @@
 #include "cli/sweep_view.h"
 
-#include <algorithm>
+#include <unistd.h>
 
+#include <algorithm>
+#include <limits>
+
+#include "cli/sweep_text.h"
 #include "moe/base/system.h"
 #include "moe/base/text.h"
 #include "moe/sweep/summary.h"
@@ -21,21 +25,21 @@ SweepView::SweepView(const sweep::Queue& queue, Log& log)
 
 SweepView::~SweepView() { log_.live(""); }
 
-std::string SweepView::settings(const Claim& claim) const {
-  std::vector<std::string> parts;
+std::vector<std::string> SweepView::settings(const Claim& claim) const {
   const auto& definition = queue_.definition();
-  const auto values = sweep::values_of(definition.space, claim.point);
-  for (const auto& item : values.items())
-    parts.push_back(cat(printable(item.key()), "=", shown(item.value())));
+  auto pairs = value_pairs(definition, claim.point);
   if (definition.settings.seeds > 1)
-    parts.push_back(cat("seed=", definition.base.seed + claim.seed_index));
-  return join(parts, " ");
+    pairs.push_back(cat("seed=", definition.base.seed + claim.seed_index));
+  return pairs;
 }
 
 void SweepView::on_start(const Claim& claim) {
   running_.push_back(claim);
   const auto again = claim.attempt > 1 ? cat(" (attempt ", claim.attempt, ")") : "";
-  log_.info(cat("trial ", claim.number, again, ": ", settings(claim)));
+  // A file of messages has a line a trial, a terminal what it can show.
+  const auto width = log_.has_live_line() ? terminal_width(STDERR_FILENO)
+                                          : std::numeric_limits<std::size_t>::max();
+  log_.info(wrapped(cat("trial ", claim.number, again, ":"), settings(claim), width));
 }
 
 void SweepView::on_end(const Claim& claim, const Outcome& outcome) {
@@ -47,14 +51,14 @@ void SweepView::on_end(const Claim& claim, const Outcome& outcome) {
   const auto board = sweep::leaderboard(queue_.definition(), queue_.study());
   const bool leads = !board.empty() && board.front().best->id == claim.trial;
   log_.info(cat("trial ", claim.number, " ", sweep::state_name(outcome.state), ": ",
-                queue_.definition().settings.objective.metric, " ",
-                outcome.value ? fixed(*outcome.value, 4) : "-", leads ? " (best)" : ""));
+                queue_.definition().settings.objective.metric, " ", objective_text(outcome.value),
+                leads ? " (best)" : ""));
 }
 
 void SweepView::on_release(const Claim& claim) {
   std::erase_if(running_, [&](const Claim& other) { return other.trial == claim.trial; });
   log_.info(
-      cat("trial ", claim.number, ": given back; whoever takes it goes on from its checkpoint"));
+      cat("trial ", claim.number, ": given back; whoever takes it continues from its checkpoint"));
 }
 
 std::string SweepView::header() const {
@@ -65,23 +69,27 @@ std::string SweepView::header() const {
   if (counts.failed > 0) line += cat("  ", counts.failed, " failed");
   const auto board = sweep::leaderboard(queue_.definition(), queue_.study());
   if (!board.empty())
-    line +=
-        cat("  best ", fixed(board.front().value, 4), " (trial ", board.front().best->number, ")");
+    line += cat("  best ", objective_text(board.front().value), " (trial ",
+                board.front().best->number, ")");
   return line + cat("  ", human_seconds(monotonic_seconds() - began_));
 }
 
 std::string SweepView::table() const {
-  auto out = header();
-  const auto last = queue_.definition().base.train.max_iters;
+  const auto& definition = queue_.definition();
+  Columns columns{{"trial", "step", definition.settings.objective.metric}, {}, 1};
+  for (const auto& name : sweep::short_keys(definition.space)) columns.heads.push_back(name);
   for (const auto& claim : running_) {
     const auto* trial = queue_.study().find(claim.trial);
-    auto line = cat("  ", claim.number);
-    line.resize(std::max<std::size_t>(line.size(), 8), ' ');
-    if (trial != nullptr && !trial->reported.empty())
-      line += cat("step ", trial->reported.rbegin()->first, "/", last, "  ",
-                  fixed(trial->reported.rbegin()->second, 4), "  ");
-    out += cat("\n", line, settings(claim));
+    std::vector<std::string> row{cat(claim.number), progress(definition, claim.point, trial),
+                                 objective_text(newest_value(trial))};
+    for (auto& cell : value_cells(definition, claim.point)) row.push_back(std::move(cell));
+    columns.rows.push_back(std::move(row));
   }
+  auto out = header();
+  if (columns.rows.empty()) return out;
+  // One block: what the screen has no room for is cut.
+  out += "\n" + aligned(columns, std::numeric_limits<std::size_t>::max());
+  out.pop_back();
   return out;
 }
 

@@ -24,7 +24,7 @@ class SweepView : public sweep::WorkerObserver {
 
  private:
   std::string table() const;
-  std::string settings(const sweep::Claim& claim) const;
+  std::vector<std::string> settings(const sweep::Claim& claim) const;
   std::string header() const;
 
   const sweep::Queue& queue_;

@@ -44,8 +44,7 @@ std::vector<Markup> parameter_cells(const Sweep& sweep, const Trial& trial) {
 }
 
 void add_parameter_heads(const Sweep& sweep, Table& table) {
-  for (const auto& parameter : sweep.definition.space.parameters())
-    table.heads.push_back(parameter.key);
+  for (const auto& key : sweep::short_keys(sweep.definition.space)) table.heads.push_back(key);
 }
 
 Markup standing(const Sweep& sweep) {
@@ -58,6 +57,9 @@ Markup standing(const Sweep& sweep) {
                   counts.running, " running, ", counts.waiting, " waiting. "),
               "Objective: ", element("code", {}, settings.objective.metric),
               sweep.definition.minimizes() ? ", less is better." : ", more is better.");
+  if (sweep.passed_over.count > 0)
+    out += element("p", {{"class", "note"}}, sweep::passed_over_text(sweep.dir, sweep.passed_over),
+                   ".");
   const auto board = sweep::leaderboard(sweep.definition, sweep.study);
   if (board.empty()) return out + element("p", {}, "No trial is complete yet.");
   const auto& best = board.front();

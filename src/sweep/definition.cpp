@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <utility>
 
 #include "moe/base/file.h"
 #include "moe/base/text.h"
 #include "moe/config/load.h"
 #include "moe/config/visit.h"
+#include "sweep/objective_metric.h"
 
 namespace moe::sweep {
 
@@ -45,7 +47,7 @@ Json taken(Json& json, const char* key) {
 /// Takes out what was probably meant as one of the members that are no table of SweepSettings, and
 /// what stood twice: the tables' reader would call it unknown.
 void take_mistyped(Json& json, Problems& problems) {
-  const std::vector<std::string> own{"name", "base", "set", "space"};
+  const std::vector<std::string> own{"name", "base", "set", "space", "texts"};
   auto all = config_detail::keys_of<SweepSettings>();
   all.insert(all.end(), own.begin(), own.end());
   Json::object_t left;
@@ -154,8 +156,22 @@ void refuse_config(const Json& json, const fs::path& where) {
                           where.string()));
 }
 
-/// Everything but the text's presence. The file's name begins each problem.
-Definition parse_definition(const fs::path& where, const std::string& data) {
+/// Where a definition is read from. What one in a sweep's folder measures was checked when the
+/// sweep began, by the version of that time.
+enum class Source { user, folder };
+
+/// {path: sha256}, as sweep.json has it.
+TextSums read_texts(const Json& given, Problems& problems) {
+  TextSums sums;
+  if (given.is_null()) return sums;
+  if (!given.is_object()) problems.push_back(cat("texts: ", shown(given), " is no object"));
+  for (const auto& item : given.items())
+    if (item.value().is_string()) sums[item.key()] = item.value().get<std::string>();
+  return sums;
+}
+
+/// Everything but the texts' presence. The file's name begins each problem.
+Definition parse_definition(const fs::path& where, const std::string& data, Source source) {
   Definition out;
   Problems problems;
   auto json = read_json(where.string(), ErrorKind::config, {}, &problems);
@@ -170,27 +186,17 @@ Definition parse_definition(const fs::path& where, const std::string& data) {
   out.space_json = taken(json, "space");
   absolute_choices(out.space_json, where.parent_path());
   out.space = Space::parse(out.space_json, problems);
+  out.texts = read_texts(taken(json, "texts"), problems);
   take_mistyped(json, problems);
   config_detail::read_section(json, "", out.settings, problems);
   if (out.settings.budget.steps) out.base.train.max_iters = *out.settings.budget.steps;
   out.space.check_keys(out.base, problems);
   if (problems.empty()) check_together(out, problems);
+  if (problems.empty() && source == Source::user) check_metric(out, problems);
   Problems found;
   for (const auto& problem : problems) found.push_back(cat(where.string(), ": ", problem));
   if (!found.empty()) throw ConfigError(join(found, "\n"));
   return out;
-}
-
-void require_text(const Definition& definition) {
-  const auto& path = definition.base.data.path;
-  require_recordable(path);
-  if (definition.space.find("data.path") != nullptr) return;
-  if (path.empty())
-    throw DataError("data.path: no text is named; give one with --data, or \"set\" data.path");
-  if (!is_there(path, ErrorKind::data))
-    throw DataError(cat(path,
-                        ": is not there; get it (data/fetch.sh for tinyshakespeare), or name "
-                        "another text with --data"));
 }
 
 }  // namespace
@@ -202,8 +208,12 @@ std::int64_t Definition::trials() const {
 }
 
 Definition load_definition(const fs::path& file, const std::string& data) {
-  auto definition = parse_definition(file, data);
-  require_text(definition);
+  auto definition = parse_definition(file, data, Source::user);
+  const auto given = std::exchange(definition.texts, sum_texts(definition.base, definition.space));
+  if (const auto changed = changed_texts(given, definition.texts); !changed.empty())
+    throw DataError(cat(join(changed, ", "), ": is not the text that ", file.string(),
+                        " names by its sha256; put that text back, or take \"texts\" out of the "
+                        "file"));
   return definition;
 }
 
@@ -212,6 +222,7 @@ Json definition_to_json(const Definition& definition) {
               {"base", config_to_json(definition.base)},
               {"space", definition.space_json}};
   out.update(config_detail::member_to_json(definition.settings));
+  if (!definition.texts.empty()) out["texts"] = definition.texts;
   return out;
 }
 
@@ -221,7 +232,7 @@ Definition read_definition(const fs::path& dir) {
     throw ConfigError(cat(dir.string(),
                           ": is no sweep (it has no sweep.json); name the folder of a "
                           "sweep, or start one with makemoe sweep run FILE"));
-  return parse_definition(file, "");
+  return parse_definition(file, "", Source::folder);
 }
 
 std::vector<std::string> definition_differences(const Json& saved, const Json& wanted) {

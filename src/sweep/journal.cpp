@@ -28,15 +28,15 @@ void Operations::create_study(const std::string& name, Direction direction) {
 }
 
 void Operations::create_trial(const std::map<std::string, StoredParameter>& parameters,
-                              const Json& user, const Json& system) {
+                              const Json& user, const Json& system, TrialState state) {
   Json values = Json::object(), distributions = Json::object();
   for (const auto& [key, parameter] : parameters) {
     values[key] = parameter.value;
     distributions[key] = parameter.distribution;
   }
   add(4, {{"study_id", study_},
-          {"datetime_start", now()},
-          {"state", static_cast<int>(TrialState::running)},
+          {"datetime_start", state == TrialState::waiting ? Json(nullptr) : Json(now())},
+          {"state", static_cast<int>(state)},
           {"value", nullptr},
           {"values", nullptr},
           {"distributions", distributions},
@@ -86,12 +86,16 @@ std::string Operations::text() const {
   return out;
 }
 
-Journal::Journal(fs::path path, std::string study, std::string worker, FileLayer& files)
-    : reader_(std::move(path), std::move(study)), worker_(std::move(worker)), files_(&files) {}
+Journal::Journal(fs::path path, std::string study, std::string worker, FileLayer& files,
+                 LongWait wait)
+    : reader_(std::move(path), std::move(study), Damage::refused),
+      worker_(std::move(worker)),
+      files_(&files),
+      wait_(std::move(wait)) {}
 
 void Journal::transact(const std::function<void(const Study&, Operations&)>& decide) {
   while (true) {
-    const JournalLock lock(reader_.path());
+    const JournalLock lock(reader_.path(), wait_);
     reader_.refresh();
     std::error_code absent;
     const auto size = fs::file_size(reader_.path(), absent);

@@ -72,15 +72,43 @@ void remove_left(const fs::path& path, const IsLeft& is_left) {
   if (::rename(path.c_str(), aside.c_str()) == 0) ::unlink(aside.c_str());
 }
 
+/// Who has the lock, for people.
+std::string holder_text(const fs::path& path) {
+  if (const auto holder = holder_in(content_of(path)))
+    return cat("pid ", holder->pid, " on ", holder->host);
+  std::error_code ignored;
+  return fs::is_symlink(path, ignored) ? "Optuna" : "another process";
+}
+
+/// A wait for a lock, which says so and can be interrupted once it has become long.
+class Wait {
+ public:
+  explicit Wait(const LongWait& options) : options_(options) {}
+
+  void look(const fs::path& lock, double takeover_s) {
+    if (monotonic_seconds() - began_ < options_.after_s) return;
+    if (const int signal = options_.signal(); signal != 0) throw Interrupted(signal);
+    if (std::exchange(told_, true)) return;
+    options_.say(cat(lock.string(), ": waiting for the lock, which ", holder_text(lock),
+                     " has; it is taken over once it has stood still for ", takeover_s, " s"));
+  }
+
+ private:
+  const LongWait& options_;
+  double began_ = monotonic_seconds();
+  bool told_ = false;
+};
+
 }  // namespace
 
-JournalLock::JournalLock(const fs::path& journal, Patience patience)
+JournalLock::JournalLock(const fs::path& journal, Patience patience, const LongWait& wait)
     : path_(journal.string() + ".lock") {
   static std::atomic<std::int64_t> taken = 0;
   auto note = Identity::mine().to_json();
   note["taking"] = ++taken;
   token_ = json_text(note);
   auto pause = kFirstPause;
+  Wait waiting(wait);
   Mark mark;
   auto unchanged_since = monotonic_seconds();
   while (!try_take()) {
@@ -92,6 +120,7 @@ JournalLock::JournalLock(const fs::path& journal, Patience patience)
       remove_left(path_, [&] { return mark_of(path_) == mark; });
       unchanged_since = monotonic_seconds();
     }
+    waiting.look(path_, patience.takeover_s);
     std::this_thread::sleep_for(pause);
     pause = std::min(2 * pause, kLongestPause);
   }

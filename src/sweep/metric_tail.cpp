@@ -47,7 +47,8 @@ std::vector<std::string> metric_names(const std::filesystem::path& file) {
   int count = 0;
   for (std::string line; count < kLines && std::getline(in, line); ++count) {
     const auto row = row_of(line);
-    for (const auto& item : row.items()) names.insert(item.key());
+    for (const auto& item : row.items())
+      if (item.value().is_number()) names.insert(item.key());
   }
   return {names.begin(), names.end()};
 }

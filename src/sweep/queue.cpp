@@ -6,6 +6,7 @@
 #include "moe/base/system.h"
 #include "moe/base/text.h"
 #include "moe/sweep/pruner.h"
+#include "moe/sweep/summary.h"
 
 namespace moe::sweep {
 
@@ -31,12 +32,12 @@ std::map<std::string, StoredParameter> stored(const Space& space, const Point& p
 
 }  // namespace
 
-Queue::Queue(fs::path dir, Definition definition, FileLayer& files, Pace pace)
+Queue::Queue(fs::path dir, Definition definition, FileLayer& files, Pace pace, const LongWait& wait)
     : dir_(std::move(dir)),
       definition_(std::move(definition)),
       pace_(pace),
       identity_(Identity::mine()),
-      journal_(dir_ / "journal.log", definition_.name, identity_.name(), files),
+      journal_(dir_ / "journal.log", definition_.name, identity_.name(), files, wait),
       strategy_(make_strategy(definition_)),
       trials_(definition_.trials()) {
   journal_.transact([&](const Study& study, Operations& operations) {
@@ -104,7 +105,7 @@ std::optional<Claim> Queue::take_over(const Study& study, Operations& operations
   return std::nullopt;
 }
 
-/// One enqueued from Python: what is fixed stays, the rest is drawn.
+/// One that waits, a repeat or enqueued from Python: what it has stays, the rest is drawn.
 std::optional<Claim> Queue::take_waiting(const Study& study, Operations& operations) {
   const auto& space = definition_.space;
   for (const auto& trial : study.trials()) {
@@ -118,11 +119,13 @@ std::optional<Claim> Queue::take_waiting(const Study& study, Operations& operati
       if (fixed.is_object() && fixed.contains(parameter.key))
         if (const auto value = parameter.internal_of(fixed[parameter.key]))
           point[parameter.key] = *value;
+    for (const auto& [key, value] : point_of(space, trial)) point[key] = value;
+    claim.seed_index = proposal_of(trial).value_or(0) % definition_.settings.seeds;
     claim.point = space.active_part(point);
     if (!space.is_complete(claim.point)) claim.point = point;
     operations.start_waiting(trial.id);
     for (const auto& [key, parameter] : stored(space, claim.point))
-      operations.set_parameter(trial.id, key, parameter);
+      if (!trial.parameters.contains(key)) operations.set_parameter(trial.id, key, parameter);
     operations.set_system(trial.id, kClaim, claim_json(claim));
     return claim;
   }
@@ -168,6 +171,29 @@ std::optional<Claim> Queue::claim() {
   }
   beaten_at_[claim->trial] = monotonic_seconds();
   return claim;
+}
+
+std::int64_t Queue::retry_failed() {
+  std::int64_t count = 0;
+  journal_.transact([&](const Study& study, Operations& operations) {
+    const auto repeated = superseded(study);
+    count = 0;
+    for (const auto& trial : study.trials()) {
+      const bool ran_here = trial.system(kClaim).is_object();
+      if (trial.state != TrialState::failed || !ran_here || repeated.contains(trial.number))
+        continue;
+      auto user = trial.user_attributes;
+      for (const auto* key : {"reason", "exit_code"}) user.erase(key);
+      Json system = {{kFailedTrial, trial.number}, {kRetryHistory, Json::array()}};
+      system.update(trial.system_attributes);  // a repeat of a repeat names the first one
+      system.erase(kClaim);
+      if (!system[kRetryHistory].is_array()) system[kRetryHistory] = Json::array();
+      system[kRetryHistory].push_back(trial.number);
+      operations.create_trial(trial.parameters, user, system, TrialState::waiting);
+      ++count;
+    }
+  });
+  return count;
 }
 
 bool Queue::is_watching() const {

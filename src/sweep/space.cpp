@@ -174,6 +174,34 @@ std::vector<Point> Space::points(std::int64_t first, std::int64_t count) const {
   return out;
 }
 
+namespace {
+
+/// Whether `key` is `end`, or ends with it after a dot.
+bool ends_like(std::string_view key, std::string_view end) {
+  return key == end || (key.ends_with(end) && key[key.size() - end.size() - 1] == '.');
+}
+
+}  // namespace
+
+std::vector<std::string> short_keys(const Space& space) {
+  const auto& all = space.parameters();
+  std::vector<std::string> out;
+  for (const auto& parameter : all) {
+    const auto& key = parameter.key;
+    const auto is_shared = [&](std::string_view end) {
+      return std::count_if(all.begin(), all.end(),
+                           [&](const Parameter& other) { return ends_like(other.key, end); }) > 1;
+    };
+    auto at = key.size();
+    do {
+      const auto dot = at == 0 ? std::string::npos : key.rfind('.', at - 1);
+      at = dot == std::string::npos ? 0 : dot;
+    } while (at > 0 && is_shared(std::string_view(key).substr(at + 1)));
+    out.push_back(key.substr(at == 0 ? 0 : at + 1));
+  }
+  return out;
+}
+
 Json values_of(const Space& space, const Point& point) {
   Json out = Json::object();
   for (const auto& parameter : space.parameters())

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <fstream>
@@ -16,10 +17,12 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Optuna's operations that this reader knows; it skips others.
+// Optuna's operations.
 enum Operation : std::int64_t {
   kCreateStudy = 0,
   kDeleteStudy = 1,
+  kSetStudyUser = 2,
+  kSetStudySystem = 3,
   kCreateTrial = 4,
   kSetParameter = 5,
   kSetState = 6,
@@ -89,8 +92,8 @@ const Trial* Study::find(std::int64_t id) const {
   return found == by_id_.end() ? nullptr : &trials_[found->second];
 }
 
-void Study::apply(const Json& line) {
-  if (!line.is_object()) return;
+bool Study::apply(const Json& line) {
+  if (!line.is_object()) return false;
   const auto operation = whole(line, "op_code");
   if (operation == kCreateStudy) {
     create_study(line);
@@ -102,6 +105,11 @@ void Study::apply(const Json& line) {
     auto& trial = trials_[found->second];
     if (!is_finished(trial.state)) update(trial, operation, line);
   }
+  return operation >= kCreateStudy && operation <= kSetSystem;
+}
+
+void Study::apply_lost_trial(std::int64_t study_id) {
+  create_trial({{"study_id", study_id < 0 ? id_ : study_id}});
 }
 
 /// Ids go on: Optuna never gives one twice.
@@ -204,8 +212,45 @@ std::string bytes_from(const fs::path& path, std::uint64_t offset) {
 
 }  // namespace
 
-JournalReader::JournalReader(fs::path path, std::string study)
-    : path_(std::move(path)), study_(std::move(study)) {}
+namespace {
+
+/// The whole number that stands after `"key":` in a line that is no JSON; -1: there is none.
+std::int64_t number_after(std::string_view line, std::string_view key) {
+  const auto at = line.find(cat("\"", key, "\":"));
+  if (at == std::string_view::npos) return -1;
+  line.remove_prefix(at + key.size() + 3);
+  while (line.starts_with(' ')) line.remove_prefix(1);
+  std::int64_t number = -1;
+  const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), number);
+  return error == std::errc() && end != line.data() ? number : -1;
+}
+
+}  // namespace
+
+void PassedOver::add(std::int64_t line, const std::string& reason) {
+  if (count++ > 0) return;
+  first = line;
+  why = reason;
+}
+
+JournalReader::JournalReader(fs::path path, std::string study, Damage damage)
+    : path_(std::move(path)), study_(std::move(study)), damage_(damage) {}
+
+void JournalReader::read_line(const std::string& line) {
+  const auto where = cat(path_.string(), ": entry ", line_);
+  try {
+    if (!study_.apply(parse_line(line, where)))
+      passed_over_.add(line_, "an operation that this version does not know");
+  } catch (const Error& error) {
+    if (damage_ == Damage::refused)
+      throw ResourceError(cat(error.what(),
+                              "; or put the journal back from a copy: makemoe sweep "
+                              "status, best and export show what can still be read"));
+    passed_over_.add(line_, "it is damaged");
+    if (number_after(line, "op_code") == kCreateTrial)
+      study_.apply_lost_trial(number_after(line, "study_id"));
+  }
+}
 
 void JournalReader::refresh() {
   if (offset_ == 0 && !is_there(path_, ErrorKind::resource)) return;
@@ -214,7 +259,7 @@ void JournalReader::refresh() {
   for (auto end = bytes.find('\n'); end != std::string::npos; end = bytes.find('\n', begin)) {
     ++line_;
     const auto line = bytes.substr(begin, end - begin);
-    if (!line.empty()) study_.apply(parse_line(line, cat(path_.string(), ": entry ", line_)));
+    if (!line.empty()) read_line(line);
     begin = end + 1;
     offset_ += line.size() + 1;
   }

@@ -17,38 +17,87 @@ fs::path trial_folder(const fs::path& dir, std::int64_t number) {
 
 Sweep read_sweep(const fs::path& dir) {
   auto definition = read_definition(dir);
-  JournalReader reader(dir / "journal.log", definition.name);
+  JournalReader reader(dir / "journal.log", definition.name, Damage::passed_over);
   reader.refresh();
-  return {dir, std::move(definition), reader.study()};
+  return {dir, std::move(definition), reader.study(), reader.passed_over()};
 }
 
+std::string passed_over_text(const fs::path& dir, const PassedOver& passed_over) {
+  if (passed_over.count == 0) return "";
+  return cat((dir / "journal.log").string(), ": ", passed_over.count,
+             passed_over.count == 1 ? " entry is" : " entries are", " passed over, first entry ",
+             passed_over.first, " (", passed_over.why, "); what follows is without what they said");
+}
+
+namespace {
+
+/// Whether DIR holds anything but a sweep, or the beginning of one.
+bool holds_something_else(const fs::path& dir) {
+  std::error_code ignored;
+  if (fs::exists(dir, ignored) && !fs::is_directory(dir, ignored)) return true;
+  bool other = false;
+  for (const auto& entry : fs::directory_iterator(dir, ignored)) {
+    const auto name = entry.path().filename().string();
+    other = other || !(name.starts_with("sweep.json.lock") || name.starts_with(kTemporaryPrefix));
+  }
+  return other && !fs::exists(dir / "sweep.json", ignored);
+}
+
+/// What keeps the sweep in DIR from being continued as `wanted`.
+void require_same(const fs::path& dir, const Definition& saved, const Definition& wanted) {
+  if (const auto changed = changed_texts(saved.texts, wanted.texts); !changed.empty())
+    throw DataError(cat(join(changed, ", "), ": is not the text that the sweep in ", dir.string(),
+                        " began with (its sha256 differs); put that text back, name another folder "
+                        "with --out, or continue all the same with --allow-changes"));
+  auto before = definition_to_json(saved), now = definition_to_json(wanted);
+  for (auto* json : {&before, &now}) json->erase("texts");
+  if (const auto differences = definition_differences(before, now); !differences.empty())
+    throw ConfigError(cat(dir.string(),
+                          ": holds a sweep of another file: ", join(differences, "; "),
+                          "; take these back, name another folder with --out, or continue all the "
+                          "same with --allow-changes"));
+}
+
+}  // namespace
+
 void open_sweep(const fs::path& dir, const Definition& definition, bool allow_changes,
-                FileLayer& files) {
-  const auto wanted = definition_to_json(definition);
+                FileLayer& files, const LongWait& wait) {
+  const auto refuse_other = [&] {
+    if (holds_something_else(dir))
+      throw ResourceError(
+          cat(dir.string(), ": holds something else already; name another folder with --out"));
+  };
+  refuse_other();  // before anything is written there
+  files.make_folder(dir);
   const auto file = dir / "sweep.json";
+  const JournalLock lock(file, wait);
+  refuse_other();
+  const auto wanted = json_text(definition_to_json(definition), 2) + "\n";
   std::error_code ignored;
   if (fs::exists(file, ignored)) {
-    const auto saved = definition_to_json(read_definition(dir));
-    const auto differences = definition_differences(saved, wanted);
-    if (differences.empty()) return;
-    if (!allow_changes)
-      throw ConfigError(cat(dir.string(),
-                            ": holds a sweep of another file: ", join(differences, "; "),
-                            "; take these back, name another folder with --out, or go on all the "
-                            "same with --allow-changes"));
-  } else if (fs::exists(dir, ignored) &&
-             (!fs::is_directory(dir, ignored) || !fs::is_empty(dir, ignored))) {
-    throw ResourceError(
-        cat(dir.string(), ": holds something else already; name another folder with --out"));
+    if (!allow_changes) require_same(dir, read_definition(dir), definition);
+    if (read_file(file, ErrorKind::config) == wanted) return;
   }
-  files.make_folder(dir);
-  files.replace(file, json_text(wanted, 2) + "\n");
+  files.replace(file, wanted);
+}
+
+std::set<std::int64_t> superseded(const Study& study) {
+  std::set<std::int64_t> numbers;
+  for (const auto& trial : study.trials()) {
+    const auto history = trial.system(kRetryHistory);
+    if (!history.is_array()) continue;
+    for (const auto& number : history)
+      if (number.is_number_integer()) numbers.insert(number.get<std::int64_t>());
+  }
+  return numbers;
 }
 
 Counts counts_of(const Definition& definition, const Study& study) {
   Counts counts;
+  const auto repeated = superseded(study);
   std::int64_t added = 0;
   for (const auto& trial : study.trials()) {
+    if (trial.state == TrialState::failed && repeated.contains(trial.number)) continue;
     added += proposal_of(trial) ? 0 : 1;
     switch (trial.state) {
       case TrialState::complete:
@@ -138,6 +187,7 @@ Json trial_json(const Sweep& sweep, const Trial& trial) {
       {"started", trial.started},
       {"ended", trial.ended},
       {"reason", trial.user("reason")},
+      {"repeats", trial.system(kFailedTrial)},
       {"values", values_of(sweep.definition.space, point_of(sweep.definition.space, trial))},
       {"run", trial_folder(sweep.dir, trial.number).string()}};
 }
@@ -170,8 +220,8 @@ Json sweep_json(const Sweep& sweep) {
 }
 
 std::string sweep_csv(const Sweep& sweep) {
-  const std::vector<std::string> columns{"number",    "state",   "value", "seed",  "attempt",
-                                         "last_step", "started", "ended", "reason"};
+  const std::vector<std::string> columns{"number",    "state",   "value", "seed",   "attempt",
+                                         "last_step", "started", "ended", "reason", "repeats"};
   std::string out = join(columns, ",");
   for (const auto& parameter : sweep.definition.space.parameters())
     out += cat(",", csv_field(parameter.key));

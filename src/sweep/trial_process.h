@@ -61,7 +61,7 @@ class MetricTail {
   std::uint64_t offset_ = 0;
 };
 
-/// The names in the first lines of a metrics.jsonl, for messages.
+/// The names of the numbers in the first lines of a metrics.jsonl, for messages.
 std::vector<std::string> metric_names(const std::filesystem::path& file);
 
 }  // namespace moe::sweep

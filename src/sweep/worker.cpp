@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "moe/base/system.h"
+#include "moe/base/text.h"
 #include "sweep/running_trial.h"
 
 namespace moe::sweep {
@@ -27,14 +28,7 @@ class Worker {
         observer_(observer) {}
 
   WorkerEnd run() {
-    while (true) {
-      notice_ends();
-      if (!is_stopping()) fill();
-      poll_all();
-      observer_.on_tick();
-      if (running_.empty() && (is_stopping() || is_done())) break;
-      std::this_thread::sleep_for(kPause);
-    }
+    while (turn()) std::this_thread::sleep_for(kPause);
     end_.signal = interrupt_.signal();
     return std::move(end_);
   }
@@ -45,8 +39,33 @@ class Worker {
     RunningTrial trial;
   };
 
+  /// Whether there is more to do. What goes wrong here and not in `start` is the journal's.
+  bool turn() {
+    try {
+      notice_ends();
+      if (!is_stopping()) fill();
+      poll_all();
+      observer_.on_tick();
+      return !running_.empty() || !(is_stopping() || is_done());
+    } catch (const Interrupted& problem) {
+      lose_journal(problem);
+    } catch (const Error& problem) {
+      lose_journal(problem);
+    }
+    return true;
+  }
+
+  static Outcome failure_of(const Error& error) {
+    return {TrialState::failed, std::nullopt, error.what(), error.exit_code()};
+  }
+
   bool is_stopping() const {
-    return interrupt_.signal() != 0 || end_.out_of_time || end_.failure.has_value();
+    return interrupt_.signal() != 0 || end_.out_of_time || end_.stop.has_value();
+  }
+
+  /// The first reason counts.
+  void stop(Stop::Why why, const Outcome& outcome) {
+    if (!end_.stop) end_.stop = {why, outcome};
   }
 
   void notice_ends() {
@@ -84,37 +103,96 @@ class Worker {
   void start(const Claim& claim) {
     observer_.on_start(claim);
     const auto number = free_slot();
+    std::optional<Outcome> problem;
+    bool is_own = false;
     try {
-      running_.push_back({number, RunningTrial(queue_, files_, claim, options_, number)});
-    } catch (const ConfigError& problem) {  // a bad combination of values: this trial's affair
-      end(claim, {TrialState::failed, std::nullopt, problem.what(), problem.exit_code()});
+      running_.push_back({number, RunningTrial(queue_, files_, texts_, claim, options_, number)});
+    } catch (const ConfigError& error) {  // a bad combination of values: this trial's affair
+      problem = failure_of(error);
+      is_own = true;
+    } catch (const Error& error) {
+      problem = failure_of(error);
     }
+    if (problem && is_own) end(claim, *problem);
+    if (!problem || is_own) return;
+    stop(Stop::Why::outside, *problem);
+    give_back(claim);
+  }
+
+  void give_back(const Claim& claim) {
+    try {
+      queue_.release(claim);                // writes nothing where it is another's by now
+    } catch (const Interrupted& problem) {  // whoever finds the claim of a process that is gone
+      lose_journal(problem);                // takes it over
+    } catch (const Error& problem) {
+      lose_journal(problem);
+    }
+    observer_.on_release(claim);
+  }
+
+  /// An Error, or Interrupted in a long wait for the lock.
+  void lose_journal(const std::runtime_error& problem) {
+    has_journal_ = false;
+    if (const auto* error = dynamic_cast<const Error*>(&problem))
+      stop(Stop::Why::outside, failure_of(*error));
   }
 
   void poll_all() {
     for (auto slot = running_.begin(); slot != running_.end();) {
-      const auto outcome = slot->trial.poll();
+      const auto outcome = slot->trial.poll(has_journal_);
       if (!outcome) {
         ++slot;
         continue;
       }
-      const auto claim = slot->trial.claim();
-      if (slot->trial.is_released() || slot->trial.is_lost()) {
-        queue_.release(claim);  // writes nothing where it is another's by now
-        observer_.on_release(claim);
-      } else {
-        end(claim, *outcome);
-      }
-      slot = running_.erase(slot);
+      // Out of the list first: recording its end may fail.
+      std::list<Slot> ended;
+      ended.splice(ended.end(), running_, slot++);
       next_look_ = 0;
+      settle(ended.front().trial, *outcome);
     }
+  }
+
+  void settle(const RunningTrial& trial, const Outcome& outcome) {
+    if (trial.is_released() || trial.is_lost()) return give_back(trial.claim());
+    if (outcome.state != TrialState::failed || trial.cause() == Cause::trial) {
+      count(outcome);
+      return end(trial.claim(), outcome);
+    }
+    if (trial.cause() == Cause::outside) {
+      stop(Stop::Why::outside, outcome);
+      return give_back(trial.claim());
+    }
+    try_again(trial.claim(), outcome);
+  }
+
+  /// After it was killed.
+  void try_again(Claim claim, Outcome outcome) {
+    count(outcome);
+    if (claim.attempt >= queue_.definition().settings.budget.attempts) {
+      outcome.reason += cat(", in attempt ", claim.attempt, " of as many (budget.attempts)");
+      return end(claim, outcome);
+    }
+    ++claim.attempt;
+    give_back(claim);
+  }
+
+  /// Trials that fail alike one after another have a cause in common. That a loss is not finite
+  /// says something of the trial alone.
+  void count(const Outcome& outcome) {
+    if (outcome.exit_code == static_cast<int>(ErrorKind::numerics)) return;
+    auto likeness = outcome.state == TrialState::failed ? outcome.reason : "";
+    std::erase_if(likeness, [](char c) { return c >= '0' && c <= '9'; });
+    alike_ = likeness == likeness_ ? alike_ + 1 : 1;
+    likeness_ = likeness;
+    const auto& limit = queue_.definition().settings.budget.max_consecutive_failures;
+    if (!likeness.empty() && limit && alike_ >= *limit) stop(Stop::Why::consecutive, outcome);
   }
 
   void end(const Claim& claim, const Outcome& outcome) {
     queue_.finish(claim, outcome);
     observer_.on_end(claim, outcome);
-    if (options_.fail_fast && outcome.state == TrialState::failed && !end_.failure)
-      end_.failure = outcome;
+    if (options_.fail_fast && outcome.state == TrialState::failed)
+      stop(Stop::Why::fail_fast, outcome);
   }
 
   /// Nothing runs here. Whether there is nothing to wait for either.
@@ -130,7 +208,11 @@ class Worker {
   const WorkerOptions& options_;
   const InterruptFlag& interrupt_;
   WorkerObserver& observer_;
+  TextWatch texts_{queue_.definition().texts};
   std::list<Slot> running_;
+  bool has_journal_ = true;  // false: it failed, and what runs is stopped without it
+  std::string likeness_;     // of the trials that ended last: their reason without its numbers
+  std::int64_t alike_ = 0;   // how many those are
   std::int64_t taken_ = 0;
   double began_ = monotonic_seconds();
   double next_look_ = 0;  // [s] monotonic; 0: at once

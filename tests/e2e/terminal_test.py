@@ -49,8 +49,8 @@ class Terminal(RunCase):
         code, seen = self.at_terminal("sweep", "run", file, "--data", self.text, "--out", self.folder / "sweep",
                                       env={"MAKEMOE_TEST_TRIAL_COMMAND": str(trial)})
         self.assertEqual(code, 0, seen)
-        self.assertRegex(seen, r"\x1b\[2A\x1b\[Jtwo  0/2 trials  2 running  [^\r\n]* s\r\n"
-                               r"  0     step 3/7  1\.5000  seed=\d\r\n  1     step 3/7  1\.5000  seed=\d")
+        self.assertRegex(seen, r"\x1b\[3A\x1b\[Jtwo  0/2 trials  2 running  [^\r\n]* s\r\n"
+                               r"trial  step  val/loss  seed\r\n    0   3/7    1\.5000     \d\r\n    1   3/7    1\.5000     \d")
         self.assertNotIn("running", seen.splitlines()[-1])
 
     def test_errors_are_red_unless_no_color_is_set(self):

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <sstream>
 
+#include "moe/base/text.h"
 #include "moe/sweep/summary.h"
 #include "tests/sweep/sample.h"
 
@@ -91,8 +92,10 @@ TEST(Definition, RefusesABaseThatItsFixedValuesMakeUnsound) {
 
 TEST(Definition, TextsToChooseFromAreNamedRelativeToTheFile) {
   Scratch scratch;
+  write(scratch / "a.txt", "a");
+  std::filesystem::create_directory(scratch / "in");
   const auto definition =
-      defined(scratch, R"({"space": {"data.path": {"choices": ["a.txt", "../b.txt"]}}})");
+      defined(scratch, R"({"space": {"data.path": {"choices": ["a.txt", "in/../text.txt"]}}})");
   EXPECT_EQ(definition.space.parameters()[0].choices[0], (scratch / "a.txt").string());
 }
 
@@ -176,6 +179,100 @@ TEST(OpenSweep, LeavesAFolderOfSomethingElseAlone) {
   EXPECT_THROW(open_sweep(scratch / "text.txt", definition, true, files), ResourceError);
   EXPECT_THAT(message_of<ConfigError>([&] { read_sweep(scratch.path()); }),
               HasSubstr("is no sweep"));
+}
+
+std::string metric_problem(const std::string& metric, const std::string& more = "") {
+  Scratch scratch;
+  return message_of<ConfigError>([&] {
+    defined(scratch, R"({"space": {"model.n_layer": {"int": [2, 4]}}, "strategy": {"kind": "grid"},
+      "objective": {"metric": ")" +
+                         metric + "\"}" + more + "}");
+  });
+}
+
+TEST(Definition, AMistypedMetricIsRefusedWithTheNearestName) {
+  EXPECT_THAT(metric_problem("val/los"), HasSubstr("did you mean \"val/loss\"?"));
+  EXPECT_THAT(metric_problem("moe/layer1/max_laod"),
+              HasSubstr("did you mean \"moe/layer1/max_load\"?"));
+  EXPECT_THAT(metric_problem("moe/layer01/max_load"), HasSubstr("is no metric"));
+}
+
+TEST(Definition, AMetricThatIsAListOrThatNotEveryTrialWritesIsRefusedWithTheReason) {
+  EXPECT_THAT(metric_problem("moe/layer0/load"),
+              AllOf(HasSubstr("is a list"), HasSubstr("e.g. moe/layer0/max_load")));
+  EXPECT_THAT(metric_problem("moe/layer2/max_load"), HasSubstr("layers 0 to 1"));
+  EXPECT_THAT(metric_problem("moe/dropped_fraction"), HasSubstr("capacity_factor"));
+  EXPECT_THAT(metric_problem("moe/layer0/noise_std", R"(, "set": {"model.moe.router": "topk"})"),
+              HasSubstr("noisy_topk"));
+}
+
+TEST(Definition, MetricsThatEveryTrialWritesAreTaken) {
+  for (const auto* metric : {"grad_norm", "moe/layer1/load_cv", "moe/layer0/noise_std",
+                             "moe/dropped_fraction", "moe/layer1/dropped_fraction"}) {
+    Scratch scratch;
+    defined(scratch, cat(R"({"space": {"model.n_layer": {"int": [2, 4]}}, "set":
+      {"model.moe.capacity_factor": 1}, "strategy": {"kind": "grid"}, "objective": {"metric": ")",
+                         metric, "\"}}"));
+  }
+}
+
+/// The names of the tables of docs/metrics.md are the metrics that a sweep knows.
+TEST(Definition, KnowsTheMetricsOfTheDocs) {
+  const auto* source = std::getenv("MAKEMOE_SOURCE_DIR");
+  ASSERT_NE(source, nullptr);
+  std::istringstream docs(test::read(std::filesystem::path(source) / "docs/metrics.md"));
+  const auto known = metric_problem("x");
+  int names = 0;
+  for (std::string line; std::getline(docs, line);) {
+    if (!line.starts_with("| `") || line.find("...") < line.find("|", 2)) continue;
+    const auto name = line.substr(3, line.find('`', 3) - 3);
+    ++names;
+    if (name == "moe/layerL/load") continue;  // a list
+    EXPECT_THAT(known, HasSubstr(name));
+  }
+  EXPECT_GE(names, 20);
+}
+
+TEST(Definition, KeepsTheSumOfEveryTextThatATrialMayRead) {
+  Scratch scratch;
+  write(scratch / "b.txt", "b");
+  write(scratch / "v.txt", "v");
+  const auto definition =
+      defined(scratch, R"({"set": {"data.val_path": "v.txt"}, "strategy": {"kind": "grid"},
+        "space": {"data.path": {"choices": ["text.txt", "b.txt"]}}})");
+  ASSERT_EQ(definition.texts.size(), 3u);
+  EXPECT_EQ(definition.texts.at((scratch / "b.txt").string()),
+            "3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d");
+  FileLayer files;
+  open_sweep(scratch / "sweep", definition, false, files);
+  EXPECT_EQ(read_definition(scratch / "sweep").texts, definition.texts);
+  // sweep.json is a sweep file, too.
+  EXPECT_EQ(load_definition(scratch / "sweep/sweep.json", "").texts, definition.texts);
+  write(scratch / "v.txt", "w");
+  EXPECT_THAT(message_of<DataError>([&] { load_definition(scratch / "sweep/sweep.json", ""); }),
+              HasSubstr("v.txt: is not the text"));
+}
+
+TEST(Definition, ATextThatIsNoRegularFileOrWhosePathIsNotUtf8IsRefused) {
+  Scratch scratch;
+  write(scratch / "s.json",
+        R"({"space": {"seed": {"int": [1, 2]}}, "strategy": {"kind": "grid"}})");
+  const auto refusal = [&](const std::string& text) {
+    return message_of<DataError>([&] { load_definition(scratch / "s.json", text); });
+  };
+  EXPECT_THAT(refusal("/dev/null"), HasSubstr("is no regular file"));
+  EXPECT_THAT(refusal(scratch.path().string()), HasSubstr("is no regular file"));
+  const auto path = (scratch / "caf\xE9.txt").string();
+  write(path, "text");
+  EXPECT_THAT(refusal(path), AllOf(HasSubstr("not UTF-8"), HasSubstr("caf\\xe9.txt")));
+}
+
+TEST(Space, AShortKeyIsTheShortestEndThatNoOtherHas) {
+  const auto space = test::parsed(R"({"optim.learning_rate": {"float": [1, 2]},
+    "optim.kind": {"choices": ["a", "b"]}, "optim.schedule.kind": {"choices": ["a", "b"]},
+    "seed": {"int": [1, 2]}})");
+  EXPECT_THAT(short_keys(space),
+              ::testing::ElementsAre("learning_rate", "optim.kind", "schedule.kind", "seed"));
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
+
 #include "tests/sweep/sample.h"
 
 namespace moe::sweep {
@@ -35,7 +37,7 @@ constexpr const char* kOptunas =
 TEST(Study, ReadsWhatOptunaWrites) {
   Scratch scratch;
   write(scratch / "journal.log", kOptunas);
-  JournalReader reader(scratch / "journal.log", "s");
+  JournalReader reader(scratch / "journal.log", "s", Damage::refused);
   reader.refresh();
   ASSERT_EQ(reader.study().trials().size(), 1u);
   const auto& trial = reader.study().trials()[0];
@@ -46,6 +48,8 @@ TEST(Study, ReadsWhatOptunaWrites) {
   EXPECT_EQ(trial.parameters.at("lr").value, 0.001);
   EXPECT_EQ(trial.reported, (std::map<std::int64_t, double>{{5, 4.5}}));
   EXPECT_EQ(trial.user("note"), "-Infinity, NaN");
+  EXPECT_EQ(reader.passed_over().count, 1);  // operation 99, of a version that is to come
+  EXPECT_EQ(reader.passed_over().first, 10);
 }
 
 TEST(Study, ADeletedStudyIsGoneAndIdsGoOn) {
@@ -120,7 +124,7 @@ TEST_F(JournalTest, ReadersLeaveATornLastLineAlone) {
   open().transact(begin);
   const auto whole = read(path);
   write(path, whole + "{\"op_code\":");
-  JournalReader reader(path, "s");
+  JournalReader reader(path, "s", Damage::refused);
   reader.refresh();
   EXPECT_EQ(reader.study().trials().size(), 1u);
   write(path, whole + "{\"op_code\":4,\"study_id\":0}\n");
@@ -132,6 +136,26 @@ TEST_F(JournalTest, DamageBeforeTheEndNamesItsLine) {
   open().transact(begin);
   write(path, read(path) + "{\"op_code\":4,\"study\n{}\n");
   EXPECT_THAT(message_of<ResourceError>([&] { open(); }), HasSubstr("entry 3"));
+}
+
+TEST_F(JournalTest, AReaderForPeoplePassesDamageOverAndCountsIt) {
+  auto journal = open();
+  for (int i = 0; i < 3; ++i) journal.transact(begin);
+  journal.transact([](const Study&, Operations& operations) {
+    operations.finish(2, TrialState::complete, 7.0);
+  });
+  auto text = read(path);
+  const auto second = text.find('\n', text.find('\n') + 1) + 1;  // the creation of trial 1
+  ASSERT_EQ(text.substr(second, 12), "{\"op_code\":4");
+  text[text.find('\n', second) - 1] = '!';
+  write(path, "no JSON\n" + text);
+  JournalReader reader(path, "s", Damage::passed_over);
+  reader.refresh();
+  EXPECT_EQ(reader.passed_over().count, 2);
+  EXPECT_EQ(reader.passed_over().first, 1);
+  ASSERT_EQ(reader.study().trials().size(), 3u);  // the lost one keeps its number
+  EXPECT_EQ(reader.study().trials()[1].state, TrialState::running);
+  EXPECT_EQ(*reader.study().trials()[2].value, 7.0);
 }
 
 TEST_F(JournalTest, AFolderInItsPlaceIsRefused) {
@@ -175,6 +199,32 @@ TEST_F(JournalTest, OptunasStaleSymlinkIsTakenOverAfterItsTime) {
   EXPECT_TRUE(lock.is_mine());
 }
 
+TEST_F(JournalTest, ALongWaitForTheLockSaysWhoHasItAndEndsWithASignal) {
+  open().transact(begin);
+  std::filesystem::create_symlink(path, path.string() + ".lock");  // as Optuna makes it
+  std::vector<std::string> said;
+  int signal = 0;
+  const LongWait wait{0.02,
+                      [&](const std::string& text) {
+                        said.push_back(text);
+                        signal = SIGTERM;
+                      },
+                      [&] { return signal; }};
+  try {
+    const JournalLock lock(path, {.takeover_s = 1e9}, wait);
+    FAIL() << "it has the lock";
+  } catch (const Interrupted& stopped) {
+    EXPECT_EQ(stopped.signal(), SIGTERM);
+  }
+  ASSERT_EQ(said.size(), 1u);
+  EXPECT_THAT(said[0], HasSubstr("which Optuna has"));
+}
+
+TEST_F(JournalTest, ASignalThatCameBeforeDoesNotCutAShortWaitShort) {
+  const JournalLock lock(path, {.after_s = 1e9, .signal = [] { return SIGTERM; }});
+  EXPECT_TRUE(lock.is_mine());
+}
+
 TEST_F(JournalTest, ATakenOverLockIsNoLongerMineAndNotRemoved) {
   {
     const JournalLock lock(path);
@@ -196,7 +246,7 @@ TEST_F(JournalTest, ManyProcessesAtOnceLoseNothing) {
     ::_exit(0);
   }
   for (const auto child : children) ::waitpid(child, nullptr, 0);
-  JournalReader reader(path, "s");
+  JournalReader reader(path, "s", Damage::refused);
   reader.refresh();
   EXPECT_EQ(reader.study().trials().size(), static_cast<std::size_t>(kProcesses * kEach));
 }

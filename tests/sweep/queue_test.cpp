@@ -175,6 +175,34 @@ TEST_F(QueueTest, RunsWhatPythonEnqueuedAndLeavesItsOwnTrialsAlone) {
   EXPECT_EQ(counts_of(of, queue.study()).total, 8);
 }
 
+TEST_F(QueueTest, AFailedTrialIsRepeatedOnceAsANewTrialOfItsPoint) {
+  const auto of = definition(R"({"seeds": 2, "strategy": {"kind": "grid"},
+    "space": {"model.moe.num_experts": {"choices": [2, 4]}}})");
+  auto queue = open(of);
+  queue.finish(*queue.claim(), {TrialState::complete, 1.0, "", 0});
+  const auto failed = *queue.claim();
+  queue.finish(failed, {TrialState::failed, std::nullopt, "x", 6});
+  EXPECT_EQ(queue.retry_failed(), 1);
+  EXPECT_EQ(queue.retry_failed(), 0);  // it is under way
+  const auto again = *queue.claim();
+  EXPECT_EQ(again.number, 2);
+  EXPECT_EQ(again.point, failed.point);
+  EXPECT_EQ(again.seed_index, 1);
+  queue.finish(again, {TrialState::failed, std::nullopt, "y", 6});
+  EXPECT_EQ(queue.retry_failed(), 1);
+  queue.finish(*queue.claim(), {TrialState::complete, 3.0, "", 0});
+  const auto& last = queue.study().trials().back();
+  EXPECT_EQ(last.system("failed_trial"), 1);  // as Optuna's RetryFailedTrialCallback has it
+  EXPECT_EQ(json_text(last.system("retry_history")), "[1,2]");
+  EXPECT_EQ(last.user("seed"), 1338);
+  EXPECT_TRUE(last.user("reason").is_null());
+  const auto counts = counts_of(of, queue.study());
+  EXPECT_EQ(counts.total, 4);
+  EXPECT_EQ(counts.failed, 0);
+  EXPECT_EQ(leaderboard(of, queue.study())[0].value, 2.0);  // both seeds
+  EXPECT_EQ(queue.claim()->number, 4);                      // the next point
+}
+
 TEST_F(QueueTest, AJournalThatWentWhileTrialsAreThereIsRefused) {
   const auto of = definition();
   auto queue = open(of);
@@ -265,7 +293,7 @@ TEST_F(QueueTest, ExportsOneRowATrialWithAwkwardTextsQuoted) {
   queue.finish(*queue.claim(), {TrialState::failed, std::nullopt, "a \"b\", c\nd", 5});
   const auto csv = sweep_csv(read_sweep(dir));
   EXPECT_THAT(csv, HasSubstr("0,complete,0.1,1337,1,"));
-  EXPECT_THAT(csv, HasSubstr("\"a \"\"b\"\", c\nd\",2,2\r\n"));
+  EXPECT_THAT(csv, HasSubstr("\"a \"\"b\"\", c\nd\",,2,2\r\n"));
   const auto json = sweep_json(read_sweep(dir));
   EXPECT_EQ(json["best"]["number"], 0);
   EXPECT_EQ(json["failed"], 1);

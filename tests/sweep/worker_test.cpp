@@ -89,33 +89,137 @@ TEST_F(WorkerTest, TakesTheLastValueWhereAsked) {
 
 TEST_F(WorkerTest, RecordsWhyATrialFailedAndGoesOn) {
   auto queue = queue_of(
-      "case $4 in *0) echo 'error: x: no memory; lower y' >&2; exit 6;; *2) kill -9 $$;; *3) exit "
-      "1;; esac\n" +
+      "case $4 in *0) echo 'error: memory: too little; lower y' >&2; exit 6;; *2) kill -SEGV $$;; "
+      "*3) exit 1;; *4) exit 5;; esac\n" +
       row(0, "1"));
-  run(queue);
+  const auto end = run(queue);
+  EXPECT_FALSE(end.stop);
   const auto reason = [&](std::size_t i) {
     return queue.study().trials()[i].user("reason").get<std::string>();
   };
-  EXPECT_EQ(reason(0), "x: no memory; lower y");
+  EXPECT_EQ(reason(0), "memory: too little; lower y");
   EXPECT_EQ(queue.study().trials()[0].user("exit_code"), 6);
-  EXPECT_THAT(reason(2), HasSubstr("signal 9"));
+  EXPECT_THAT(reason(2), HasSubstr("signal 11"));
   EXPECT_THAT(reason(3), HasSubstr("exit code 1"));
-  EXPECT_EQ(counts_of(queue.definition(), queue.study()).complete, 2);
+  EXPECT_THAT(reason(4), HasSubstr("exit code 5"));
+  EXPECT_EQ(counts_of(queue.definition(), queue.study()).complete, 1);
+}
+
+TEST_F(WorkerTest, TroubleThatNoTrialCanHelpEndsTheWorkerAndGivesTheTrialBack) {
+  auto queue = queue_of("echo 'error: x: disk full; free some' >&2; exit 6\n");
+  for (int i = 0; i < 5; ++i) {  // as often as one likes: nothing is used up
+    const auto end = run(queue);
+    ASSERT_TRUE(end.stop);
+    EXPECT_EQ(end.stop->why, Stop::Why::outside);
+    EXPECT_EQ(end.stop->outcome.exit_code, 6);
+    EXPECT_EQ(end.stop->outcome.reason, "x: disk full; free some");
+  }
+  ASSERT_EQ(queue.study().trials().size(), 1u);
+  EXPECT_EQ(queue.study().trials()[0].state, TrialState::running);
+  EXPECT_EQ(queue.study().trials()[0].system(kClaim)["attempt"], 1);
+}
+
+TEST_F(WorkerTest, ATextThatIsGoneOrAnotherEndsTheWorkerAndGivesTheTrialBack) {
+  const auto text = scratch / "text.txt", away = scratch / "away.txt";
+  // The second trial's finds it gone, as it was for a moment before we look.
+  auto queue = queue_of("case $4 in *2) test -e once || { touch once; exit 3; };; esac\n" +
+                        row(0, "1") + "mv '" + text.string() + "' '" + away.string() + "'\n");
+  const auto outside = [&] {
+    const auto end = run(queue);
+    ASSERT_TRUE(end.stop);
+    EXPECT_EQ(end.stop->why, Stop::Why::outside);
+    EXPECT_EQ(end.stop->outcome.exit_code, 3);
+    EXPECT_THAT(end.stop->outcome.reason, HasSubstr(text.string()));
+  };
+  outside();
+  write(text, "another text");
+  outside();
+  EXPECT_EQ(queue.study().trials().back().state, TrialState::running);
+  EXPECT_EQ(counts_of(queue.definition(), queue.study()).failed, 1);  // the bad combination
+  std::filesystem::rename(away, text);
+  write(options.program, "#!/bin/sh\n" + row(0, "1"));
+  EXPECT_FALSE(run(queue).stop);
+  EXPECT_EQ(counts_of(queue.definition(), queue.study()).complete, 5);
+}
+
+TEST_F(WorkerTest, ADataErrorWithTheTextIntactIsTheTrialsOwnOnceItComesAgain) {
+  auto queue = queue_of(
+      "case $4 in *0) echo 'error: y: too short; more' >&2; exit 3;; *2) test -e \"$4/once\" || { "
+      "touch \"$4/once\"; exit 3; };; esac\n" +
+      row(0, "1"));
+  EXPECT_FALSE(run(queue).stop);
+  EXPECT_EQ(queue.study().trials()[0].user("reason"), "y: too short; more");
+  EXPECT_EQ(counts_of(queue.definition(), queue.study()).complete, 4);
+}
+
+TEST_F(WorkerTest, ARunOfAnotherTextIsNotCountedAndSetAside) {
+  auto queue =
+      queue_of("echo '{\"data\": {\"sha256\": \"another\"}}' > $4/run.json\n" + row(0, "1"));
+  const auto end = run(queue);
+  ASSERT_TRUE(end.stop);
+  EXPECT_EQ(end.stop->outcome.exit_code, 3);
+  EXPECT_EQ(queue.study().trials()[0].state, TrialState::running);
+  EXPECT_FALSE(std::filesystem::exists(dir / "trials/00000"));
+  EXPECT_TRUE(std::filesystem::exists(dir / "trials/00000.another-text/run.json"));
+}
+
+TEST_F(WorkerTest, AKilledTrialIsTriedAgainABoundedNumberOfTimes) {
+  auto queue = queue_of(
+      "case $4 in *0) kill -9 $$;; *2) test -e \"$4/once\" || { touch \"$4/once\"; kill -9 $$; };; "
+      "esac\n" +
+      row(0, "1"));
+  EXPECT_FALSE(run(queue).stop);
+  const auto& trials = queue.study().trials();
+  EXPECT_EQ(trials[0].state, TrialState::failed);
+  EXPECT_THAT(trials[0].user("reason").get<std::string>(),
+              AllOf(HasSubstr("signal 9"), HasSubstr("budget.attempts")));
+  EXPECT_EQ(trials[2].state, TrialState::complete);
+  EXPECT_EQ(trials[2].system(kClaim)["attempt"], 2);
+}
+
+TEST_F(WorkerTest, FailuresOfOneKindInARowEndTheWorker) {
+  auto queue = queue_of("echo \"error: bad $$\" >&2; exit 1\n",
+                        R"(, "budget": {"max_consecutive_failures": 3})");
+  const auto end = run(queue);
+  ASSERT_TRUE(end.stop);
+  EXPECT_EQ(end.stop->why, Stop::Why::consecutive);
+  EXPECT_EQ(counts_of(queue.definition(), queue.study()).failed, 4);  // and the bad combination
+}
+
+TEST_F(WorkerTest, TrialsThatDivergeInARowEndNothing) {
+  auto queue = queue_of("exit 5\n", R"(, "budget": {"max_consecutive_failures": 1})");
+  EXPECT_FALSE(run(queue).stop);
+  EXPECT_EQ(counts_of(queue.definition(), queue.study()).failed, 6);
+}
+
+TEST_F(WorkerTest, AJournalThatCanNotBeWrittenEndsTheWorkerAndLetsTheTrialSave) {
+  FileLayer broken(FaultPlan::parse("ENOSPC@2+"));  // the claim is written, and nothing after it
+  auto queue = queue_of("trap 'touch $4/saved; exit 143' TERM\n" + row(0, "1") +
+                        "while :; do sleep 0.02; done\n");
+  Queue other(dir, queue.definition(), broken);
+  const auto end = work(other, files, options, interrupt, heard);
+  ASSERT_TRUE(end.stop);
+  EXPECT_EQ(end.stop->outcome.exit_code, 6);
+  EXPECT_TRUE(std::filesystem::exists(dir / "trials/00000/saved"));
 }
 
 TEST_F(WorkerTest, AMetricThatIsNotThereIsAFailureThatNamesThoseThatAre) {
   auto queue = queue_of("echo '{\"step\": 1, \"lr\": 3}' > \"$4/metrics.jsonl\"\n");
   options.fail_fast = true;
   const auto end = run(queue);
-  ASSERT_TRUE(end.failure);
-  EXPECT_THAT(end.failure->reason, AllOf(HasSubstr("val/loss"), HasSubstr("known are lr, step")));
+  ASSERT_TRUE(end.stop);
+  EXPECT_EQ(end.stop->why, Stop::Why::fail_fast);
+  EXPECT_THAT(end.stop->outcome.reason, AllOf(HasSubstr("val/loss"), HasSubstr("are lr, step")));
   EXPECT_EQ(heard.started, 1);
 }
 
 TEST_F(WorkerTest, AProgramThatCanNotBeStartedEndsTheWorker) {
   auto queue = queue_of("");
   options.program = (scratch / "absent").string();
-  EXPECT_THROW(run(queue), ResourceError);
+  const auto end = run(queue);
+  ASSERT_TRUE(end.stop);
+  EXPECT_EQ(end.stop->why, Stop::Why::outside);
+  EXPECT_TRUE(queue.study().trials()[0].system(kClaim)["worker"].is_null());
 }
 
 TEST_F(WorkerTest, ASignalStopsTheChildAndGivesItsTrialBack) {

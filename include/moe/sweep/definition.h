@@ -9,6 +9,7 @@
 #include "moe/config/config.h"
 #include "moe/sweep/settings.h"
 #include "moe/sweep/space.h"
+#include "moe/sweep/texts.h"
 
 namespace moe::sweep {
 
@@ -19,6 +20,7 @@ struct Definition {
   Json space_json;  // as written, but for the texts' names
   Space space;
   SweepSettings settings;
+  TextSums texts;  // as the sweep began; empty for one of an older version
 
   /// Trials in all: budget.trials, and never more than the space has points.
   std::int64_t trials() const;
@@ -28,8 +30,8 @@ struct Definition {
 };
 
 /// Reads a sweep file; paths in it are relative to it. `data`, where not empty, is the text. Throws
-/// ConfigError with every problem of the file, its base and its space at once; DataError when the
-/// text is not there.
+/// ConfigError with every problem of the file, its base and its space at once; DataError when a
+/// text can not be learned from again and again (sum_texts).
 Definition load_definition(const std::filesystem::path& file, const std::string& data);
 
 /// Complete in itself: the base inlined, every default in its place.

@@ -1,11 +1,20 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 
 #include "moe/sweep/identity.h"
 
 namespace moe::sweep {
+
+/// What somebody may want of a long wait for a lock.
+struct LongWait {
+  double after_s = 1.5;  // when a wait is long
+  std::function<void(const std::string&)> say = [](const std::string&) {
+  };                                               // told once who is waited for
+  std::function<int()> signal = [] { return 0; };  // not 0: it ends the wait
+};
 
 /// Optuna's lock of a journal, `JOURNAL.lock` made with O_EXCL, so that its writers and ours
 /// exclude each other, on NFS too. A lock that stands still for 30 s is taken over, as Optuna does;
@@ -16,9 +25,11 @@ class JournalLock {
     double takeover_s = 30;
   };
 
-  /// Waits until it has the lock. Throws ResourceError when the file can not be made.
-  explicit JournalLock(const std::filesystem::path& journal) : JournalLock(journal, Patience{}) {}
-  JournalLock(const std::filesystem::path& journal, Patience patience);
+  /// Waits until it has the lock. Throws ResourceError when the file can not be made, Interrupted
+  /// when a signal comes in a long wait.
+  explicit JournalLock(const std::filesystem::path& journal, const LongWait& wait = {})
+      : JournalLock(journal, Patience{}, wait) {}
+  JournalLock(const std::filesystem::path& journal, Patience patience, const LongWait& wait = {});
   ~JournalLock();
   JournalLock(const JournalLock&) = delete;
   JournalLock& operator=(const JournalLock&) = delete;

@@ -19,6 +19,10 @@ namespace moe::sweep {
 // The system attributes of a trial that are ours: who works on it, and which proposal it is.
 inline constexpr const char* kClaim = "moe:claim";
 inline constexpr const char* kProposal = "moe:proposal";
+// Those that Optuna's RetryFailedTrialCallback writes: the number of the failed trial that one
+// repeats, and the numbers of all that failed on the way.
+inline constexpr const char* kFailedTrial = "failed_trial";
+inline constexpr const char* kRetryHistory = "retry_history";
 
 /// A trial that this worker works on.
 struct Claim {
@@ -47,17 +51,22 @@ class Queue {
  public:
   /// The study is created in the journal where it is not there. Throws ResourceError when it is
   /// not, but trials are.
-  Queue(std::filesystem::path dir, Definition definition, FileLayer& files, Pace pace = {});
+  Queue(std::filesystem::path dir, Definition definition, FileLayer& files, Pace pace = {},
+        const LongWait& wait = {});
 
   const Definition& definition() const { return definition_; }
   const std::filesystem::path& dir() const { return dir_; }
   const Study& study() const { return journal_.study(); }
   const Identity& identity() const { return identity_; }
+  const PassedOver& passed_over() const { return journal_.passed_over(); }
   void refresh() { journal_.refresh(); }
 
   /// The next piece of work: a trial whose worker died or gave it back, one that a user enqueued,
   /// or a new one. nullopt: there is none now. Throws ResourceError when the study is gone.
   std::optional<Claim> claim();
+  /// Enqueues each failed trial that nobody has repeated again, as a new trial of the same point
+  /// (ADR 36). Returns how many.
+  std::int64_t retry_failed();
   /// Whether trials of other workers are running of which it is not known yet whether these live.
   bool is_watching() const;
   /// Whether anything is waiting or running, whoever works on it.

@@ -86,7 +86,7 @@ struct ObjectiveConfig {
 
   static constexpr auto fields() {
     using C = ObjectiveConfig;
-    return std::tuple{Field{"metric", &C::metric, "a name of metrics.jsonl"},
+    return std::tuple{Field{"metric", &C::metric, "a number of metrics.jsonl (docs/metrics.md)"},
                       Field{"direction", &C::direction, "what is better"},
                       Field{"reduce", &C::reduce, "the best of a trial's values, or its last"}};
   }
@@ -103,6 +103,7 @@ struct BudgetConfig {
   std::int64_t workers = 1;
   std::optional<std::int64_t> steps;
   std::int64_t attempts = 3;
+  std::optional<std::int64_t> max_consecutive_failures = 5;
 
   static constexpr auto fields() {
     using C = BudgetConfig;
@@ -114,7 +115,11 @@ struct BudgetConfig {
         Field{"workers", &C::workers, "trials at once in sweep run; -j wins", between(1, 1024)},
         Field{"steps", &C::steps, "train.max_iters of every trial; null: the base's",
               steps_from(1)},
-        Field{"attempts", &C::attempts, "of a trial whose worker died", between(1, 1000)}};
+        Field{"attempts", &C::attempts, "of a trial that is killed, or whose worker died",
+              between(1, 1000)},
+        Field{"max_consecutive_failures", &C::max_consecutive_failures,
+              "trials that fail alike one after another end the worker; null: no limit",
+              between(1, 1000000)}};
   }
 };
 static_assert(table_is_complete<BudgetConfig>);

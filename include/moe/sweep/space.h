@@ -78,6 +78,10 @@ class Space {
   std::vector<Parameter> parameters_;
 };
 
+/// Each parameter's key cut to its shortest end that no other key has: "learning_rate", and
+/// "schedule.kind" next to "optim.kind". For people; in the order of the parameters.
+std::vector<std::string> short_keys(const Space& space);
+
 /// {"model.moe.top_k": 2, ...} with the values as a config has them.
 Json values_of(const Space& space, const Point& point);
 

@@ -59,7 +59,11 @@ class Study {
   const Trial* find(std::int64_t id) const;
   /// Applies one operation of Optuna's journal storage. Operations on what does not exist, and on
   /// finished trials, do nothing, as in Optuna.
-  void apply(const Json& line);
+  /// False: it is no operation that this version knows.
+  bool apply(const Json& line);
+  /// Stands for the creation of a trial that can not be read, so that the next ones keep their
+  /// numbers: `study_id` -1 is not known, and taken for this study's.
+  void apply_lost_trial(std::int64_t study_id);
 
  private:
   void create_study(const Json& line);
@@ -74,21 +78,40 @@ class Study {
   std::map<std::int64_t, std::size_t> by_id_;
 };
 
+/// What a reader does about lines that it can not read.
+enum class Damage { refused, passed_over };
+
+/// Lines of a journal that a reader went past.
+struct PassedOver {
+  std::int64_t count = 0, first = 0;  // the first one's number, from 1
+  std::string why;                    // of the first
+
+  void add(std::int64_t line, const std::string& reason);
+};
+
 /// Follows a journal file that others write: each refresh reads what is new, whole lines only.
 class JournalReader {
  public:
-  JournalReader(std::filesystem::path path, std::string study);
+  JournalReader(std::filesystem::path path, std::string study, Damage damage);
 
   const std::filesystem::path& path() const { return path_; }
   const Study& study() const { return study_; }
-  /// Throws ResourceError naming the line when it is damaged before its end, or was shortened.
+  /// Throws ResourceError naming the line when it is damaged before its end (where damage is
+  /// refused), or was shortened.
   void refresh();
+  /// Operations that this version does not know, of a newer Optuna; and, where damage is passed
+  /// over, damaged lines.
+  const PassedOver& passed_over() const { return passed_over_; }
   /// Bytes of whole lines read.
   std::uint64_t offset() const { return offset_; }
 
  private:
+  void read_line(const std::string& line);
+
   std::filesystem::path path_;
   Study study_;
+  Damage damage_;
+  PassedOver passed_over_;
   std::uint64_t offset_ = 0;
   std::int64_t line_ = 0;
 };

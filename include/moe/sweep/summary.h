@@ -2,11 +2,13 @@
 
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "moe/base/file.h"
 #include "moe/sweep/definition.h"
+#include "moe/sweep/journal_lock.h"
 #include "moe/sweep/study.h"
 
 namespace moe::sweep {
@@ -16,16 +18,24 @@ struct Sweep {
   std::filesystem::path dir;
   Definition definition;
   Study study;
+  PassedOver passed_over;  // lines of the journal that could not be read
 };
 
 /// Reads DIR/sweep.json and the journal, without its lock. Throws ConfigError where there is none.
 Sweep read_sweep(const std::filesystem::path& dir);
 
-/// Makes DIR the folder of this sweep, or goes on with the one there. Throws ConfigError with the
-/// differences when it holds another one, unless `allow_changes`; ResourceError when it holds
-/// something else.
+/// What to say of lines of the journal that were passed over; "" where none was.
+std::string passed_over_text(const std::filesystem::path& dir, const PassedOver& passed_over);
+
+/// Makes DIR the folder of this sweep, or continues the one there; of several at once one makes it,
+/// the others wait. Unless `allow_changes`, throws DataError when a text has changed since the
+/// sweep began, ConfigError with the differences when DIR holds another sweep. Throws ResourceError
+/// when it holds something else, Interrupted when a signal comes in a long wait.
 void open_sweep(const std::filesystem::path& dir, const Definition& definition, bool allow_changes,
-                FileLayer& files);
+                FileLayer& files, const LongWait& wait = {});
+
+/// The numbers of failed trials that a later one repeats: that one counts in their place.
+std::set<std::int64_t> superseded(const Study& study);
 
 struct Counts {
   std::int64_t complete = 0, pruned = 0, failed = 0, running = 0, waiting = 0;

@@ -18,11 +18,21 @@ struct WorkerOptions {
   std::string program;                // makemoe; the tests name another
 };
 
+/// What ended a worker early (ADR 36).
+struct Stop {
+  enum class Why {
+    fail_fast,    // the first trial that failed
+    consecutive,  // budget.max_consecutive_failures trials that failed alike
+    outside,      // trouble that no trial can help: what ran was given back
+  } why;
+  Outcome outcome;  // of the trial, or the trouble's reason and exit code
+};
+
 /// Why a worker ended.
 struct WorkerEnd {
   int signal = 0;  // not 0: stopped by it
   bool out_of_time = false;
-  std::optional<Outcome> failure;  // of the trial that ended it, by fail_fast
+  std::optional<Stop> stop;
 };
 
 /// Told what happens, for people to see.
@@ -38,7 +48,8 @@ class WorkerObserver {
 };
 
 /// Takes trials from the queue and runs each as a child process until there is none left, the
-/// options say so, or a signal comes: then children save, and their trials are given back.
+/// options say so, a signal comes, or trouble outside the trials: then children save, and their
+/// trials are given back.
 WorkerEnd work(Queue& queue, FileLayer& files, const WorkerOptions& options,
                const InterruptFlag& interrupt, WorkerObserver& observer);
 

@@ -1,0 +1,133 @@
+#include "sweep/objective_metric.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <limits>
+#include <optional>
+#include <string_view>
+
+#include "moe/base/text.h"
+#include "moe/config/load.h"
+
+namespace moe::sweep {
+
+namespace {
+
+// The names of docs/metrics.md (a test compares). A layer's stand after "moe/layerL/".
+constexpr std::array<std::string_view, 10> kOfRun{"step",
+                                                  "time_s",
+                                                  "tokens",
+                                                  "train/loss",
+                                                  "val/loss",
+                                                  "train/step_loss",
+                                                  "lr",
+                                                  "grad_norm",
+                                                  "tokens_per_second",
+                                                  "moe/dropped_fraction"};
+constexpr std::array<std::string_view, 10> kOfLayer{
+    "max_load",  "load_entropy", "load_cv", "dead_experts", "router_entropy",
+    "top1_gate", "balance_loss", "z_loss",  "noise_std",    "dropped_fraction"};
+constexpr std::string_view kList = "load";  // of a layer: a value for each expert
+constexpr std::string_view kLayer = "moe/layer";
+
+struct LayerMetric {
+  std::int64_t layer;
+  std::string_view name;
+};
+
+/// "moe/layer3/max_load" as {3, "max_load"}; nullopt: another form.
+std::optional<LayerMetric> layer_metric(std::string_view metric) {
+  if (!metric.starts_with(kLayer)) return std::nullopt;
+  metric.remove_prefix(kLayer.size());
+  const auto slash = metric.find('/');
+  if (slash == std::string_view::npos || (slash > 1 && metric[0] == '0')) return std::nullopt;
+  std::int64_t layer = 0;
+  const auto [end, error] = std::from_chars(metric.data(), metric.data() + slash, layer);
+  if (error != std::errc() || end != metric.data() + slash || layer < 0) return std::nullopt;
+  return LayerMetric{layer, metric.substr(slash + 1)};
+}
+
+template <std::size_t N>
+bool is_in(const std::array<std::string_view, N>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+/// The values that trials may have under `key`; of a range its low end.
+std::vector<Json> values_of_key(const Definition& definition, const std::string& key) {
+  std::vector<Json> out;
+  const auto* parameter = definition.space.find(key);
+  if (parameter == nullptr || !parameter->when.empty()) {
+    auto pointer = "/" + key;
+    std::replace(pointer.begin(), pointer.end(), '.', '/');
+    out.push_back(config_to_json(definition.base).at(Json::json_pointer(pointer)));
+  }
+  if (parameter != nullptr && parameter->kind == Parameter::Kind::choices)
+    out.insert(out.end(), parameter->choices.begin(), parameter->choices.end());
+  else if (parameter != nullptr)
+    out.push_back(parameter->external(parameter->low));
+  return out;
+}
+
+template <class Holds>
+bool in_every_trial(const Definition& definition, const std::string& key, const Holds& holds) {
+  const auto values = values_of_key(definition, key);
+  return std::all_of(values.begin(), values.end(), holds);
+}
+
+std::int64_t fewest_layers(const Definition& definition) {
+  auto fewest = std::numeric_limits<std::int64_t>::max();
+  for (const auto& value : values_of_key(definition, "model.n_layer"))
+    if (value.is_number()) fewest = std::min(fewest, value.get<std::int64_t>());
+  return fewest;
+}
+
+/// Why not every trial writes a metric of this last name; "" where all do.
+std::string missing_because(const Definition& definition, std::string_view name) {
+  const auto is_set = [](const Json& value) { return !value.is_null(); };
+  const auto is_noisy = [](const Json& value) { return value == "noisy_topk"; };
+  if (name.ends_with("dropped_fraction") &&
+      !in_every_trial(definition, "model.moe.capacity_factor", is_set))
+    return "is written only where model.moe.capacity_factor is set; set it for every trial";
+  if (name == "noise_std" && !in_every_trial(definition, "model.moe.router", is_noisy))
+    return "is written only where model.moe.router is \"noisy_topk\"; set it for every trial";
+  return "";
+}
+
+std::string unknown_metric(const std::string& metric, std::int64_t layers) {
+  std::vector<std::string> known(kOfRun.begin(), kOfRun.end());
+  for (const auto name : kOfLayer) known.push_back(cat(kLayer, "L/", name));
+  auto candidates = known;
+  for (std::int64_t layer = 0; layer < std::min<std::int64_t>(layers, 1000); ++layer)
+    for (const auto name : kOfLayer) candidates.push_back(cat(kLayer, layer, "/", name));
+  const auto near = nearest(metric, candidates);
+  return cat("is no metric; ", near.empty() ? std::string() : cat("did you mean \"", near, "\"? "),
+             "known are ", join(known, ", "));
+}
+
+/// What is wrong with the metric, and what to do; "" where nothing is.
+std::string problem_of(const Definition& definition) {
+  const auto& metric = definition.settings.objective.metric;
+  const auto layers = fewest_layers(definition);
+  if (is_in(kOfRun, metric)) return missing_because(definition, metric);
+  const auto of_layer = layer_metric(metric);
+  if (!of_layer || (of_layer->name != kList && !is_in(kOfLayer, of_layer->name)))
+    return unknown_metric(metric, layers);
+  if (of_layer->layer >= layers)
+    return cat("trials have layers 0 to ", layers - 1, " (model.n_layer ", layers,
+               "); name one of these");
+  if (of_layer->name == kList)
+    return cat("is a list with a value for each expert; name a single number, e.g. ", kLayer,
+               of_layer->layer, "/max_load");
+  return missing_because(definition, of_layer->name);
+}
+
+}  // namespace
+
+void check_metric(const Definition& definition, std::vector<std::string>& problems) {
+  if (const auto problem = problem_of(definition); !problem.empty())
+    problems.push_back(cat("objective.metric: \"", printable(definition.settings.objective.metric),
+                           "\" ", problem));
+}
+
+}  // namespace moe::sweep
