@@ -32,7 +32,7 @@ void add_health(MetricRow& row, const RoutingTallies& routing) {
 
 }  // namespace
 
-void Loop::begin_with(at::Tensor weights) {
+void Loop::begin_with(const at::Tensor& weights) {
   state_.flat.values().copy_(weights);
   save();  // a resume after a kill at any time finds them, also where it does not name them
 }
@@ -60,24 +60,24 @@ bool Loop::patience_is_out() const {
 
 void Loop::write_run_json(const std::string& status) {
   const auto& at = state_.at;
-  folder_.write_json(
-      "run.json",
-      {{"status", status},
-       {"version", std::string(version())},
-       {"commit", std::string(commit())},
-       {"libtorch", TORCH_VERSION},
-       {"compiler", std::string(compiler())},
-       {"device", state_.device.str()},
-       {"threads", at::get_num_threads()},
-       {"host", host_name()},
-       {"data", {{"path", request_.config.data.path}, {"sha256", material_.sums.files}}},
-       {"start", start_},
-       {"end", status == "running" ? Json(nullptr) : Json(utc_now())},
-       {"seconds", seconds()},
-       {"step", at.step},
-       {"best_step", at.best_step < 0 ? Json(nullptr) : Json(at.best_step)},
-       {"best_val_loss",
-        std::isfinite(at.best_val_loss) ? Json(at.best_val_loss) : Json(nullptr)}});
+  const auto& data_sha256 = material_.sums.files;
+  folder_.write_json("run.json",
+                     {{"status", status},
+                      {"version", std::string(version())},
+                      {"commit", std::string(commit())},
+                      {"libtorch", TORCH_VERSION},
+                      {"compiler", std::string(compiler())},
+                      {"device", state_.device.str()},
+                      {"threads", at::get_num_threads()},
+                      {"host", host_name()},
+                      {"data", {{"path", request_.config.data.path}, {"sha256", data_sha256}}},
+                      {"start", start_},
+                      {"end", status == "running" ? Json(nullptr) : Json(utc_now())},
+                      {"seconds", seconds()},
+                      {"step", at.step},
+                      {"best_step", at.best_step < 0 ? Json(nullptr) : Json(at.best_step)},
+                      {"best_val_loss",
+                       std::isfinite(at.best_val_loss) ? Json(at.best_val_loss) : Json(nullptr)}});
 }
 
 std::pair<double, double> Loop::losses(RoutingTallies& routing) {

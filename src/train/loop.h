@@ -32,7 +32,7 @@ class Loop {
                choose_device(request.config.device)) {}
 
   /// Takes over the weights of another run, laid out as this one's.
-  void begin_with(at::Tensor weights);
+  void begin_with(const at::Tensor& weights);
   /// Goes on from a checkpoint.
   void resume_from(const CheckpointInfo& info);
   /// Whether nothing is left to do, not even to write that down.

@@ -115,7 +115,8 @@ TrainSummary train_in(RunFolder& folder, Beginning beginning, const TrainRequest
   log.also_to(folder.path() / "log.txt");
   folder.write_json("config.json", config_to_json(request.config));
   folder.write_json("tokenizer.json", tokenizer.to_json());
-  if (beginning.weights.defined()) loop.begin_with(std::move(beginning.weights));
+  if (beginning.weights.defined()) loop.begin_with(beginning.weights);
+  beginning.weights.reset();  // as large as the model
   try {
     return loop.run();
   } catch (...) {
