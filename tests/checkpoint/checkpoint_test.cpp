@@ -224,6 +224,29 @@ TEST_F(Checkpoint, PruningKeepsTheBestAndTheTwoNewest) {
               ::testing::UnorderedElementsAre("step-00000002", "step-00000004", "step-00000005"));
 }
 
+// Each of the two failed when it was written.
+
+TEST_F(Checkpoint, AnOldOneThatCanNotBeRemovedIsWarnedOfAndTriedAgain) {
+  for (const std::int64_t step : {1, 2, 3, 4}) save(step);
+  std::vector<std::string> warnings;
+  FileLayer files(FaultPlan::parse("EPERM@renaming"),
+                  [&](const std::string& text) { warnings.push_back(text); });
+  EXPECT_NO_THROW(prune_checkpoints(run, 2, 4, files));
+  EXPECT_EQ(warnings.size(), 1U) << "of two that stay";
+  EXPECT_TRUE(fs::exists(folder("step-00000001")));
+  FileLayer later;
+  prune_checkpoints(run, 2, 4, later);
+  EXPECT_FALSE(fs::exists(folder("step-00000001")));
+}
+
+TEST_F(Checkpoint, ALeftOverThatCanNotBeRemovedBlocksNoSave) {
+  fs::create_directories(folder(".tmp-step-00000001") / "sub");
+  save(1, false, FaultPlan::parse("EPERM@removing"));
+  EXPECT_EQ(resolve_checkpoint(run.string()).step, 1);
+  save(1, false, FaultPlan::parse("EPERM@removing"));  // over itself
+  EXPECT_EQ(resolve_checkpoint(run.string()).step, 1);
+}
+
 TEST_F(Checkpoint, ExportedWeightsImportAgainWithTheirMasks) {
   const auto path = run / "w.safetensors";
   FileLayer files;

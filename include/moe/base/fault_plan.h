@@ -17,9 +17,9 @@ namespace moe {
 struct FaultPlan {
   enum class Action { none, crash, fail, short_write } action = Action::none;
   std::int64_t operation = 0;  // 0: by kind
-  std::string kind = {};
   int error_number = 0;
   bool sticky = false;
+  std::string kind = {};
 
   /// Throws ConfigError for a text of another form.
   static FaultPlan parse(std::string_view text);
