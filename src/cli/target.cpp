@@ -15,6 +15,15 @@ bool is_another_text(const Text& text, const CheckpointInfo& info) {
   return !sums.empty() && sums.find(text.sha256) == std::string::npos;
 }
 
+/// Tokens of a text; warns of what was folded, and of another than the run's `own`.
+Tokens read_tokens(const std::string& file, bool own, const CheckpointInfo& info, Log& log) {
+  const auto text = read_text(file);
+  for (const auto& notice : text.notices) log.warn(cat(file, ": ", notice));
+  if (own && is_another_text(text, info))
+    log.warn(cat(file, ": is not the text that this run was trained on (sha256 differs)"));
+  return info.tokenizer.encode(text.utf8, file);
+}
+
 }  // namespace
 
 void add_text(CLI::App& command, TextArgs& args) {
@@ -33,11 +42,11 @@ Target read_target(const TextArgs& args, const CheckpointInfo& info, Log& log) {
   if (file.empty())
     throw DataError(
         cat(info.ref.folder.string(), ": its run names no text of its own; give --data FILE"));
-  const auto text = read_text(file);
-  for (const auto& notice : text.notices) log.warn(cat(file, ": ", notice));
-  if (args.data.empty() && is_another_text(text, info))
-    log.warn(cat(file, ": is not the text that this run was trained on (sha256 differs)"));
-  auto tokens = tokenizer.encode(text.utf8, file);
+  auto tokens = read_tokens(file, args.data.empty(), info, log);
+  if (split == "all" && own_val) {  // both texts belong to it, end to end
+    const auto val = read_tokens(data.val_path, /*own=*/true, info, log);
+    tokens.insert(tokens.end(), val.begin(), val.end());
+  }
   if (split != "all" && !own_val) {
     auto corpus = split_by_position(tokens, data.train_fraction, 1, file);
     tokens = std::move(split == "train" ? corpus.train : corpus.val);
