@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "moe/checkpoint/manifest.h"
-#include "moe/checkpoint/safetensors.h"
+#include "moe/store/manifest.h"
+#include "moe/store/safetensors.h"
 
 namespace moe {
 

@@ -1,8 +1,8 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/output.h"
+#include "cli/session.h"
 #include "moe/base/text.h"
-#include "moe/checkpoint/checkpoint.h"
 #include "moe/cli/app.h"
 #include "moe/config/load.h"
 #include "moe/model/build.h"
@@ -11,8 +11,8 @@ namespace moe::cli {
 
 namespace {
 
-int run_info(const std::string& checkpoint, bool json) {
-  const auto info = read_checkpoint_info(resolve_checkpoint(checkpoint));
+int run_info(const std::string& checkpoint, bool json, Log& log) {
+  const auto info = load_noticed(checkpoint, log);
   const auto vocab_size = info.tokenizer.vocab_size();
   const auto parameters = count_parameters(info.config.model, vocab_size);
   const auto active = count_active_parameters(info.config.model, vocab_size);
@@ -48,7 +48,9 @@ void add_info(CLI::App& app, Run& run) {
   command->add_flag("--json", *json, "print one JSON object");
   command->footer("Example:\n  makemoe info runs/quickstart");
   command->callback([checkpoint, json, &run] {
-    run = [checkpoint, json](const Services&) { return run_info(*checkpoint, *json); };
+    run = [checkpoint, json](const Services& services) {
+      return run_info(*checkpoint, *json, services.log);
+    };
   });
 }
 

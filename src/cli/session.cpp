@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <latch>
+#include <optional>
 #include <system_error>
 #include <thread>
 
@@ -80,11 +81,8 @@ void require_weights_for(const CheckpointInfo& info) {
                               " parameters that config.json asks for; use another checkpoint"));
 }
 
-}  // namespace
-
-LoadedModel load_model(const CheckpointArgs& checkpoint, const std::string& device,
-                       const std::vector<std::string>& overrides, Log& log) {
-  auto info = read_checkpoint_info(resolve_checkpoint(checkpoint.name));
+LoadedModel build_loaded(CheckpointInfo info, WeightValues values, const std::string& device,
+                         const std::vector<std::string>& overrides, Log& log) {
   apply_overrides(info.config, overrides);
   if (const auto problems = config_problems(info.config); !problems.empty())
     throw ConfigError(join(problems, "\n"));
@@ -99,8 +97,27 @@ LoadedModel load_model(const CheckpointArgs& checkpoint, const std::string& devi
   SparseMoELanguageModel model(info.config.model, info.tokenizer.vocab_size());
   model->to(on);
   FlatParameters flat(model);
-  load_weights(info.ref, flat, checkpoint.values);
+  load_weights(info.ref, flat, values);
   return {std::move(info), on, model};
+}
+
+}  // namespace
+
+CheckpointInfo load_noticed(const std::string& name, Log& log,
+                            const std::function<void(const CheckpointInfo&)>& load) {
+  std::vector<std::string> notices;
+  auto info = load_checkpoint(name, notices, load);
+  for (const auto& notice : notices) log.warn(notice);
+  return info;
+}
+
+LoadedModel load_model(const CheckpointArgs& checkpoint, const std::string& device,
+                       const std::vector<std::string>& overrides, Log& log) {
+  std::optional<LoadedModel> loaded;
+  load_noticed(checkpoint.name, log, [&](const CheckpointInfo& info) {
+    loaded = build_loaded(info, checkpoint.values, device, overrides, log);
+  });
+  return std::move(*loaded);
 }
 
 }  // namespace moe::cli

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -31,6 +32,10 @@ struct CheckpointArgs {
 /// CHECKPOINT and --allow-nonfinite; `args` must outlive the parsing.
 void add_checkpoint(CLI::App& command, CheckpointArgs& args);
 void add_allow_nonfinite(CLI::App& command, WeightValues& values);
+
+/// load_checkpoint, whose notices become warnings.
+CheckpointInfo load_noticed(const std::string& name, Log& log,
+                            const std::function<void(const CheckpointInfo&)>& load = {});
 
 /// Loads a checkpoint by its command-line name; `device` "" means "auto". `overrides` are --set
 /// texts over the checkpoint's config.

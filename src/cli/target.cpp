@@ -18,6 +18,15 @@ bool is_another_text(const Text& text, const CheckpointInfo& info) {
   return !sums.empty() && !is_known(text.sha256) && !is_known(text.text_sha256);
 }
 
+/// Tokens of a text; warns of what was folded, and of another than the run's `own`.
+Tokens read_tokens(const std::string& file, bool own, const CheckpointInfo& info, Log& log) {
+  const auto text = read_text(file);
+  for (const auto& notice : text.notices) log.warn(cat(file, ": ", notice));
+  if (own && is_another_text(text, info))
+    log.warn(cat(file, ": is not the text that this run was trained on (sha256 differs)"));
+  return info.tokenizer.encode(text.utf8, file);
+}
+
 }  // namespace
 
 void add_text(CLI::App& command, TextArgs& args) {
@@ -39,11 +48,11 @@ Target read_target(const TextArgs& args, const CheckpointInfo& info, Log& log) {
   std::error_code ignored;
   if (args.data.empty() && fs::status(file, ignored).type() == fs::file_type::not_found)
     throw DataError(cat(file, ": is not there; name the run's text with --data FILE"));
-  const auto text = read_text(file);
-  for (const auto& notice : text.notices) log.warn(cat(file, ": ", notice));
-  if (args.data.empty() && is_another_text(text, info))
-    log.warn(cat(file, ": is not the text that this run was trained on (sha256 differs)"));
-  auto tokens = tokenizer.encode(text.utf8, file);
+  auto tokens = read_tokens(file, args.data.empty(), info, log);
+  if (split == "all" && own_val) {  // both texts belong to it, end to end
+    const auto val = read_tokens(data.val_path, /*own=*/true, info, log);
+    tokens.insert(tokens.end(), val.begin(), val.end());
+  }
   if (split != "all" && !own_val) {
     auto corpus = split_by_position(std::move(tokens), data.train_fraction, 1, file);
     tokens = std::move(split == "train" ? corpus.train : corpus.val);

@@ -82,6 +82,7 @@ int run_train(const TrainArgs& args, const Services& services) {
   if (args.json)
     print_json({{"run", done.run.string()},
                 {"step", done.step},
+                {"ended_by", std::string(name_of(done.ended_by))},
                 {"best_step", has_best ? Json(done.best_step) : Json(nullptr)},
                 {"val_loss", has_best ? Json(done.best_val_loss) : Json(nullptr)},
                 {"seconds", done.seconds}});
@@ -93,7 +94,7 @@ int run_train(const TrainArgs& args, const Services& services) {
                           ", ", human_seconds(done.seconds)));
   if (done.signal != 0)
     services.log.info(cat("stopped by signal ", done.signal,
-                          "; go on with: makemoe train --resume --out ", done.run.string()));
+                          "; resume it with: makemoe train --resume --out ", done.run.string()));
   return done.signal == 0 ? 0 : 128 + done.signal;
 }
 

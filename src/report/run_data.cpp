@@ -2,15 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <charconv>
-#include <cstring>
 #include <fstream>
 #include <iterator>
 
 #include "moe/base/error.h"
 #include "moe/base/file.h"
 #include "moe/base/text.h"
+#include "moe/store/checkpoints.h"
 #include "moe/tracking/rows.h"
 #include "moe/tracking/run_facts.h"
 
@@ -18,7 +16,6 @@ namespace moe::report {
 
 namespace {
 
-constexpr std::string_view kStepPrefix = "step-";
 constexpr std::size_t kLongestSample = 20000;  // [bytes]
 constexpr JsonLimits kLineLimits{std::size_t{1} << 20, /*max_depth=*/3};
 
@@ -59,13 +56,6 @@ void read_samples(RunData& run) {
     }
 }
 
-std::string first_line(const fs::path& file) {
-  std::ifstream in(file);
-  std::string line;
-  std::getline(in, line);
-  return line;
-}
-
 std::uint64_t bytes_in(const fs::path& folder) {
   std::uint64_t bytes = 0;
   for (const auto& entry : entries_of(folder, ErrorKind::resource)) {
@@ -76,31 +66,38 @@ std::uint64_t bytes_in(const fs::path& folder) {
   return bytes;
 }
 
-std::optional<std::int64_t> step_of(const std::string& name) {
-  if (!name.starts_with(kStepPrefix)) return std::nullopt;
-  std::int64_t step = 0;
-  const auto* last = name.data() + name.size();
-  const auto [end, error] = std::from_chars(name.data() + kStepPrefix.size(), last, step);
-  return error == std::errc() && end == last ? std::optional(step) : std::nullopt;
+void mark(RunData& run, std::int64_t step, std::string_view name) {
+  for (auto& checkpoint : run.checkpoints)
+    if (checkpoint.step == step)
+      checkpoint.hints = cat(name, checkpoint.hints.empty() ? "" : ", ", checkpoint.hints);
+}
+
+/// Which are the best and the last, as for every command that takes a checkpoint.
+void name_checkpoints(RunData& run) {
+  try {
+    const auto newest = newest_sound(run.folder);
+    if (!newest) return;
+    for (const auto& one : newest->passed_over)
+      run.notices.push_back(cat("checkpoint ", one.ref.folder.filename().string(),
+                                one.is_foreign ? " is of another run" : " is damaged"));
+    mark(run, newest->info.ref.step, "last");
+    if (const auto best = best_checkpoint(newest->info)) mark(run, best->ref.step, "best");
+  } catch (const CheckpointError& error) {
+    run.notices.emplace_back(error.what());
+  }
 }
 
 void read_checkpoints(RunData& run) {
-  const auto home = run.folder / "checkpoints";
-  for (const auto& entry : entries_of(home, ErrorKind::resource)) {
-    const auto name = entry.filename().string();
-    const auto step = step_of(name);
-    if (!step || !is_folder(entry, ErrorKind::resource)) continue;
-    Checkpoint checkpoint{name, *step, bytes_in(entry), "", std::nullopt};
-    for (const auto* hint : {"best", "last"})
-      if (first_line(home / hint) == name)
-        checkpoint.hints += cat(checkpoint.hints.empty() ? "" : ", ", hint);
-    const auto state = tracking::read_object(entry / "state.json");
+  for (const auto& ref : list_checkpoints(run.folder)) {
+    Checkpoint checkpoint{ref.folder.filename().string(), ref.step, bytes_in(ref.folder), "",
+                          std::nullopt};
+    const auto state = tracking::read_object(ref.folder / "state.json");
     const auto loss = state.find("last_val_loss");
     if (loss != state.end() && loss->is_number()) checkpoint.val_loss = loss->get<double>();
     run.checkpoints.push_back(std::move(checkpoint));
   }
-  std::sort(run.checkpoints.begin(), run.checkpoints.end(),
-            [](const Checkpoint& a, const Checkpoint& b) { return a.step < b.step; });
+  std::reverse(run.checkpoints.begin(), run.checkpoints.end());
+  name_checkpoints(run);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "moe/base/sha256.h"
 #include "moe/base/text.h"
+#include "moe/store/checkpoints.h"
 #include "moe/tracking/run_facts.h"
 
 namespace moe::tracking {
@@ -213,15 +214,18 @@ std::vector<std::string> MlflowRun::artifacts() const {
   std::vector<std::string> out;
   if (wanted_.artifacts == MlflowArtifacts::none) return out;
   out = {"config.json", "report.html"};
-  std::error_code ignored;
-  const auto pointer = run_ / "checkpoints/best";
-  if (wanted_.artifacts != MlflowArtifacts::best || !fs::exists(pointer, ignored)) return out;
-  constexpr std::uint64_t kLongestName = 100;
-  auto name = read_file(pointer, ErrorKind::resource, kLongestName);
-  name.erase(std::find_if(name.begin(), name.end(), [](char c) { return c <= ' '; }), name.end());
-  if (!name.starts_with("step-") || name.find('/') != std::string::npos) return out;
-  for (const auto& entry : fs::directory_iterator(run_ / "checkpoints" / name, ignored))
-    out.push_back(cat("checkpoints/", name, "/", entry.path().filename().string()));
+  if (wanted_.artifacts != MlflowArtifacts::best) return out;
+  try {
+    const auto newest = newest_sound(run_);
+    const auto best = newest ? best_checkpoint(newest->info) : std::nullopt;
+    if (!best) return out;
+    std::error_code ignored;
+    const auto name = best->ref.folder.filename().string();
+    for (const auto& entry : fs::directory_iterator(best->ref.folder, ignored))
+      out.push_back(cat("checkpoints/", name, "/", entry.path().filename().string()));
+  } catch (const CheckpointError& error) {
+    log_.warn(cat(error.what(), " (the best checkpoint is not sent to mlflow)"));
+  }
   return out;
 }
 

@@ -21,25 +21,40 @@ void require_empty(const fs::path& path) {
                             "or go on with the run in it with --resume"));
 }
 
-bool has_step_up_to(const Json& line, std::int64_t step) {
-  const auto found = line.value("step", Json());
+/// What a line is to a run that continues from a checkpoint.
+enum class LineKind { kept, later, bad };
+
+LineKind kind_of(std::string_view text, std::int64_t step, bool evaluated) {
+  const auto line = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const auto found = line.is_object() ? line.value("step", Json()) : Json();
+  if (!found.is_number_integer()) return LineKind::bad;
   // An unsigned number beyond int64 would read as a negative one.
-  if (found.is_number_unsigned())
-    return step >= 0 && found.get<std::uint64_t>() <= static_cast<std::uint64_t>(step);
-  return found.is_number_integer() && found.get<std::int64_t>() <= step;
+  if (found.is_number_unsigned() &&
+      found.get<std::uint64_t>() > static_cast<std::uint64_t>(std::max<std::int64_t>(step, 0)))
+    return LineKind::later;
+  const auto at = found.get<std::int64_t>();
+  const bool comes_again = at == step && !evaluated && line.contains("val/loss");
+  return at > step || comes_again ? LineKind::later : LineKind::kept;
 }
 
-/// Bytes of the whole lines at the front whose step is at most `step`.
-std::uint64_t bytes_up_to(std::string_view text, std::int64_t step) {
-  std::size_t kept = 0;
-  while (true) {
-    const auto end = text.find('\n', kept);
-    if (end == std::string_view::npos) return kept;  // a torn last line goes
-    const auto line =
-        Json::parse(text.substr(kept, end - kept), nullptr, /*allow_exceptions=*/false);
-    if (!line.is_object() || !has_step_up_to(line, step)) return kept;
-    kept = end + 1;
+/// The whole lines of a file, sorted out; a torn last line is in none.
+struct SortedLines {
+  std::string kept, bad;
+  std::size_t bad_count = 0;
+};
+
+SortedLines sort_out(std::string_view text, std::int64_t step, bool evaluated) {
+  SortedLines out;
+  for (std::size_t begin = 0, end = 0; begin < text.size(); begin = end + 1) {
+    end = text.find('\n', begin);
+    if (end == std::string_view::npos) break;
+    const auto line = text.substr(begin, end - begin);
+    const auto kind = kind_of(line, step, evaluated);
+    if (kind == LineKind::later) continue;
+    (kind == LineKind::kept ? out.kept : out.bad).append(line).append("\n");
+    if (kind == LineKind::bad) ++out.bad_count;
   }
+  return out;
 }
 
 }  // namespace
@@ -116,14 +131,28 @@ void RunFolder::write(const MetricRow& row) { append_line(metrics_, row_to_json(
 
 void RunFolder::write_sample(const Json& sample) { append_line(samples_, sample); }
 
-void RunFolder::cut_back_to(std::int64_t step) {
+std::vector<std::string> RunFolder::cut_back_to(std::int64_t step, bool evaluated) {
+  std::vector<std::string> notices;
   for (const auto* lines : {&metrics_, &samples_}) {
     const auto file = path_ / lines->name;
     if (!is_there(file, ErrorKind::resource)) continue;
     const auto text = read_file(file, ErrorKind::resource);
-    const auto kept = bytes_up_to(text, step);
-    if (kept < text.size()) files_->truncate(file, kept);
+    const auto sorted = sort_out(text, step, evaluated);
+    if (sorted.kept == text) continue;
+    if (sorted.bad_count > 0) {
+      files_->append(path_ / cat(lines->name, ".bad"), sorted.bad);
+      notices.push_back(
+          cat(file.string(), ": ", sorted.bad_count,
+              sorted.bad_count == 1 ? " line is no row; it is" : " lines are no rows; they are",
+              " kept aside in ", lines->name, ".bad"));
+    }
+    // Cutting needs no room on the disk; only what stands between rows makes a new file.
+    if (text.starts_with(sorted.kept))
+      files_->truncate(file, sorted.kept.size());
+    else
+      files_->replace(file, sorted.kept);
   }
+  return notices;
 }
 
 }  // namespace moe

@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "moe/base/text.h"
+#include "moe/tracking/run_facts.h"
+#include "moe/tracking/trackers.h"
 #include "tracking/events.h"
 #include "tracking/record.h"
 
@@ -119,3 +121,17 @@ void TensorBoardSink::fail(const std::string& what) {
 }
 
 }  // namespace moe::tracking
+
+namespace moe {
+
+bool write_missing_tensorboard(const RunFolder& folder, const RunConfig& config, FileLayer& files,
+                               Log& log) {
+  if (!config.tracking.tensorboard || !tracking::session_files(folder.path()).empty()) return false;
+  const auto run = folder.read_run_json();
+  tracking::TensorBoardSink sink(
+      folder.path(), config, tracking::unix_seconds(tracking::text_at(run, "start")), files, log);
+  sink.end(run.value("seconds", 0.0), tracking::text_at(run, "status") == "finished");
+  return !tracking::session_files(folder.path()).empty();
+}
+
+}  // namespace moe

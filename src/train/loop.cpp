@@ -32,37 +32,17 @@ void add_health(MetricRow& row, const RoutingTallies& routing) {
 
 }  // namespace
 
-void Loop::begin_with(const at::Tensor& weights) {
-  state_.flat.values().copy_(weights);
-  save();  // a resume after a kill at any time finds them, also where it does not name them
-}
-
-void Loop::resume_from(const CheckpointInfo& info) {
-  const auto where = (info.ref.folder / "state.json").string();
-  const auto facts = read_facts(info.state, where);
-  moe::load_weights(info.ref, state_.flat);
-  load_optimizer(info.ref, state_.flat, state_.optimizer);
-  restore_state(info.state, where, state_);
-  seconds_before_ = facts.seconds;
-  if (facts.threads != at::get_num_threads() || facts.device != state_.device.str())
-    log_.warn(cat("the run was on ", facts.device, " with ", facts.threads, " threads, now ",
-                  state_.device.str(), " with ", at::get_num_threads(),
-                  ": it goes on, but not bit for bit"));
-  saved_step_ = state_.at.step;
-  folder_.cut_back_to(state_.at.step);
-  log_.info(cat("resuming at step ", state_.at.step));
-}
-
 bool Loop::patience_is_out() const {
   const auto& patience = request_.config.train.early_stopping_patience;
   return patience && state_.at.evaluations_without_best >= *patience;
 }
 
-void Loop::write_run_json(const std::string& status) {
+void Loop::write_run_json(const std::string& status, const Json& ended_by) {
   const auto& at = state_.at;
-  const auto& data_sha256 = material_.sums.files;
+  const auto& sums = material_.sums;
   folder_.write_json("run.json",
                      {{"status", status},
+                      {"ended_by", ended_by},
                       {"version", std::string(version())},
                       {"commit", std::string(commit())},
                       {"libtorch", TORCH_VERSION},
@@ -70,7 +50,10 @@ void Loop::write_run_json(const std::string& status) {
                       {"device", state_.device.str()},
                       {"threads", at::get_num_threads()},
                       {"host", host_name()},
-                      {"data", {{"path", request_.config.data.path}, {"sha256", data_sha256}}},
+                      {"data",
+                       {{"path", request_.config.data.path},
+                        {"sha256", sums.files},
+                        {"text_sha256", sums.texts}}},
                       {"start", start_},
                       {"end", status == "running" ? Json(nullptr) : Json(utc_now())},
                       {"seconds", seconds()},
@@ -152,7 +135,9 @@ void Loop::save() {
                   state_to_json(state_, material_.sums, seconds()), request_.config,
                   material_.tokenizer, at.best_step == at.step, files_);
   saved_step_ = at.step;
-  prune_checkpoints(folder_.path(), request_.config.train.keep_checkpoints, at.best_step, files_);
+  verified_.insert(at.step);
+  prune_checkpoints(folder_.path(), request_.config.train.keep_checkpoints, at.best_step, files_,
+                    &verified_);
 }
 
 void Loop::save_or_warn() {
@@ -236,7 +221,7 @@ void Loop::update() {
 bool Loop::evaluation_is_due() const {
   const auto& train = request_.config.train;
   return state_.at.evaluated_step != state_.at.step &&
-         (due(train.eval_interval) || state_.at.step == train.max_iters);
+         (due(train.eval_interval) || state_.at.step >= train.max_iters);
 }
 
 void Loop::maybe_evaluate() {
@@ -273,20 +258,14 @@ TrainSummary Loop::run() {
   }
   log_.live("");
   save();
-  const auto signal = finished() ? 0 : interrupt_.signal();
-  write_run_json(finished() ? "finished" : signal != 0 ? "interrupted" : "stopped");
+  const auto done = summary();
+  log_.info(end_text(done));
+  write_run_json(finished()         ? "finished"
+                 : done.signal != 0 ? "interrupted"
+                                    : "stopped",
+                 std::string(name_of(done.ended_by)));
   end_tracking();
-  auto done = summary();
-  done.signal = signal;
   return done;
-}
-
-TrainSummary Loop::summary() const {
-  return {folder_.path(), state_.at.step, state_.at.best_step, state_.at.best_val_loss, seconds()};
-}
-
-bool Loop::is_recorded_as_finished() const {
-  return finished() && !evaluation_is_due() && recorded_.value("status", Json()) == "finished";
 }
 
 }  // namespace moe

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -33,13 +34,16 @@ class Loop {
 
   /// Takes over the weights of another run, laid out as this one's.
   void begin_with(const at::Tensor& weights);
-  /// Goes on from a checkpoint.
+  /// Continues from a checkpoint.
   void resume_from(const CheckpointInfo& info);
   /// Whether nothing is left to do, not even to write that down.
   bool is_recorded_as_finished() const;
+  /// What ended the session, and how the run is extended where it has finished.
+  std::string end_text(const TrainSummary& done) const;
   TrainSummary run();
   TrainSummary summary() const;
-  void write_run_json(const std::string& status);
+  /// `ended_by` is null while it runs, and where it failed.
+  void write_run_json(const std::string& status, const Json& ended_by = nullptr);
   /// Once run.json says how the run ended: tells who asked for it, then lets the trackers end.
   void end_tracking() {
     if (request_.on_end) request_.on_end(folder_.path());
@@ -50,6 +54,9 @@ class Loop {
   bool finished() const {
     return state_.at.step >= request_.config.train.max_iters || patience_is_out();
   }
+  EndedBy ended_by() const;
+  /// Says what another device, max_iters or schedule changes.
+  void warn_of_changes(const CheckpointInfo& info, const SavedFacts& facts);
   bool evaluation_is_due() const;
   void evaluate();
   /// Train and validation loss, and on the way what the routers do with the validation split.
@@ -83,6 +90,7 @@ class Loop {
   double reported_at_ = monotonic_seconds();  // of the last row
   std::int64_t reported_tokens_ = 0;
   std::int64_t saved_step_ = -1;
+  std::set<std::int64_t> verified_;  // steps whose checkpoints were read back
 };
 
 }  // namespace moe

@@ -11,8 +11,10 @@
 #include <fstream>
 #include <functional>
 #include <limits>
+#include <set>
 
-#include "moe/checkpoint/manifest.h"
+#include "moe/config/load.h"
+#include "moe/store/manifest.h"
 
 namespace moe {
 namespace {
@@ -52,8 +54,22 @@ class Checkpoint : public ::testing::Test {
 
   void save(std::int64_t step, bool is_best = false, FaultPlan plan = {}) {
     FileLayer files(plan);
-    save_checkpoint(run, step, flat, optimizer, Json{{"step", step}}, config, tokenizer, is_best,
-                    files);
+    if (is_best) best_step = step;
+    const Json state{{"step", step}, {"best_step", best_step}};
+    save_checkpoint(run, step, flat, optimizer, state, config, tokenizer, is_best, files);
+  }
+
+  void damage(const char* name) const { fs::resize_file(folder(name) / "state.json", 1); }
+  std::vector<std::string> folders() const {
+    std::vector<std::string> out;
+    for (const auto& entry : fs::directory_iterator(run / "checkpoints"))
+      if (entry.is_directory()) out.push_back(entry.path().filename().string());
+    return out;
+  }
+  /// What a name means.
+  CheckpointRef found(const std::string& name) const {
+    std::vector<std::string> notices;
+    return load_checkpoint(name, notices).ref;
   }
 
   fs::path folder(const char* name) const { return run / "checkpoints" / name; }
@@ -75,14 +91,14 @@ class Checkpoint : public ::testing::Test {
       if (!entry.path().filename().string().starts_with("step-")) continue;
       EXPECT_NO_THROW(verify_manifest(entry.path())) << when << " " << entry.path();
     }
-    EXPECT_NO_THROW(read_checkpoint_info(resolve_checkpoint(run.string() + "@1"))) << when;
-    std::vector<std::string> notices;
-    EXPECT_TRUE(newest_sound_checkpoint(run, notices)) << when;
-    EXPECT_TRUE(notices.empty()) << when;
+    EXPECT_NO_THROW(found(run.string() + "@1")) << when;
+    const auto newest = newest_sound(run);
+    EXPECT_TRUE(newest && newest->passed_over.empty()) << when;
   }
 
   RunConfig config = tiny_config();
   CharTokenizer tokenizer = CharTokenizer::from_text("abc\n");
+  std::int64_t best_step = -1;
   fs::path run;
   FlatParameters flat;
   AdamW optimizer;
@@ -93,7 +109,7 @@ TEST_F(Checkpoint, LoadsBitEqualToWhatWasSaved) {
   const auto values = flat.values().clone(), average = optimizer.exp_avg.clone();
   const auto square = optimizer.exp_avg_sq.clone();
   fill(3);
-  const auto ref = resolve_checkpoint(run.string());
+  const auto ref = found(run.string());
   const auto info = read_checkpoint_info(ref);
   load_weights(ref, flat);
   load_optimizer(ref, flat, optimizer);
@@ -176,11 +192,11 @@ TEST_F(Checkpoint, ATruncatedFileIsNamedAndResumeFallsBack) {
   const auto whole = read_file(path, ErrorKind::checkpoint);
   for (const auto size : {std::size_t{0}, std::size_t{7}, whole.size() / 2, whole.size() - 1}) {
     fs::resize_file(path, size);
-    EXPECT_THAT(error_of([&] { read_checkpoint_info(resolve_checkpoint(run.string())); }),
-                HasSubstr("optimizer.safetensors"));
-    std::vector<std::string> notices;
-    EXPECT_EQ(newest_sound_checkpoint(run, notices)->ref.step, 1);
-    EXPECT_EQ(notices.size(), 1U);
+    EXPECT_THAT(error_of([&] { found(run.string() + "@2"); }), HasSubstr("optimizer.safetensors"));
+    const auto newest = newest_sound(run);
+    EXPECT_EQ(newest->info.ref.step, 1);
+    ASSERT_EQ(newest->passed_over.size(), 1U);
+    EXPECT_THAT(newest->passed_over[0].why, HasSubstr("optimizer.safetensors"));
     std::ofstream(path, std::ios::binary) << whole;
   }
 }
@@ -191,36 +207,11 @@ TEST_F(Checkpoint, ANewerFormatIsRefusedWithBothVersions) {
               ::testing::AllOf(HasSubstr("99"), HasSubstr("up to 1")));
 }
 
-TEST_F(Checkpoint, ResolvesEveryFormOfItsName) {
-  save(1, true);
-  save(2);
-  EXPECT_EQ(resolve_checkpoint(run.string()).step, 1);
-  EXPECT_EQ(resolve_checkpoint(run.string() + "@best").step, 1);
-  EXPECT_EQ(resolve_checkpoint(run.string() + "@last").step, 2);
-  EXPECT_EQ(resolve_checkpoint(run.string() + "@2").step, 2);
-  EXPECT_EQ(resolve_checkpoint(folder("step-00000001").string()).step, 1);
-  EXPECT_THAT(error_of([&] { resolve_checkpoint(run.string() + "@3"); }), HasSubstr("1"));
-  error_of([&] { resolve_checkpoint(run.string() + "@soon"); });
-  error_of([&] { resolve_checkpoint((run / "absent").string()); });
-  fs::remove(folder("best"));
-  EXPECT_EQ(resolve_checkpoint(run.string()).step, 2);
-  error_of([&] { resolve_checkpoint(run.string() + "@best"); });
-}
-
-TEST_F(Checkpoint, AHintThatLeavesTheFolderIsIgnored) {
-  save(1);
-  std::ofstream(folder("best")) << "../../elsewhere\n";
-  EXPECT_EQ(resolve_checkpoint(run.string()).step, 1);
-}
-
 TEST_F(Checkpoint, PruningKeepsTheBestAndTheTwoNewest) {
   for (const std::int64_t step : {1, 2, 3, 4, 5}) save(step);
   FileLayer files;
   prune_checkpoints(run, 1, 2, files);
-  std::vector<std::string> left;
-  for (const auto& entry : fs::directory_iterator(run / "checkpoints"))
-    if (entry.is_directory()) left.push_back(entry.path().filename().string());
-  EXPECT_THAT(left,
+  EXPECT_THAT(folders(),
               ::testing::UnorderedElementsAre("step-00000002", "step-00000004", "step-00000005"));
 }
 
@@ -242,9 +233,51 @@ TEST_F(Checkpoint, AnOldOneThatCanNotBeRemovedIsWarnedOfAndTriedAgain) {
 TEST_F(Checkpoint, ALeftOverThatCanNotBeRemovedBlocksNoSave) {
   fs::create_directories(folder(".tmp-step-00000001") / "sub");
   save(1, false, FaultPlan::parse("EPERM@removing"));
-  EXPECT_EQ(resolve_checkpoint(run.string()).step, 1);
+  EXPECT_EQ(newest_sound(run)->info.ref.step, 1);
   save(1, false, FaultPlan::parse("EPERM@removing"));  // over itself
-  EXPECT_EQ(resolve_checkpoint(run.string()).step, 1);
+  EXPECT_EQ(newest_sound(run)->info.ref.step, 1);
+}
+
+TEST_F(Checkpoint, PruningCountsNeitherDamagedNorForeignOnesAndRemovesNoForeignOne) {
+  for (const std::int64_t step : {1, 2, 3, 4, 5}) save(step);
+  damage("step-00000004");
+  std::ofstream(run / "config.json") << json_text(config_to_json(config));
+  config.seed += 1;
+  for (const std::int64_t step : {0, 6}) save(step);
+  FileLayer files;
+  std::set<std::int64_t> verified{5};
+  prune_checkpoints(run, 2, -1, files, &verified);
+  EXPECT_THAT(folders(),
+              ::testing::UnorderedElementsAre("step-00000000", "step-00000003", "step-00000004",
+                                              "step-00000005", "step-00000006"));
+  EXPECT_THAT(verified, ::testing::ElementsAre(3, 5));
+}
+
+TEST_F(Checkpoint, WhatWasPassedOverIsKeptAsideUnderANameOfItsOwn) {
+  FileLayer files;
+  save(1);
+  for (const auto* aside : {"damaged-step-00000002", "damaged-step-00000002-2"}) {
+    save(2);
+    damage("step-00000002");
+    const auto newest = newest_sound(run);
+    EXPECT_THAT(put_aside(newest->passed_over, files), ::testing::ElementsAre(HasSubstr(aside)));
+    EXPECT_THAT(folders(), ::testing::Contains(aside));
+    EXPECT_TRUE(newest_sound(run)->passed_over.empty());
+  }
+}
+
+TEST_F(Checkpoint, HintsAreCorrectedToWhatTheNewestSoundStateSays) {
+  FileLayer files;
+  save(1, true);
+  save(2);
+  const auto before = files.operations();
+  correct_hints(newest_sound(run)->info, files);
+  EXPECT_EQ(files.operations(), before) << "they were right";
+  fs::remove(folder("best"));
+  std::ofstream(folder("last")) << "step-00000009\n";
+  correct_hints(newest_sound(run)->info, files);
+  EXPECT_EQ(read_file(folder("best"), ErrorKind::data), "step-00000001\n");
+  EXPECT_EQ(read_file(folder("last"), ErrorKind::data), "step-00000002\n");
 }
 
 TEST_F(Checkpoint, ExportedWeightsImportAgainWithTheirMasks) {
@@ -280,8 +313,7 @@ TEST_F(Checkpoint, NaNNamesItsTensorAndNothingChanges) {
   save(1);
   fill(2);
   const auto values = flat.values().clone();
-  EXPECT_THAT(error_of([&] { load_weights(resolve_checkpoint(run.string()), flat); }),
-              HasSubstr(head.name));
+  EXPECT_THAT(error_of([&] { load_weights(found(run.string()), flat); }), HasSubstr(head.name));
   EXPECT_TRUE(flat.values().equal(values));
 }
 

@@ -87,7 +87,7 @@ INSTANTIATE_TEST_SUITE_P(
         Rule{"mlflow_no_experiment", {"tracking.mlflow.experiment="}, "is empty; give a name"}),
     [](const auto& given) { return std::string(given.param.name); });
 
-// data.path is free since the text is compared by its sha256 instead.
+// The paths are free since the texts are compared by their sha256 instead.
 const std::vector<std::string> kMayChange{"device",
                                           "threads",
                                           "data.path",
@@ -96,6 +96,7 @@ const std::vector<std::string> kMayChange{"device",
                                           "train.eval_interval",
                                           "train.checkpoint_interval",
                                           "train.keep_checkpoints",
+                                          "train.early_stopping_patience",
                                           "train.log_interval",
                                           "train.sample_interval",
                                           "tracking.tensorboard",

@@ -141,14 +141,10 @@ class Manifest(RunCase):
             self.assertIn("falling back", result.err)
             self.assert_same_end(run, self.run_folder)
 
-    def test_a_checkpoint_under_the_name_of_another_step_is_refused_or_known_for_what_it_is(self):
+    def test_a_checkpoint_under_the_name_of_another_step_does_not_stand_for_it(self):
         run, checkpoint = self.copy_of_run()
         checkpoint.rename(checkpoint.with_name("step-00000777"))
-        result = makemoe("train", "--resume", "--out", run)
-        self.assert_clean(result)
-        self.assertIn(result.code, (0, CHECKPOINT), result)
-        if result.code == 0:
-            self.assertIn(f"resuming at step {STEPS}", result.err)
+        self.refuse_all(CHECKPOINT, {"resume": (("train", "--resume", "--out", run), f"step-00000777: holds step {STEPS}")})
 
 
 class Contents(RunCase):
@@ -350,7 +346,10 @@ class Names(RunCase):
         (folder / "step-00000007").symlink_to(folder / "absent")
         self.assertEqual(strict_json(self.done("info", run, "--json").out)["step"], STEPS)
         (folder / "step-00000777").mkdir()
-        self.assert_refused(makemoe("info", f"{run}@last"), CHECKPOINT, "step-00000777")
+        newest = self.done("info", f"{run}@last", "--json")
+        self.assertIn("step-00000777", newest.err)
+        self.assertEqual(strict_json(newest.out)["step"], STEPS)
+        self.assert_refused(makemoe("info", f"{run}@777"), CHECKPOINT, "step-00000777")
         result = self.done("train", "--resume", "--out", run)
         self.assertIn("step-00000777", result.err)
         self.assert_same_end(run, self.run_folder)
@@ -360,7 +359,8 @@ class Names(RunCase):
         shutil.copytree(self.run_folder, run)
         (run / "checkpoints" / self.last.name / "state.json").write_text("{}")
         before = tree(run)
-        self.refuse_all(CHECKPOINT, {name: (("info", f"{run}{name}"), self.last.name) for name in ("@last", "@best", f"@{STEPS}", "")})
+        self.refuse_all(CHECKPOINT, {name: (("info", f"{run}{name}"), self.last.name)
+                                     for name in (f"@{STEPS}", f"/checkpoints/{self.last.name}")})
         self.assertEqual(tree(run), before)
         self.done("info", f"{run}@{STEPS - 1}")
 

@@ -124,7 +124,7 @@ def tree(folder):
 
 
 def seal(manifest):
-    """The manifest's text with its own checksum, as src/checkpoint/manifest.cpp writes it."""
+    """The manifest's text with its own checksum, as src/store/manifest.cpp writes it."""
     manifest = {key: value for key, value in manifest.items() if key != "checksum"}
     body = json.dumps(manifest, separators=(",", ":"), ensure_ascii=False)
     manifest["checksum"] = hashlib.sha256(body.encode()).hexdigest()

@@ -173,6 +173,30 @@ TEST(Metrics, AfterCutAndResumeNoStepAppearsTwice) {
   EXPECT_THAT(steps_of(run.metrics()), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9));
 }
 
+// Failed when it was written: all that stood behind a bad line was cut off.
+TEST(Metrics, BadLinesAreKeptAsideAndTheRowsBehindThemStay) {
+  ScratchRun run;
+  for (const auto& file : {run.metrics(), run.samples()})
+    write(file, "{\"step\":1}\nnonsense\n{\"step\":9}\n{\"step\":2}\n\x01\n{\"step\":3}\n{\"st");
+  EXPECT_THAT(run.folder.cut_back_to(2),
+              ElementsAre(HasSubstr("metrics.jsonl: 2 lines are no rows; they are kept aside in "
+                                    "metrics.jsonl.bad"),
+                          HasSubstr("samples.jsonl.bad")));
+  for (const auto& file : {run.metrics(), run.samples()}) {
+    EXPECT_EQ(content(file), "{\"step\":1}\n{\"step\":2}\n");
+    EXPECT_EQ(content(file.string() + ".bad"), "nonsense\n\x01\n");
+  }
+  EXPECT_THAT(run.folder.cut_back_to(2), testing::IsEmpty()) << "once";
+}
+
+TEST(Metrics, OfAStepThatIsEvaluatedAgainTheEvaluationGoes) {
+  ScratchRun run;
+  const std::string before = "{\"step\":1,\"val/loss\":3}\n{\"step\":2,\"lr\":1}\n";
+  write(run.metrics(), before + "{\"step\":2,\"val/loss\":3}\n");
+  run.folder.cut_back_to(2, /*evaluated=*/false);
+  EXPECT_EQ(content(run.metrics()), before);
+}
+
 // Failed when it was written: the number was read as -1.
 TEST(Metrics, AStepBeyondInt64IsALaterOne) {
   ScratchRun run;

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,31 +13,9 @@
 #include "moe/data/tokenizer.h"
 #include "moe/model/flat.h"
 #include "moe/optim/optim.h"
+#include "moe/store/checkpoints.h"
 
 namespace moe {
-
-/// A checkpoint that was found and may be loaded.
-struct CheckpointRef {
-  std::filesystem::path folder;              // RUN/checkpoints/step-00000500
-  std::optional<std::filesystem::path> run;  // RUN, where the folder lies in one
-  std::int64_t step = 0;
-};
-
-/// CHECKPOINT of the command line: a run folder (its best, else its last), RUN@last, RUN@best,
-/// RUN@STEP, or a checkpoint folder. Never falls back: throws CheckpointError saying what there is.
-CheckpointRef resolve_checkpoint(const std::string& name);
-
-/// What a model needs besides its weights, from the checkpoint's run or its own folder.
-struct CheckpointInfo {
-  CheckpointRef ref;
-  RunConfig config;
-  CharTokenizer tokenizer;
-  Json state;               // state.json
-  std::uint64_t bytes = 0;  // all files
-};
-
-/// Verifies sizes and checksums of every file first. Throws CheckpointError naming file and tensor.
-CheckpointInfo read_checkpoint_info(const CheckpointRef& ref);
 
 /// Whether NaN and infinity may be among weights that are read.
 enum class WeightValues { finite, any };
@@ -59,15 +37,19 @@ void save_checkpoint(const std::filesystem::path& run, std::int64_t step,
                      const RunConfig& config, const CharTokenizer& tokenizer, bool is_best,
                      FileLayer& files);
 
-/// The newest checkpoint of a run that verifies, for --resume; a damaged one is skipped with a line
-/// in `notices`. nullopt when there is none at all; throws when all are damaged.
-std::optional<CheckpointInfo> newest_sound_checkpoint(const std::filesystem::path& run,
-                                                      std::vector<std::string>& notices);
+/// Renames what was passed over for an older checkpoint, so that it is neither counted nor
+/// overwritten: RUN/checkpoints/damaged-step-N or foreign-step-N. Returns a line for each.
+std::vector<std::string> put_aside(const std::vector<PassedOver>& passed_over, FileLayer& files);
 
-/// Removes all but the newest `keep` checkpoints (at least 2) and the best one. Never throws for
-/// what can not be removed: it is warned of once, and tried again by the next call.
+/// Makes the hints say what `newest`, and its best step, decide. Throws ResourceError.
+void correct_hints(const CheckpointInfo& newest, FileLayer& files);
+
+/// Removes all but the newest `keep` (at least 2) of the run's own sound checkpoints, and the best
+/// one. Checkpoints of other runs stay. Steps in `verified` are known to be sound; those that are
+/// found to be are added. Never throws for what can not be removed: it is warned of once, and tried
+/// again by the next call.
 void prune_checkpoints(const std::filesystem::path& run, std::int64_t keep, std::int64_t best_step,
-                       FileLayer& files);
+                       FileLayer& files, std::set<std::int64_t>* verified = nullptr);
 
 /// A published-name state_dict, `tril` buffers accepted and ignored. Returns what stood before
 /// every name and was taken off ("module.", ...), or "". Throws CheckpointError.

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "moe/base/file.h"
 #include "moe/base/json.h"
@@ -42,8 +43,11 @@ class RunFolder : public MetricSink {
   void write_sample(const Json& sample);  // samples.jsonl, in the same way
   /// Tries again what found no room.
   void catch_up();
-  /// Cuts metrics.jsonl and samples.jsonl after the last whole line with step <= `step`.
-  void cut_back_to(std::int64_t step);
+  /// Leaves the rows of metrics.jsonl and samples.jsonl whose step is at most `step`, and of that
+  /// step none of an evaluation unless it was `evaluated`. A line that is no row is kept aside in
+  /// metrics.jsonl.bad or samples.jsonl.bad; a torn last one goes. Returns a line for each file of
+  /// which something was kept aside.
+  std::vector<std::string> cut_back_to(std::int64_t step, bool evaluated = true);
 
  private:
   RunFolder(std::filesystem::path path, FileLayer& files, FileLock lock, bool is_new);

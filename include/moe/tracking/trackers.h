@@ -29,4 +29,9 @@ class Trackers : public MetricSink {
   std::unique_ptr<Sinks> sinks_;
 };
 
+/// TensorBoard's file of a run that has ended, made from its metrics.jsonl, where `config` asks for
+/// one and the run has none. Returns whether it was written.
+bool write_missing_tensorboard(const RunFolder& folder, const RunConfig& config, FileLayer& files,
+                               Log& log);
+
 }  // namespace moe

@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "moe/base/file.h"
 #include "moe/base/interrupt.h"
@@ -25,11 +26,16 @@ struct TrainRequest {
   bool out_is_default = false;  // nobody named `out`: where it is taken, the next free name
 };
 
+/// What ended a session; its names are those of run.json and train --json.
+enum class EndedBy { max_iters, early_stopping, stop_after, signal };
+std::string_view name_of(EndedBy ended_by);
+
 struct TrainSummary {
   std::filesystem::path run;
   std::int64_t step = 0, best_step = 0;
   double best_val_loss = 0;
   double seconds = 0;
+  EndedBy ended_by = EndedBy::max_iters;
   int signal = 0;  // not 0: stopped by it after saving
 };
 

@@ -1,10 +1,10 @@
-#include "moe/checkpoint/safetensors.h"
+#include "moe/store/safetensors.h"
 
 #include <algorithm>
 #include <array>
 #include <cstring>
 
-#include "checkpoint/foreign.h"
+#include "store/foreign.h"
 #include "moe/base/json.h"
 #include "moe/base/text.h"
 

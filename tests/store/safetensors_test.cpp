@@ -1,4 +1,4 @@
-#include "moe/checkpoint/safetensors.h"
+#include "moe/store/safetensors.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "moe/checkpoint/manifest.h"
+#include "moe/store/manifest.h"
 
 #include <array>
 
@@ -7,7 +7,7 @@
 #include "moe/base/sha256.h"
 #include "moe/base/text.h"
 #include "moe/base/version.h"
-#include "moe/checkpoint/safetensors.h"
+#include "moe/store/safetensors.h"
 
 namespace moe {
 

@@ -1,4 +1,4 @@
-#include "checkpoint/foreign.h"
+#include "store/foreign.h"
 
 #include <algorithm>
 #include <array>

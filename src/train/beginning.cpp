@@ -1,0 +1,142 @@
+#include "train/beginning.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "moe/base/path.h"
+#include "moe/base/system.h"
+#include "moe/base/text.h"
+#include "moe/checkpoint/checkpoint.h"
+#include "moe/config/load.h"
+#include "moe/model/flat.h"
+#include "train/state.h"
+
+namespace moe {
+
+namespace {
+
+/// Refuses what may not change between a run and its continuation.
+void check_resumable(const fs::path& run, const RunConfig& saved, const RunConfig& wanted) {
+  const auto differences = resume_differences(saved, wanted);
+  if (!differences.empty())
+    throw ConfigError(cat(run.string(), ": --resume can not change ", join(differences, "; "),
+                          "; take these back, or train into another folder"));
+}
+
+/// The keys that give the weights their shapes, of those in which two configs differ.
+std::vector<std::string> shape_differences(const RunConfig& theirs, const RunConfig& ours) {
+  auto keys = resume_differences(theirs, ours);
+  std::erase_if(keys, [](std::string_view key) {
+    constexpr std::array<std::string_view, 4> kShapes{"model.n_", "model.block_size",
+                                                      "model.moe.num_experts", "model.moe.router"};
+    return std::ranges::none_of(kShapes, [&](auto shape) { return key.starts_with(shape); });
+  });
+  return keys;
+}
+
+/// The weights of --init-from, laid out as a model of `config` has them. Throws CheckpointError
+/// with all differences.
+at::Tensor fitting_weights(const CheckpointInfo& other, const RunConfig& config) {
+  FlatParameters flat(SparseMoELanguageModel(config.model, other.tokenizer.vocab_size()));
+  try {
+    load_weights(other.ref, flat);
+  } catch (const CheckpointError& error) {
+    const auto keys = shape_differences(other.config, config);
+    if (keys.empty()) throw;
+    throw CheckpointError(cat(error.what(), "\n", join(keys, "\n")));
+  }
+  return flat.values();
+}
+
+/// The checkpoint to continue from; says which newer ones can not be.
+std::optional<NewestSound> find_beginning(const fs::path& run, const RunConfig& wanted, Log& log) {
+  const auto saved = saved_config(run);
+  if (saved) check_resumable(run, *saved, wanted);
+  auto found = newest_sound(run);
+  if (!found) return found;
+  if (!saved) check_resumable(run, found->info.config, wanted);
+  for (const auto& one : found->passed_over)
+    log.warn(cat(one.why, " (falling back to step ", found->info.ref.step, ")"));
+  try {
+    best_checkpoint(found->info);
+  } catch (const CheckpointError& error) {
+    log.warn(cat(error.what(), " (there is no @best until a better step is saved)"));
+  }
+  return found;
+}
+
+CheckpointInfo load_noticed(const std::string& name, Log& log) {
+  std::vector<std::string> notices;
+  auto info = load_checkpoint(name, notices);
+  for (const auto& notice : notices) log.warn(notice);
+  return info;
+}
+
+/// Where weights and vocabulary come from: a checkpoint of the run itself, to continue from, else
+/// the one of --init-from, else neither.
+struct Source {
+  std::optional<NewestSound> own;
+  std::optional<CheckpointInfo> other;
+};
+
+Source find_source(const TrainRequest& request, Log& log) {
+  Source source;
+  if (request.resume) source.own = find_beginning(request.out, request.config, log);
+  if (!source.own && !request.init_from.empty())
+    source.other = load_noticed(request.init_from, log);
+  return source;
+}
+
+Material read_material_for(const RunConfig& config, const Source& source, Log& log) {
+  auto texts = read_texts(config, log);
+  if (source.own) {
+    const auto& own = source.own->info;
+    const auto where = (own.ref.folder / "state.json").string();
+    require_same_texts(texts, read_facts(own.state, where).sums, config);
+    return make_material(std::move(texts), own.tokenizer, config);
+  }
+  if (source.other)
+    return make_material(std::move(texts), source.other->tokenizer, config, ErrorKind::checkpoint);
+  const auto vocabulary = CharTokenizer::from_text(texts.text.utf8);
+  return make_material(std::move(texts), vocabulary, config);
+}
+
+/// `process`: what was resident before the text was read [bytes].
+TrainRequirements requirements_for(const RunConfig& config, const Material& material,
+                                   std::int64_t process) {
+  const auto vocab_size = material.tokenizer.vocab_size();
+  return {vocab_size, estimate_memory(config, vocab_size, material.size(), process)};
+}
+
+}  // namespace
+
+std::optional<RunConfig> saved_config(const fs::path& run) {
+  const auto file = run / "config.json";
+  if (!is_there(file, ErrorKind::resource)) return std::nullopt;
+  return config_from_json(read_json(file.string(), ErrorKind::config), file.string());
+}
+
+Beginning prepare(const TrainRequest& request, Log& log) {
+  const auto& config = request.config;
+  const auto process = resident_memory();
+  auto source = find_source(request, log);
+  auto material = read_material_for(config, source, log);
+  check_precision(config);
+  check_memory(requirements_for(config, material, process).memory);
+  at::Tensor weights;
+  if (source.other) {
+    std::vector<std::string> known;  // notices that were given already
+    load_checkpoint(request.init_from, known,
+                    [&](const CheckpointInfo& info) { weights = fitting_weights(info, config); });
+  }
+  return {std::move(material), std::move(source.own), std::move(weights)};
+}
+
+TrainRequirements requirements_of(const TrainRequest& request, Log& log) {
+  const auto process = resident_memory();
+  const auto material = read_material_for(request.config, find_source(request, log), log);
+  return requirements_for(request.config, material, process);
+}
+
+}  // namespace moe
