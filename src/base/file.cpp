@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "moe/base/descriptor.h"
+#include "moe/base/interrupt.h"
 #include "moe/base/system.h"
 #include "moe/base/text.h"
 
@@ -56,23 +57,39 @@ void write_all(int descriptor, std::string_view bytes, const fs::path& path) {
 }
 
 void sync(int descriptor, const fs::path& path) {
-  if (::fsync(descriptor) != 0) fail("fsync", path, errno);
+  int result = 0;
+  do result = ::fsync(descriptor);
+  while (result != 0 && errno == EINTR);  // a signal's end of the run is no reason not to save
+  if (result != 0) fail("fsync", path, errno);
+}
+
+/// A fifo is opened at once, whoever writes to it: what waits for it is the reading, which a signal
+/// can end.
+int open_to_read(const fs::path& path) {
+  struct stat status = {};
+  const bool is_fifo = ::stat(path.c_str(), &status) == 0 && S_ISFIFO(status.st_mode);
+  return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | (is_fifo ? O_NONBLOCK : 0));
 }
 
 }  // namespace
 
 std::string read_file(const fs::path& path, ErrorKind kind, std::uint64_t max_bytes) {
-  const auto refuse = [&](const std::string& what) {
-    throw_error(kind, cat(path.empty() ? "\"\"" : path.string(), ": ", what));
-  };
+  const std::string name = path.empty() ? "\"\"" : path.string();
+  const Descriptor file(open_to_read(path));
+  if (file.get() < 0)
+    throw_error(kind, cat(name, ": can not be read: ", std::strerror(errno), "; check the path"));
+  return read_descriptor(file.get(), name, kind, max_bytes);
+}
+
+std::string read_descriptor(int descriptor, const std::string& name, ErrorKind kind,
+                            std::uint64_t max_bytes) {
+  const auto refuse = [&](const std::string& what) { throw_error(kind, cat(name, ": ", what)); };
   const auto refuse_size = [&] {
     refuse(cat("is larger than ", human_bytes(static_cast<double>(max_bytes)),
                "; name a smaller file"));
   };
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0) refuse(cat("can not be read: ", std::strerror(errno), "; check the path"));
   struct stat status = {};
-  if (::fstat(file.get(), &status) != 0)
+  if (::fstat(descriptor, &status) != 0)
     refuse(cat("can not be read: ", std::strerror(errno), "; check the disk"));
   if (S_ISDIR(status.st_mode)) refuse("is a folder, not a file; name a file in it");
   const auto size = static_cast<std::uint64_t>(std::max<off_t>(0, status.st_size));
@@ -81,8 +98,9 @@ std::string read_file(const fs::path& path, ErrorKind kind, std::uint64_t max_by
   out.reserve(size);
   std::vector<char> buffer(std::size_t{1} << 16U);
   while (true) {  // to the end, whatever the size said: pipes and /proc files say 0
-    const auto count = ::read(file.get(), buffer.data(), buffer.size());
-    if (count < 0 && errno == EINTR) continue;
+    if (!S_ISREG(status.st_mode) && !wait_for_input(descriptor)) throw Interrupted(stop_signal());
+    const auto count = ::read(descriptor, buffer.data(), buffer.size());
+    if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (count < 0) refuse(cat("can not be read: ", std::strerror(errno), "; check the disk"));
     if (count == 0) return out;
     out.append(buffer.data(), static_cast<std::size_t>(count));
@@ -213,24 +231,25 @@ namespace {
 
 /// What the holder of a lock wrote about itself; "" when it has not come to it.
 std::string holder_of(int descriptor) {
-  // Between taking the lock and writing the note lie microseconds: two runs started at once meet
-  // there.
-  constexpr int kTries = 40;
-  constexpr std::chrono::milliseconds kPause{5};
-  for (int i = 0; i < kTries; ++i) {
-    std::array<char, 300> note{};
-    const auto count = ::pread(descriptor, note.data(), note.size(), 0);
-    if (count > 0) return printable({note.data(), static_cast<std::size_t>(count)}, note.size());
-    std::this_thread::sleep_for(kPause);
-  }
-  return "";
+  std::array<char, 300> note{};
+  const auto count = ::pread(descriptor, note.data(), note.size(), 0);
+  return printable({note.data(), static_cast<std::size_t>(std::max<ssize_t>(0, count))},
+                   note.size());
 }
 
 /// Takes the lock on the open file; throws when another has it.
 void take(int descriptor, const fs::path& path) {
-  if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) return;
-  if (errno != EWOULDBLOCK) fail("locking", path, errno);
-  const auto holder = holder_of(descriptor);
+  // Between taking the lock and writing the note lie microseconds: two runs started at once meet
+  // there. One that only looks (is_held) holds it as briefly.
+  constexpr int kLooks = 6, kTries = 40;
+  constexpr std::chrono::milliseconds kPause{5};
+  std::string holder;
+  for (int i = 0; i < kLooks || (holder.empty() && i < kTries); ++i) {
+    if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) return;
+    if (errno != EWOULDBLOCK) fail("locking", path, errno);
+    std::this_thread::sleep_for(kPause);
+    holder = holder_of(descriptor);
+  }
   const auto folder = path.has_parent_path() ? path.parent_path() : path;
   throw ResourceError(cat(folder.string(), ": in use by ",
                           holder.empty() ? "another process" : holder,
@@ -252,6 +271,12 @@ FileLock::FileLock(const fs::path& path)
   const auto note = cat("pid ", ::getpid(), " on ", host_name(), " since ", utc_now());
   if (::ftruncate(descriptor_, 0) == 0)
     std::ignore = ::pwrite(descriptor_, note.data(), note.size(), 0);
+}
+
+bool FileLock::is_held(const fs::path& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) return errno != ENOENT && errno != ENOTDIR;
+  return ::flock(file.get(), LOCK_SH | LOCK_NB) != 0;  // else its closing lets go of it
 }
 
 FileLock::FileLock(FileLock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}

@@ -1,17 +1,23 @@
 #include "moe/base/file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <fstream>
 #include <functional>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "moe/base/interrupt.h"
 #include "moe/base/text.h"
 #include "tests/base/scratch.h"
 
@@ -280,6 +286,57 @@ TEST(FileLock, OfTwoProcessesStartedAtOnceOneGetsItAndTheOtherNamesIt) {
     }
     ASSERT_EQ(sum, 6) << round;
   }
+}
+
+TEST(FileLock, TellsWhetherItIsHeldAndIsLeftAsItIs) {
+  const Scratch scratch;
+  const auto path = scratch / "lock";
+  EXPECT_FALSE(FileLock::is_held(path));
+  EXPECT_FALSE(fs::exists(path));
+  {
+    const FileLock lock(path);
+    EXPECT_TRUE(FileLock::is_held(path));
+    EXPECT_TRUE(FileLock::is_held(path));
+  }
+  EXPECT_FALSE(FileLock::is_held(path));
+  EXPECT_NO_THROW(FileLock{path});
+}
+
+TEST(FileLock, OneWhoLooksIsNotTakenForAHolder) {
+  const Scratch scratch;
+  const auto path = scratch / "lock";
+  // The note of a holder that was killed, and one who looks at this moment.
+  std::ofstream(path) << "pid 1 on here since then";
+  const int look = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_EQ(flock(look, LOCK_SH | LOCK_NB), 0);
+  std::thread looker([&] {
+    usleep(2000);
+    close(look);
+  });
+  EXPECT_NO_THROW(FileLock{path});
+  looker.join();
+}
+
+TEST(ReadFile, AFifoIsReadToItsEndAndItsWaitEndsWithASignal) {
+  const Scratch scratch;
+  const auto path = scratch / "fifo";
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  std::thread writer([&] {
+    std::ofstream file(path);
+    for (const auto* part : {"one ", "two ", "three"}) {
+      file << part << std::flush;
+      usleep(5000);
+    }
+  });
+  EXPECT_EQ(read_file(path, ErrorKind::data), "one two three");
+  writer.join();
+  const InterruptFlag flag;
+  std::thread sender([] {
+    usleep(20'000);
+    std::raise(SIGHUP);
+  });
+  EXPECT_THROW(read_file(path, ErrorKind::data), Interrupted);
+  sender.join();
 }
 
 TEST(FileLock, AFolderThatIsNotThereIsAnError) {

@@ -13,9 +13,14 @@ namespace moe {
 namespace fs = std::filesystem;
 
 /// The whole file. Throws Error of `kind` when it is missing, a folder, unreadable, or larger than
-/// `max_bytes` (nothing is read then).
+/// `max_bytes` (nothing is read then); Interrupted where a fifo or a terminal is awaited and a
+/// signal asks to stop.
 std::string read_file(const fs::path& path, ErrorKind kind,
                       std::uint64_t max_bytes = std::uint64_t{8} << 30);
+
+/// The same of an open file, to its end; messages call it `name`.
+std::string read_descriptor(int descriptor, const std::string& name, ErrorKind kind,
+                            std::uint64_t max_bytes);
 
 /// A fault to provoke, for tests: at the `operation`-th change to the disk (from 1), either the
 /// process dies as by kill -9, or the operation fails with `error_number` (each later one too when
@@ -77,6 +82,8 @@ class FileLock {
   explicit FileLock(const fs::path& path);
   ~FileLock();
   FileLock(FileLock&& other) noexcept;
+  /// Whether a process holds it, or that can not be told. The lock is left as it is.
+  static bool is_held(const fs::path& path);
   FileLock& operator=(FileLock&&) = delete;
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
