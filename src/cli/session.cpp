@@ -13,9 +13,30 @@
 
 namespace moe::cli {
 
+namespace {
+
+/// The threads to compute with. OpenMP ends the process when the system refuses it one: whether
+/// they can be had is asked before.
+int checked_threads(const RunConfig& config, Log& log) {
+  const auto open = default_threads();
+  if (config.threads == 0 && !open.notice.empty()) log.warn(open.notice);
+  const int wanted = config.threads > 0 ? static_cast<int>(config.threads) : open.count;
+  const int helpers = wanted - 1;
+  constexpr int kPools = 3;  // OpenMP's, libtorch's own, and that of our kernels
+  const int had = helpers == 0 ? 0 : startable_threads(kPools * helpers) / kPools;
+  if (had == helpers) return wanted;
+  const auto what = cat("threads: the system lets this process start ", had + 1, " of ", wanted);
+  constexpr auto kRemedy = "raise its limits on processes and memory (ulimit -u, ulimit -v)";
+  if (config.threads > 0) throw ResourceError(cat(what, "; lower threads, or ", kRemedy));
+  log.warn(cat(what, ", with which it makes do; for more, ", kRemedy));
+  return had + 1;
+}
+
+}  // namespace
+
 at::Device prepare_device(const RunConfig& config, Log& log) {
   setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // read when CUDA starts
-  at::set_num_threads(config.threads > 0 ? static_cast<int>(config.threads) : physical_cores());
+  at::set_num_threads(checked_threads(config, log));
   at::globalContext().setDeterministicAlgorithms(config.deterministic, /*warn_only=*/false);
   const auto device = choose_device(config.device);
   if (config.device == "auto" && device.is_cuda()) log.info("device: cuda (chosen by auto)");
