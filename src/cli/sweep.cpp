@@ -6,6 +6,7 @@
 #include "cli/output.h"
 #include "cli/report.h"
 #include "cli/sweep_view.h"
+#include "moe/base/system.h"
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
 #include "moe/sweep/summary.h"
@@ -93,12 +94,19 @@ int finish(const fs::path& dir, const sweep::WorkerEnd& end, const SweepArgs& ar
   return 0;
 }
 
+/// Trials that share the cores are told their number of threads, and do not see the variable's.
+void warn_of_threads(const sweep::Queue& queue, Log& log) {
+  const auto notice = default_threads().notice;
+  if (queue.definition().base.threads == 0 && !notice.empty()) log.warn(notice);
+}
+
 int run_run(const SweepArgs& args, const Services& services) {
   const auto definition = sweep::load_definition(args.file, args.data);
   const auto dir =
       args.out.empty() ? fs::path("runs") / cat("sweep-", definition.name) : fs::path(args.out);
   sweep::open_sweep(dir, definition, args.allow_changes, services.files);
   sweep::Queue queue(dir, definition, services.files);
+  warn_of_threads(queue, services.log);
   sweep::WorkerOptions options;
   options.slots = args.jobs > 0 ? args.jobs : definition.settings.budget.workers;
   options.seconds = definition.settings.budget.seconds;
@@ -118,6 +126,7 @@ int run_run(const SweepArgs& args, const Services& services) {
 
 int run_worker(const SweepArgs& args, const Services& services) {
   sweep::Queue queue(args.dir, sweep::read_definition(args.dir), services.files);
+  warn_of_threads(queue, services.log);
   sweep::WorkerOptions options;
   if (args.count > 0) options.count = args.count;
   options.seconds = args.time_budget;
@@ -135,7 +144,7 @@ int run_status(const SweepArgs& args) {
     print_json(sweep::sweep_json(sweep));
     return 0;
   }
-  const auto counts = sweep::counts_of(sweep.definition, sweep.study);
+  const auto counts = sweep::counts_of(sweep.definition, sweep.study, sweep.dir);
   std::string out =
       cat(sweep.definition.name, ": ", counts.ended(), " of ", counts.total, " trials ended (",
           counts.complete, " complete, ", counts.pruned, " pruned, ", counts.failed, " failed), ",
@@ -195,6 +204,11 @@ void add_dir(CLI::App& command, SweepArgs& args) {
   add_name(command, "dir", args.dir, "folder of the sweep")->required();
 }
 
+constexpr auto kSignals =
+    "INT (Ctrl-C), TERM, HUP, USR2 and XCPU: the trials that run save and are given back; exit "
+    "code\n"
+    "128 + the signal's number. USR1: they save and continue.\n";
+
 void add_running(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& args) {
   auto* here = add(sweep, run, args, "run", "Run a sweep, or go on with it", run_run);
   add_name(*here, "file", args->file, "sweep file, e.g. configs/sweep/quick.json")->required();
@@ -205,7 +219,8 @@ void add_running(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& ar
   here->add_flag("--fail-fast", args->fail_fast, "the first trial that fails ends the sweep");
   here->add_flag("--allow-changes", args->allow_changes, "go on although the file has changed");
   here->add_flag("--json", args->json, "print one JSON object at the end");
-  here->footer("Keys of a sweep file (docs/sweeps.md):\n" + sweep::describe_settings());
+  here->footer(std::string(kSignals) + "Keys of a sweep file (docs/sweeps.md):\n" +
+               sweep::describe_settings());
   auto* worker = add(sweep, run, args, "worker",
                      "Work on a sweep from anywhere that shares its folder", run_worker);
   add_dir(*worker, *args);
@@ -219,6 +234,7 @@ void add_running(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& ar
           "then save, give back and end, e.g. 3600, 50m, 2h")
       ->type_name("TIME");
   worker->add_flag("--fail-fast", args->fail_fast, "end at the first trial that fails");
+  worker->footer(kSignals);
 }
 
 void add_looking(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& args) {

@@ -18,6 +18,7 @@
 
 #include "moe/base/descriptor.h"
 #include "moe/base/error.h"
+#include "moe/base/interrupt.h"
 #include "moe/base/system.h"
 #include "moe/base/text.h"
 
@@ -83,7 +84,10 @@ JournalLock::JournalLock(const fs::path& journal, Patience patience)
   auto pause = kFirstPause;
   Mark mark;
   auto unchanged_since = monotonic_seconds();
+  const int signal_before = stop_signal();
   while (!try_take()) {
+    // After it, whoever gives back what it holds still needs the journal.
+    if (signal_before == 0 && stop_signal() != 0) throw Interrupted(stop_signal());
     if (is_dead(content_of(path_))) remove_left(path_, [&] { return is_dead(content_of(path_)); });
     const auto now_mark = mark_of(path_);
     if (now_mark != mark) unchanged_since = monotonic_seconds();

@@ -25,11 +25,14 @@ class RunningTrial {
   std::optional<Outcome> poll();
   /// Asks it to stop, to be given back.
   void give_back();
+  /// Asks it to save.
+  void save() { process_->save(); }
   /// Another worker took it over, or it was given back: no outcome.
   bool is_lost() const { return lost_; }
   bool is_released() const { return giving_back_; }
 
  private:
+  void follow();
   Outcome outcome_of(const Exit& exit);
   Outcome completed();
 

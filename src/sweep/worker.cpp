@@ -16,6 +16,16 @@ namespace {
 constexpr std::chrono::milliseconds kPause{25};
 constexpr double kIdlePause = 1;  // [s] between looks into the journal when there is nothing to do
 
+/// What must be in the journal, also where a signal comes while that is awaited.
+template <class Write>
+void insist(const Write& write) {
+  try {
+    write();
+  } catch (const Interrupted&) {
+    write();
+  }
+}
+
 class Worker {
  public:
   Worker(Queue& queue, FileLayer& files, const WorkerOptions& options,
@@ -29,6 +39,7 @@ class Worker {
   WorkerEnd run() {
     while (true) {
       notice_ends();
+      pass_on_saves();
       if (!is_stopping()) fill();
       poll_all();
       observer_.on_tick();
@@ -56,6 +67,13 @@ class Worker {
     for (auto& slot : running_) slot.trial.give_back();
   }
 
+  void pass_on_saves() {
+    const auto asked = interrupt_.saves_asked();
+    if (asked == saves_passed_on_) return;
+    saves_passed_on_ = asked;
+    for (auto& slot : running_) slot.trial.save();
+  }
+
   bool may_take() const {
     return static_cast<std::int64_t>(running_.size()) < options_.slots &&
            (!options_.count || taken_ < *options_.count) && monotonic_seconds() >= next_look_;
@@ -63,7 +81,7 @@ class Worker {
 
   void fill() {
     while (may_take()) {
-      const auto claim = queue_.claim();
+      const auto claim = try_claim();
       if (!claim) {
         next_look_ = monotonic_seconds() + kIdlePause;
         return;
@@ -71,6 +89,14 @@ class Worker {
       ++taken_;
       start(*claim);
       if (is_stopping()) return;
+    }
+  }
+
+  std::optional<Claim> try_claim() {
+    try {
+      return queue_.claim();
+    } catch (const Interrupted&) {  // it came while the journal was awaited
+      return std::nullopt;
     }
   }
 
@@ -100,7 +126,7 @@ class Worker {
       }
       const auto claim = slot->trial.claim();
       if (slot->trial.is_released() || slot->trial.is_lost()) {
-        queue_.release(claim);  // writes nothing where it is another's by now
+        insist([&] { queue_.release(claim); });  // writes nothing where it is another's by now
         observer_.on_release(claim);
       } else {
         end(claim, *outcome);
@@ -111,7 +137,7 @@ class Worker {
   }
 
   void end(const Claim& claim, const Outcome& outcome) {
-    queue_.finish(claim, outcome);
+    insist([&] { queue_.finish(claim, outcome); });
     observer_.on_end(claim, outcome);
     if (options_.fail_fast && outcome.state == TrialState::failed && !end_.failure)
       end_.failure = outcome;
@@ -133,7 +159,8 @@ class Worker {
   std::list<Slot> running_;
   std::int64_t taken_ = 0;
   double began_ = monotonic_seconds();
-  double next_look_ = 0;  // [s] monotonic; 0: at once
+  int saves_passed_on_ = 0;  // of interrupt_.saves_asked()
+  double next_look_ = 0;     // [s] monotonic; 0: at once
   WorkerEnd end_;
 };
 

@@ -58,7 +58,8 @@ class Loop {
   void maybe_evaluate();
   void save_when_due();
   void save();
-  void save_or_warn();
+  bool save_or_warn();  // whether it is saved
+  void save_if_asked();
   void report(const StepResult& result);
   void sample();
   void update();
@@ -82,6 +83,7 @@ class Loop {
   double reported_at_ = monotonic_seconds();  // of the last row
   std::int64_t reported_tokens_ = 0;
   std::int64_t saved_step_ = -1;
+  int saves_heeded_ = 0;  // of interrupt_.saves_asked()
 };
 
 }  // namespace moe

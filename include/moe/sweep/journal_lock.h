@@ -16,7 +16,8 @@ class JournalLock {
     double takeover_s = 30;
   };
 
-  /// Waits until it has the lock. Throws ResourceError when the file can not be made.
+  /// Waits until it has the lock. Throws ResourceError when the file can not be made, Interrupted
+  /// when a first signal that asks to stop comes within the wait.
   explicit JournalLock(const std::filesystem::path& journal) : JournalLock(journal, Patience{}) {}
   JournalLock(const std::filesystem::path& journal, Patience patience);
   ~JournalLock();

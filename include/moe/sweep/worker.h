@@ -38,7 +38,8 @@ class WorkerObserver {
 };
 
 /// Takes trials from the queue and runs each as a child process until there is none left, the
-/// options say so, or a signal comes: then children save, and their trials are given back.
+/// options say so, or a signal asks to stop: then children save, and their trials are given back.
+/// SIGUSR1 is passed on to them.
 WorkerEnd work(Queue& queue, FileLayer& files, const WorkerOptions& options,
                const InterruptFlag& interrupt, WorkerObserver& observer);
 
