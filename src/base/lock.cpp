@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -66,6 +67,7 @@ bool is_at(const fs::path& path, int descriptor, const std::string& note) {
 
 FileLock FileLayer::lock(const fs::path& path, std::chrono::milliseconds patience) {
   constexpr std::chrono::milliseconds kPause{10};
+  constexpr std::chrono::milliseconds kLook{30};  // one that only looks (is_held) is gone by then
   constexpr std::chrono::seconds kLongestMixUp{5};
   const auto begin = std::chrono::steady_clock::now();
   while (true) {
@@ -74,7 +76,7 @@ FileLock FileLayer::lock(const fs::path& path, std::chrono::milliseconds patienc
     const int error = lock_error(file.get());
     const auto waited = std::chrono::steady_clock::now() - begin;
     if (error == EWOULDBLOCK) {
-      if (waited >= patience) refuse_held(file.get(), path);
+      if (waited >= std::max(patience, kLook)) refuse_held(file.get(), path);
     } else {
       if (error != 0) go_without_lock(path, error);
       FileLock lock(path, file.release());
@@ -115,6 +117,12 @@ FileLock::~FileLock() {
   if (descriptor_ < 0) return;
   std::ignore = ::ftruncate(descriptor_, 0);  // so that the next holder is not taken for this one
   ::close(descriptor_);
+}
+
+bool FileLock::is_held(const fs::path& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) return errno != ENOENT && errno != ENOTDIR;
+  return ::flock(file.get(), LOCK_SH | LOCK_NB) != 0;  // else its closing lets go of it
 }
 
 bool FileLock::is_current() const { return is_at(path_, descriptor_, note_); }

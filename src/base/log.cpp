@@ -6,12 +6,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <string>
 #include <utility>
+
+#include "moe/base/interrupt.h"
+#include "moe/base/text.h"
 
 namespace moe {
 
@@ -24,6 +26,11 @@ constexpr std::string_view kPlain = "\033[0m";
 bool wants_colour() {
   const char* refusal = std::getenv("NO_COLOR");  // https://no-color.org: any value but ""
   return refusal == nullptr || *refusal == 0;
+}
+
+bool is_dumb() {
+  const char* kind = std::getenv("TERM");
+  return kind != nullptr && std::string_view(kind) == "dumb";
 }
 
 /// As much of `text` as can be redrawn: a wrapped line could not, nor one that scrolled away.
@@ -43,31 +50,13 @@ std::string on_screen(std::string_view text) {
   return out;
 }
 
-/// Control characters but line end and tab as "\\x1b": a hostile name must not steer a terminal.
-std::string without_controls(std::string_view text) {
-  constexpr std::string_view kHex = "0123456789abcdef";
-  std::string out;
-  unsigned char before = 0;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    const bool is_c0 = (byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7F;
-    const bool is_c1 = before == 0xC2 && byte >= 0x80 && byte < 0xA0;  // U+0080 to U+009F
-    if (is_c1) out.pop_back();
-    if (is_c0 || is_c1)
-      out.append("\\x").append(1, kHex[byte >> 4U]).append(1, kHex[byte & 15U]);
-    else
-      out += c;
-    before = byte;
-  }
-  return out;
-}
-
 }  // namespace
 
 struct Log::State {
   std::mutex mutex;
   std::shared_ptr<spdlog::logger> file;
-  bool terminal = isatty(STDERR_FILENO) != 0;
+  // One that can not move its cursor gets plain lines.
+  bool terminal = isatty(STDERR_FILENO) != 0 && !is_dumb();
   bool colour = terminal && wants_colour();
   std::string live;
 
@@ -84,8 +73,7 @@ struct Log::State {
     out.append(prefix);
     if (colour && !colour_code.empty()) out.append(kPlain);
     out.append(message).append("\n").append(live);
-    std::fwrite(out.data(), 1, out.size(), stderr);  // one write: lines of processes do not mix
-    std::fflush(stderr);
+    write_stream(STDERR_FILENO, out.data(), out.size());  // in one: lines of processes do not mix
   }
 
   void message(spdlog::level::level_enum level, std::string_view colour_code,
@@ -119,8 +107,7 @@ void Log::live(std::string_view text) {
   auto out = state_->erasing();
   state_->live = on_screen(without_controls(text));
   out += state_->live;
-  std::fwrite(out.data(), 1, out.size(), stderr);
-  std::fflush(stderr);
+  write_stream(STDERR_FILENO, out.data(), out.size());
 }
 
 bool Log::has_live_line() const { return state_->terminal; }

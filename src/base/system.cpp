@@ -6,14 +6,20 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <ctime>
+#include <exception>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <limits>
+#include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -123,6 +129,20 @@ int quota_cores() {
   return std::max(1, static_cast<int>(least));
 }
 
+/// The first number of a list such as "4,2", one for each level of nested parallel parts, as OpenMP
+/// has it; nullopt for anything else.
+std::optional<int> first_count(std::string_view list) {
+  constexpr std::string_view kBlank = " \t";
+  list.remove_prefix(std::min(list.find_first_not_of(kBlank), list.size()));
+  int count = 0;
+  const auto* last = list.data() + list.size();
+  const auto [end, error] = std::from_chars(list.data(), last, count);
+  const std::string_view rest(end, static_cast<std::size_t>(last - end));
+  const auto next = rest.find_first_not_of(kBlank);
+  const bool ends = next == std::string_view::npos || rest[next] == ',';
+  return error == std::errc() && count > 0 && ends ? std::optional(count) : std::nullopt;
+}
+
 std::string utc(const char* format) {
   const auto now = std::time(nullptr);
   std::tm parts{};
@@ -149,6 +169,32 @@ int physical_cores() {
     cores.insert(first_word(topology + "core_cpus_list", siblings));
   }
   return std::max(1, std::min(static_cast<int>(cores.size()), quota_cores()));
+}
+
+DefaultThreads default_threads() {
+  DefaultThreads threads{physical_cores(), ""};
+  const auto* bound = std::getenv("OMP_NUM_THREADS");
+  if (bound == nullptr || *bound == 0) return threads;
+  if (const auto most = first_count(bound))
+    threads.count = std::min(threads.count, *most);
+  else
+    threads.notice = cat("OMP_NUM_THREADS: \"", printable(bound),
+                         "\" is not a number of threads and is ignored; give one from 1");
+  return threads;
+}
+
+int startable_threads(int count) {
+  std::promise<void> all_started;
+  const auto go = all_started.get_future().share();
+  std::vector<std::thread> threads;
+  try {
+    threads.reserve(static_cast<std::size_t>(count));
+    while (static_cast<int>(threads.size()) < count) threads.emplace_back([go] { go.wait(); });
+  } catch (const std::exception&) {  // no more of them, or no memory for one
+  }
+  all_started.set_value();
+  for (auto& thread : threads) thread.join();
+  return static_cast<int>(threads.size());
 }
 
 std::int64_t available_memory() {

@@ -178,6 +178,24 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
+std::string without_controls(std::string_view text, std::string_view escape) {
+  constexpr std::string_view kHex = "0123456789abcdef";
+  std::string out;
+  unsigned char before = 0;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool is_c0 = (byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7F;
+    const bool is_c1 = before == 0xC2 && byte >= 0x80 && byte < 0xA0;  // U+0080 to U+009F
+    if (is_c1) out.pop_back();
+    if (is_c0 || is_c1)
+      out.append(escape).append(1, kHex[byte >> 4U]).append(1, kHex[byte & 15U]);
+    else
+      out += c;
+    before = byte;
+  }
+  return out;
+}
+
 std::string clean_utf8(std::string_view text) {
   const auto is_control = [](std::uint32_t c) {
     return (c < 0x20 && c != '\t' && c != '\n') || (c >= 0x7F && c < 0xA0) || c == 0xFFFE ||

@@ -6,10 +6,19 @@
 #include "moe/cli/app.h"
 #include "moe/config/load.h"
 #include "moe/model/build.h"
+#include "moe/tracking/run_facts.h"
+#include "moe/tracking/run_folder.h"
 
 namespace moe::cli {
 
 namespace {
+
+/// The status of the run that the checkpoint lies in; null for one that lies elsewhere.
+Json status_of_run(const CheckpointRef& ref) {
+  if (!ref.run) return nullptr;
+  const auto status = run_status(*ref.run, tracking::read_object(*ref.run / "run.json"));
+  return status.empty() ? Json(nullptr) : Json(status);
+}
 
 int run_info(const std::string& checkpoint, bool json, Log& log) {
   const auto info = load_noticed(checkpoint, log);
@@ -17,6 +26,7 @@ int run_info(const std::string& checkpoint, bool json, Log& log) {
   const auto parameters = count_parameters(info.config.model, vocab_size);
   const auto active = count_active_parameters(info.config.model, vocab_size);
   const auto loss = [&](const char* key) { return info.state.value(key, Json(nullptr)); };
+  const auto status = status_of_run(info.ref);
   if (json) {
     print_json({{"config", config_to_json(info.config)},
                 {"step", info.ref.step},
@@ -25,12 +35,14 @@ int run_info(const std::string& checkpoint, bool json, Log& log) {
                 {"active_parameters", active},
                 {"bytes", info.bytes},
                 {"best_val_loss", loss("best_val_loss")},
-                {"last_val_loss", loss("last_val_loss")}});
+                {"last_val_loss", loss("last_val_loss")},
+                {"status", status}});
     return 0;
   }
-  print(cat("checkpoint         ", info.ref.folder.string(), "\nstep               ", info.ref.step,
-            "\nvocab_size         ", vocab_size, "\nparameters         ", grouped(parameters),
-            "\nactive_parameters  ", grouped(active), "\nbytes              ",
+  print(cat("checkpoint         ", info.ref.folder.string(), "\nstatus             ",
+            status.is_null() ? "-" : status.get<std::string>(), "\nstep               ",
+            info.ref.step, "\nvocab_size         ", vocab_size, "\nparameters         ",
+            grouped(parameters), "\nactive_parameters  ", grouped(active), "\nbytes              ",
             human_bytes(static_cast<double>(info.bytes)), "\nbest_val_loss      ",
             json_text(loss("best_val_loss")), "\nlast_val_loss      ",
             json_text(loss("last_val_loss")), "\n"));

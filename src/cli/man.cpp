@@ -77,6 +77,7 @@ MLFLOW_TRACKING_PASSWORD
 MLFLOW_TRACKING_TOKEN             the same by a token
 MLFLOW_TRACKING_SERVER_CERT_PATH  https: file of certificates to trust instead of the system's
 MLFLOW_TRACKING_INSECURE_TLS      https: "true" takes any certificate
+OMP_NUM_THREADS                   the most threads to take, where the config names no number
 NO_COLOR                          no colours on a terminal)";
 
 }  // namespace

@@ -5,10 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdlib>
-#include <latch>
 #include <optional>
-#include <system_error>
-#include <thread>
 
 #include "moe/base/system.h"
 #include "moe/base/text.h"
@@ -19,34 +16,28 @@ namespace moe::cli {
 
 namespace {
 
-/// A thread that can not be started ends the program from within OpenMP, with no word of ours.
-void require_threads(std::int64_t wanted) {
-  constexpr std::int64_t kPools = 2;  // libtorch's and our own
-  if (wanted <= physical_cores()) return;
-  std::vector<std::thread> threads;
-  threads.reserve(static_cast<std::size_t>(kPools * wanted));
-  std::latch seen(1);
-  std::string problem;
-  try {
-    for (std::int64_t i = 0; i < kPools * wanted; ++i) threads.emplace_back([&] { seen.wait(); });
-  } catch (const std::system_error& error) {
-    problem = error.code().message();
-  }
-  const auto started = threads.size();
-  seen.count_down();
-  for (auto& thread : threads) thread.join();
-  if (!problem.empty())
-    throw ResourceError(cat("threads: ", wanted, " can not be started here, only about ",
-                            started / kPools, " (", problem,
-                            "); lower it, or raise the limits of processes and memory"));
+/// The threads to compute with. OpenMP ends the process when the system refuses it one: whether
+/// they can be had is asked before.
+int checked_threads(const RunConfig& config, Log& log) {
+  const auto open = default_threads();
+  if (config.threads == 0 && !open.notice.empty()) log.warn(open.notice);
+  const int wanted = config.threads > 0 ? static_cast<int>(config.threads) : open.count;
+  const int helpers = wanted - 1;
+  constexpr int kPools = 3;  // OpenMP's, libtorch's own, and that of our kernels
+  const int had = helpers == 0 ? 0 : startable_threads(kPools * helpers) / kPools;
+  if (had == helpers) return wanted;
+  const auto what = cat("threads: the system lets this process start ", had + 1, " of ", wanted);
+  constexpr auto kRemedy = "raise its limits on processes and memory (ulimit -u, ulimit -v)";
+  if (config.threads > 0) throw ResourceError(cat(what, "; lower threads, or ", kRemedy));
+  log.warn(cat(what, ", with which it makes do; for more, ", kRemedy));
+  return had + 1;
 }
 
 }  // namespace
 
 at::Device prepare_device(const RunConfig& config, Log& log) {
   setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // read when CUDA starts
-  require_threads(config.threads);
-  at::set_num_threads(config.threads > 0 ? static_cast<int>(config.threads) : physical_cores());
+  at::set_num_threads(checked_threads(config, log));
   at::globalContext().setDeterministicAlgorithms(config.deterministic, /*warn_only=*/false);
   const auto device = choose_device(config.device);
   if (config.device == "auto" && device.is_cuda()) log.info("device: cuda (chosen by auto)");

@@ -45,6 +45,11 @@ void add_dir(CLI::App& command, SweepArgs& args) {
   add_name(command, "dir", args.dir, "folder of the sweep")->required();
 }
 
+constexpr auto kSignals =
+    "INT (Ctrl-C), TERM, HUP, USR2 and XCPU: the trials that run save and are given back; exit "
+    "code\n"
+    "128 + the signal's number. USR1: they save and continue.\n";
+
 void add_run(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& args) {
   auto* here = add(sweep, run, args, "run", "Run a sweep, or continue it", run_sweep_run);
   add_name(*here, "file", args->file, "sweep file, e.g. configs/sweep/quick.json")->required();
@@ -65,7 +70,8 @@ void add_run(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& args) 
                  "differences");
   here->add_flag("--json", args->json,
                  "print one JSON object at the end; default: the best trial, for people");
-  here->footer("Keys of a sweep file (docs/sweeps.md):\n" + sweep::describe_settings());
+  here->footer(std::string(kSignals) + "Keys of a sweep file (docs/sweeps.md):\n" +
+               sweep::describe_settings());
 }
 
 void add_worker(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& args) {
@@ -85,6 +91,7 @@ void add_worker(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& arg
   worker->add_flag(
       "--fail-fast", args->fail_fast,
       "end at the first trial that fails; default: it is noted, and the next is taken");
+  worker->footer(kSignals);
 }
 
 void add_looking(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& args) {

@@ -30,7 +30,6 @@ std::string trial_program() {
 sweep::LongWait long_wait(const Services& services) {
   sweep::LongWait wait;
   wait.say = [&services](const std::string& text) { services.log.warn(text); };
-  wait.signal = [&services] { return services.interrupt.signal(); };
   return wait;
 }
 

@@ -62,7 +62,7 @@ void SweepView::on_release(const Claim& claim) {
 }
 
 std::string SweepView::header() const {
-  const auto counts = sweep::counts_of(queue_.definition(), queue_.study());
+  const auto counts = sweep::counts_of(queue_.definition(), queue_.study(), queue_.dir());
   auto line = cat(queue_.definition().name, "  ", counts.ended(), "/", counts.total, " trials  ",
                   counts.running, " running");
   if (counts.pruned > 0) line += cat("  ", counts.pruned, " pruned");

@@ -115,6 +115,8 @@ void add_train(CLI::App& app, Run& run) {
   command->add_flag("--dry-run", args->dry_run, "print config, parameters, memory, and stop");
   command->add_flag("--json", args->json, "print one JSON object at the end");
   command->footer(
+      "INT (Ctrl-C), TERM, HUP, USR2 and XCPU save and stop: exit code 128 + the signal's number.\n"
+      "A further INT, TERM or USR2 ends at once. USR1 saves and training continues.\n"
       "Examples:\n"
       "  makemoe train --config configs/quickstart.json --data data/tinyshakespeare.txt --out "
       "runs/a\n"

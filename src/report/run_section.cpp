@@ -7,6 +7,7 @@
 
 #include "moe/base/text.h"
 #include "moe/tracking/run_facts.h"
+#include "moe/tracking/run_folder.h"
 #include "report/plot.h"
 
 namespace moe::report {
@@ -56,7 +57,7 @@ Markup overview(const std::vector<RunData>& runs) {
   const auto plain = [](double value) { return step_text(value); };
   for (const auto& run : runs) {
     const auto rate = run.last("tokens_per_second");
-    const auto status = tracking::text_at(run.facts, "status");
+    const auto status = run_status(run.folder, run.facts);
     table.rows.push_back(
         {cell(run.name), cell(status.empty() ? "–" : status),
          cell(number_at(run.facts, "step", plain)),

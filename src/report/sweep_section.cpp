@@ -48,7 +48,7 @@ void add_parameter_heads(const Sweep& sweep, Table& table) {
 }
 
 Markup standing(const Sweep& sweep) {
-  const auto counts = sweep::counts_of(sweep.definition, sweep.study);
+  const auto counts = sweep::counts_of(sweep.definition, sweep.study, sweep.dir);
   const auto& settings = sweep.definition.settings;
   Markup out =
       element("p", {},
@@ -101,7 +101,8 @@ Markup all_trials(const Sweep& sweep) {
     if (table.rows.size() == kMostTrials) break;
     const auto value = trial.value ? trial.value : last_reported(trial);
     std::vector<Markup> row{
-        trial_link(sweep, trial), text(sweep::state_name(trial.state)), text(objective_text(value)),
+        trial_link(sweep, trial), text(sweep::state_name(sweep::present_state(sweep.dir, trial))),
+        text(objective_text(value)),
         text(trial.reported.empty() ? "–" : grouped(trial.reported.rbegin()->first))};
     for (auto& cell : parameter_cells(sweep, trial)) row.push_back(std::move(cell));
     const auto reason = trial.user("reason");

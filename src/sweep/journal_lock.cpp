@@ -18,6 +18,7 @@
 
 #include "moe/base/descriptor.h"
 #include "moe/base/error.h"
+#include "moe/base/interrupt.h"
 #include "moe/base/system.h"
 #include "moe/base/text.h"
 
@@ -80,14 +81,13 @@ std::string holder_text(const fs::path& path) {
   return fs::is_symlink(path, ignored) ? "Optuna" : "another process";
 }
 
-/// A wait for a lock, which says so and can be interrupted once it has become long.
+/// A wait for a lock, which says so once it has become long.
 class Wait {
  public:
   explicit Wait(const LongWait& options) : options_(options) {}
 
   void look(const fs::path& lock, double takeover_s) {
-    if (monotonic_seconds() - began_ < options_.after_s) return;
-    if (const int signal = options_.signal(); signal != 0) throw Interrupted(signal);
+    if (!options_.say || monotonic_seconds() - began_ < options_.after_s) return;
     if (std::exchange(told_, true)) return;
     options_.say(cat(lock.string(), ": waiting for the lock, which ", holder_text(lock),
                      " has; it is taken over once it has stood still for ", takeover_s, " s"));
@@ -111,7 +111,10 @@ JournalLock::JournalLock(const fs::path& journal, Patience patience, const LongW
   Wait waiting(wait);
   Mark mark;
   auto unchanged_since = monotonic_seconds();
+  const int signal_before = stop_signal();
   while (!try_take()) {
+    // After it, whoever gives back what it holds still needs the journal.
+    if (signal_before == 0 && stop_signal() != 0) throw Interrupted(stop_signal());
     if (is_dead(content_of(path_))) remove_left(path_, [&] { return is_dead(content_of(path_)); });
     const auto now_mark = mark_of(path_);
     if (now_mark != mark) unchanged_since = monotonic_seconds();

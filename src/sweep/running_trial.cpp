@@ -50,7 +50,7 @@ RunConfig config_of(const Queue& queue, const Claim& claim, std::int64_t slots) 
   auto config = queue.definition().base;
   config.seed += claim.seed_index;
   if (config.threads == 0 && slots > 1)
-    config.threads = std::max<std::int64_t>(1, physical_cores() / slots);
+    config.threads = std::max<std::int64_t>(1, default_threads().count / slots);
   if (!queue.definition().space.is_complete(claim.point))
     throw ConfigError("a value is missing or outside the space; see the trial's parameters");
   return config_at(config, queue.definition().space, claim.point);
@@ -119,9 +119,14 @@ void RunningTrial::give_back() {
 
 void RunningTrial::follow() {
   if (lost_) return;
-  const auto values = tail_.read();
-  if (!values.empty() && queue_.report(claim_, values) && !giving_back_) pruned_ = true;
-  lost_ = !queue_.beat(claim_);
+  try {
+    const auto values = tail_.read();
+    if (!values.empty() && queue_.report(claim_, values) && !giving_back_) pruned_ = true;
+    lost_ = !queue_.beat(claim_);
+  } catch (const Interrupted&) {
+    // It came while the journal was awaited. What the trial reports is read again with the next
+    // attempt.
+  }
 }
 
 std::optional<Outcome> RunningTrial::poll(bool journal) {
@@ -144,9 +149,13 @@ std::optional<Outcome> RunningTrial::outcome_of(const Exit& exit) {
   }
   // Before it has set up its handlers, a signal ends it like any program; and we kill it ourselves
   // when it does not stop.
-  const bool by_signal = exit.signal == SIGTERM || exit.signal == SIGINT ||
-                         (exit.signal == SIGKILL && (pruned_ || giving_back_ || lost_));
-  const bool stopped = by_signal || exit.code == 128 + SIGTERM || exit.code == 128 + SIGINT;
+  const auto asks_to_stop = [](int signal) {
+    return signal == SIGTERM || signal == SIGINT || signal == SIGHUP || signal == SIGUSR2;
+  };
+  const bool killed = exit.signal == SIGKILL && (pruned_ || giving_back_ || lost_);
+  // At a CPU limit it saves and goes on with another one; one that dies of it would die again.
+  const bool stopped = killed || asks_to_stop(exit.signal) || asks_to_stop(exit.code - 128) ||
+                       exit.code == 128 + SIGXCPU;
   if (stopped && pruned_) {
     const auto* trial = queue_.study().find(claim_.trial);
     Outcome outcome{TrialState::pruned, std::nullopt, "", 0};

@@ -29,6 +29,8 @@ class RunningTrial {
   Cause cause() const { return cause_; }
   /// Asks it to stop, to be given back.
   void give_back();
+  /// Asks it to save.
+  void save() { process_->save(); }
   /// Another worker took it over, or it was given back: no outcome.
   bool is_lost() const { return lost_; }
   bool is_released() const { return giving_back_; }

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "moe/base/text.h"
+#include "moe/sweep/identity.h"
 #include "moe/sweep/queue.h"
 
 namespace moe::sweep {
@@ -92,14 +93,26 @@ std::set<std::int64_t> superseded(const Study& study) {
   return numbers;
 }
 
-Counts counts_of(const Definition& definition, const Study& study) {
+TrialState present_state(const fs::path& dir, const Trial& trial) {
+  const auto claim = trial.system(kClaim);
+  if (trial.state != TrialState::running || !claim.is_object()) return trial.state;
+  const auto worker = Identity::from_json(claim.value("worker", Json()));
+  if (!worker || !worker->may_live()) return TrialState::waiting;
+  if (worker->domain == Identity::mine().domain) return trial.state;
+  // On another machine, or in another container: only the run's lock tells, once there is one.
+  const auto lock = trial_folder(dir, trial.number) / ".lock";
+  std::error_code ignored;
+  return fs::exists(lock, ignored) && !FileLock::is_held(lock) ? TrialState::waiting : trial.state;
+}
+
+Counts counts_of(const Definition& definition, const Study& study, const fs::path& dir) {
   Counts counts;
   const auto repeated = superseded(study);
   std::int64_t added = 0;
   for (const auto& trial : study.trials()) {
     if (trial.state == TrialState::failed && repeated.contains(trial.number)) continue;
     added += proposal_of(trial) ? 0 : 1;
-    switch (trial.state) {
+    switch (present_state(dir, trial)) {
       case TrialState::complete:
         ++counts.complete;
         break;
@@ -179,7 +192,7 @@ Json trial_json(const Sweep& sweep, const Trial& trial) {
   const auto claim = trial.system(kClaim);
   return {
       {"number", trial.number},
-      {"state", std::string(state_name(trial.state))},
+      {"state", std::string(state_name(present_state(sweep.dir, trial)))},
       {"value", trial.value ? Json(*trial.value) : Json(nullptr)},
       {"seed", trial.user("seed")},
       {"attempt", claim.is_object() ? claim.value("attempt", Json()) : Json(nullptr)},
@@ -193,7 +206,7 @@ Json trial_json(const Sweep& sweep, const Trial& trial) {
 }
 
 Json sweep_json(const Sweep& sweep) {
-  const auto counts = counts_of(sweep.definition, sweep.study);
+  const auto counts = counts_of(sweep.definition, sweep.study, sweep.dir);
   const auto board = leaderboard(sweep.definition, sweep.study);
   const auto& objective = sweep.definition.settings.objective;
   Json out = {{"sweep", sweep.dir.string()},

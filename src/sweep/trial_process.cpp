@@ -58,7 +58,18 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);  // it died before the line above
-  for (const int number : {SIGINT, SIGTERM, SIGPIPE, SIGXFSZ}) ::signal(number, SIG_DFL);
+  // Not our handlers; but what nohup has us ignore it ignores as well.
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGUSR1, SIGUSR2}) {
+    struct sigaction action = {};
+    if (::sigaction(number, nullptr, &action) == 0 && action.sa_handler != SIG_IGN)
+      ::signal(number, SIG_DFL);
+  }
+  for (const int number : {SIGPIPE, SIGXFSZ}) ::signal(number, SIG_DFL);
+  // SIGUSR1 waits until the program is ready for it, and can not end it before.
+  sigset_t blocked;
+  ::sigemptyset(&blocked);
+  ::sigaddset(&blocked, SIGUSR1);
+  ::sigprocmask(SIG_SETMASK, &blocked, nullptr);
   ::dup2(nothing, STDIN_FILENO);
   ::dup2(nothing, STDOUT_FILENO);
   ::dup2(messages, STDERR_FILENO);
@@ -91,11 +102,16 @@ TrialProcess::TrialProcess(const TrialCommand& command) {
   std::array<int, 2> failure{};
   if (::pipe2(failure.data(), O_CLOEXEC) != 0) refuse_start(arguments[0], errno);
   const auto parent = ::getpid();
+  // A signal to the child before it is another program must not meet our handlers.
+  sigset_t all, before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
   pid_ = ::fork();
   if (pid_ == 0)
     become(argument_pointers.data(), environment_pointers.data(), messages.get(), nothing.get(),
            parent, failure[1]);
   const int fork_error = errno;
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   ::close(failure[1]);
   int error = 0;
   ssize_t told = 0;
@@ -132,6 +148,10 @@ void TrialProcess::stop() {
   if (told_at_ >= 0 || pid_ < 0) return;
   told_at_ = monotonic_seconds();
   ::kill(-pid_, SIGTERM);
+}
+
+void TrialProcess::save() {
+  if (pid_ >= 0) ::kill(-pid_, SIGUSR1);
 }
 
 }  // namespace moe::sweep

@@ -39,6 +39,8 @@ class TrialProcess {
   std::optional<Exit> poll();
   /// Asks it to save and stop, once.
   void stop();
+  /// Asks it to save.
+  void save();
 
  private:
   pid_t pid_ = -1;

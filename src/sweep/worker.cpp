@@ -17,6 +17,16 @@ namespace {
 constexpr std::chrono::milliseconds kPause{25};
 constexpr double kIdlePause = 1;  // [s] between looks into the journal when there is nothing to do
 
+/// What must be in the journal, also where a signal comes while that is awaited.
+template <class Write>
+void insist(const Write& write) {
+  try {
+    write();
+  } catch (const Interrupted&) {
+    write();
+  }
+}
+
 class Worker {
  public:
   Worker(Queue& queue, FileLayer& files, const WorkerOptions& options,
@@ -43,12 +53,12 @@ class Worker {
   bool turn() {
     try {
       notice_ends();
+      pass_on_saves();
       if (!is_stopping()) fill();
       poll_all();
       observer_.on_tick();
       return !running_.empty() || !(is_stopping() || is_done());
-    } catch (const Interrupted& problem) {
-      lose_journal(problem);
+    } catch (const Interrupted&) {  // while the journal was awaited: the next turn stops
     } catch (const Error& problem) {
       lose_journal(problem);
     }
@@ -75,6 +85,13 @@ class Worker {
     for (auto& slot : running_) slot.trial.give_back();
   }
 
+  void pass_on_saves() {
+    const auto asked = interrupt_.saves_asked();
+    if (asked == saves_passed_on_) return;
+    saves_passed_on_ = asked;
+    for (auto& slot : running_) slot.trial.save();
+  }
+
   bool may_take() const {
     return static_cast<std::int64_t>(running_.size()) < options_.slots &&
            (!options_.count || taken_ < *options_.count) && monotonic_seconds() >= next_look_;
@@ -82,7 +99,7 @@ class Worker {
 
   void fill() {
     while (may_take()) {
-      const auto claim = queue_.claim();
+      const auto claim = try_claim();
       if (!claim) {
         next_look_ = monotonic_seconds() + kIdlePause;
         return;
@@ -90,6 +107,14 @@ class Worker {
       ++taken_;
       start(*claim);
       if (is_stopping()) return;
+    }
+  }
+
+  std::optional<Claim> try_claim() {
+    try {
+      return queue_.claim();
+    } catch (const Interrupted&) {  // it came while the journal was awaited
+      return std::nullopt;
     }
   }
 
@@ -121,20 +146,16 @@ class Worker {
 
   void give_back(const Claim& claim) {
     try {
-      queue_.release(claim);                // writes nothing where it is another's by now
-    } catch (const Interrupted& problem) {  // whoever finds the claim of a process that is gone
-      lose_journal(problem);                // takes it over
-    } catch (const Error& problem) {
-      lose_journal(problem);
+      insist([&] { queue_.release(claim); });  // writes nothing where it is another's by now
+    } catch (const Error& problem) {           // whoever finds the claim of a process that is gone
+      lose_journal(problem);                   // takes it over
     }
     observer_.on_release(claim);
   }
 
-  /// An Error, or Interrupted in a long wait for the lock.
-  void lose_journal(const std::runtime_error& problem) {
+  void lose_journal(const Error& problem) {
     has_journal_ = false;
-    if (const auto* error = dynamic_cast<const Error*>(&problem))
-      stop(Stop::Why::outside, failure_of(*error));
+    stop(Stop::Why::outside, failure_of(problem));
   }
 
   void poll_all() {
@@ -189,7 +210,7 @@ class Worker {
   }
 
   void end(const Claim& claim, const Outcome& outcome) {
-    queue_.finish(claim, outcome);
+    insist([&] { queue_.finish(claim, outcome); });
     observer_.on_end(claim, outcome);
     if (options_.fail_fast && outcome.state == TrialState::failed)
       stop(Stop::Why::fail_fast, outcome);
@@ -215,7 +236,8 @@ class Worker {
   std::int64_t alike_ = 0;   // how many those are
   std::int64_t taken_ = 0;
   double began_ = monotonic_seconds();
-  double next_look_ = 0;  // [s] monotonic; 0: at once
+  int saves_passed_on_ = 0;  // of interrupt_.saves_asked()
+  double next_look_ = 0;     // [s] monotonic; 0: at once
   WorkerEnd end_;
 };
 

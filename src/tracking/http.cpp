@@ -95,6 +95,7 @@ class HttplibClient : public Http {
     if (cancelled_) throw HttpFailure("given up");  // nobody may be left to hear of the answer
     if (!result) throw HttpFailure(reason(result.error()));
     reply.status = result->status;
+    reply.location = result->get_header_value("Location");
     return reply;
   }
 

@@ -29,6 +29,7 @@ struct HttpRequest {
 struct HttpReply {
   int status = 0;
   std::string body;
+  std::string location = {};  // of a redirection: where to, as the server says it
 };
 
 /// No answer: not reached, refused, reset, timed out, too long. Says why.

@@ -12,7 +12,8 @@ namespace moe::tracking {
 
 namespace {
 
-constexpr int kOk = 200, kBadRequest = 400, kUnauthorized = 401, kForbidden = 403, kNotFound = 404;
+constexpr int kOk = 200, kMoved = 300, kBadRequest = 400, kUnauthorized = 401, kForbidden = 403,
+              kNotFound = 404;
 constexpr JsonLimits kAnswerLimits{std::size_t{4} << 20, /*max_depth=*/32};
 constexpr std::string_view kApi = "/api/2.0/mlflow/";
 constexpr std::string_view kProxied = "mlflow-artifacts:";
@@ -39,11 +40,28 @@ HttpReply MlflowApi::answer(const HttpRequest& request) {
   auto full = request;
   full.path = address_.path + request.path;
   try {
-    return http_.send(full);
+    auto reply = http_.send(full);
+    if (reply.status >= kMoved && reply.status < kBadRequest) refuse_move(reply, full.path);
+    return reply;
   } catch (const HttpFailure& failure) {
     throw ResourceError(
         cat(address_.origin, ": ", failure.what(), "; check the address and the server"));
   }
+}
+
+/// Logins go to no other server than the one that was named: it is for the user to name it.
+void MlflowApi::refuse_move(const HttpReply& reply, std::string_view path) const {
+  auto base = reply.location;
+  if (base.starts_with('/')) base.insert(0, address_.origin);
+  const auto call = path.substr(address_.path.size());
+  const bool is_ours = base.ends_with(call);
+  if (is_ours) base.resize(base.size() - call.size());
+  const auto what = cat(address_.origin, ": answered ", reply.status, ", it has moved");
+  if (base.empty()) throw ResourceError(cat(what, " and does not say where; check the address"));
+  constexpr std::size_t kShown = 200;
+  throw ResourceError(cat(what, " to ", printable(base, kShown), "; ",
+                          is_ours ? "give that address" : "check the address",
+                          " (tracking.mlflow.uri, or MLFLOW_TRACKING_URI)"));
 }
 
 void MlflowApi::refuse(const HttpReply& reply) const {

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "moe/base/json.h"
 #include "tracking/http.h"
@@ -44,6 +45,7 @@ class MlflowApi {
   HttpReply answer(const HttpRequest& request);
   Json call(const std::string& endpoint, const Json& body);
   [[noreturn]] void refuse(const HttpReply& reply) const;
+  [[noreturn]] void refuse_move(const HttpReply& reply, std::string_view path) const;
   Json parsed(const HttpReply& reply) const;
 
   Http& http_;

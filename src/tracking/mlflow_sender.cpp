@@ -9,6 +9,7 @@
 #include <mutex>
 #include <system_error>
 
+#include "moe/base/interrupt.h"
 #include "moe/base/text.h"
 
 namespace moe::tracking {
@@ -20,6 +21,7 @@ using std::chrono::duration;
 constexpr duration<double> kBetweenPasses{1};  // rows that come within it go together
 constexpr duration<double> kFirstPause{1}, kLongestPause{60};  // between attempts that fail
 constexpr duration<double> kRetryAtEnd{0.25};
+constexpr duration<double> kLookForSignals{0.05};
 constexpr duration<double> kCancelled{1};  // a request that is cancelled ends within it, or never
 
 duration<double> pause_after(int failures) {
@@ -152,7 +154,13 @@ void MlflowSender::end(double seconds) {
     std::unique_lock lock(work->mutex);
     work->is_ending = true;
     work->changed.notify_all();
-    work->changed.wait_for(lock, duration<double>(seconds), [&] { return work->is_done; });
+    const auto until = std::chrono::steady_clock::now() + duration<double>(seconds);
+    const int signal_before = stop_signal();  // which stopped the training, not this
+    const auto is_over = [&] {
+      return work->is_done || std::chrono::steady_clock::now() >= until ||
+             (signal_before == 0 && stop_signal() != 0);
+    };
+    while (!work->changed.wait_for(lock, kLookForSignals, is_over)) continue;
   }
   stop();
   const std::lock_guard lock(work->mutex);

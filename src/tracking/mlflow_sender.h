@@ -26,7 +26,7 @@ class MlflowSender {
   /// There may be new rows.
   void wake();
   /// The run ended, and run.json says how: sends the rest within `seconds`, and warns of what stays
-  /// unsent.
+  /// unsent. A signal that asks to stop ends the wait.
   void end(double seconds);
 
  private:

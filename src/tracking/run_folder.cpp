@@ -59,6 +59,11 @@ SortedLines sort_out(std::string_view text, std::int64_t step, bool evaluated) {
 
 }  // namespace
 
+std::string run_status(const fs::path& run, const Json& facts) {
+  const auto status = tracking::text_at(facts, "status");
+  return status == "running" && !FileLock::is_held(run / kLockName) ? "killed" : status;
+}
+
 RunFolder::RunFolder(fs::path path, FileLayer& files, FileLock lock, bool is_new)
     : path_(std::move(path)), files_(&files), lock_(std::move(lock)), is_new_(is_new) {}
 
@@ -118,7 +123,9 @@ void RunFolder::write_out(Lines& lines) {
     files_->append(path_ / lines.name, lines.unwritten);
     lines.unwritten.clear();
   } catch (const ResourceError& error) {
-    if (!warned_) std::fprintf(stderr, "warning: %s (training goes on)\n", error.what());
+    if (!warned_)
+      std::fprintf(stderr, "warning: %s (training goes on)\n",
+                   without_controls(error.what()).c_str());
     warned_ = true;
   }
 }

@@ -68,7 +68,10 @@ std::pair<double, double> Loop::losses(RoutingTallies& routing) {
   const auto& corpus = material_.corpus;
   const auto seed = static_cast<std::uint64_t>(config.seed);
   const auto key = stream_key(seed, "eval", static_cast<std::uint64_t>(state_.at.step));
-  const auto stop = [&] { return interrupt_.signal(); };
+  const auto stop = [&] {
+    save_if_asked();  // without the evaluation's result: the resumed run begins with it
+    return interrupt_.signal();
+  };
   if (config.eval.mode == EvalMode::full) {
     const auto block = config.model.block_size;
     const auto windows = (static_cast<std::int64_t>(corpus.val.size()) - 2) / block + 1;
@@ -140,14 +143,23 @@ void Loop::save() {
                     &verified_);
 }
 
-void Loop::save_or_warn() {
+bool Loop::save_or_warn() {
   try {
     save();
+    return true;
   } catch (const LockLost&) {
     throw;
   } catch (const ResourceError& error) {
     log_.warn(cat(error.what(), " (training goes on; the next checkpoint is tried again)"));
+    return false;
   }
+}
+
+void Loop::save_if_asked() {
+  const auto asked = interrupt_.saves_asked();
+  if (asked == saves_heeded_) return;
+  saves_heeded_ = asked;
+  if (save_or_warn()) log_.info(cat("step ", state_.at.step, ": saved, as SIGUSR1 asks"));
 }
 
 std::string Loop::progress_line(const StepResult& result, double tokens_per_second) const {
@@ -255,6 +267,7 @@ TrainSummary Loop::run() {
     maybe_evaluate();
     if (train.sample_interval && due(*train.sample_interval)) sample();
     save_when_due();
+    save_if_asked();
   }
   log_.live("");
   save();

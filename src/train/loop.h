@@ -66,7 +66,8 @@ class Loop {
   void maybe_evaluate();
   void save_when_due();
   void save();
-  void save_or_warn();
+  bool save_or_warn();  // whether it is saved
+  void save_if_asked();
   void report(const StepResult& result);
   void sample();
   void update();
@@ -91,6 +92,7 @@ class Loop {
   std::int64_t reported_tokens_ = 0;
   std::int64_t saved_step_ = -1;
   std::set<std::int64_t> verified_;  // steps whose checkpoints were read back
+  int saves_heeded_ = 0;  // of interrupt_.saves_asked()
 };
 
 }  // namespace moe

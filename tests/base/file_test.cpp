@@ -1,17 +1,23 @@
 #include "moe/base/file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <fstream>
 #include <functional>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "moe/base/interrupt.h"
 #include "moe/base/text.h"
 #include "tests/base/on_disk.h"
 
@@ -201,6 +207,28 @@ TEST(FileLayer, AFileWhereAFolderShouldBeIsAnError) {
   EXPECT_THROW(files.make_folder(scratch / "f/g"), ResourceError);
   EXPECT_THROW(files.append(scratch / "f/g", "x"), ResourceError);
   EXPECT_THROW(files.rename(scratch / "none", scratch / "g"), ResourceError);
+}
+
+TEST(ReadFile, AFifoIsReadToItsEndAndItsWaitEndsWithASignal) {
+  const Scratch scratch;
+  const auto path = scratch / "fifo";
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  std::thread writer([&] {
+    std::ofstream file(path);
+    for (const auto* part : {"one ", "two ", "three"}) {
+      file << part << std::flush;
+      usleep(5000);
+    }
+  });
+  EXPECT_EQ(read_file(path, ErrorKind::data), "one two three");
+  writer.join();
+  const InterruptFlag flag;
+  std::thread sender([] {
+    usleep(20'000);
+    std::raise(SIGHUP);
+  });
+  EXPECT_THROW(read_file(path, ErrorKind::data), Interrupted);
+  sender.join();
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <csignal>
 #include <stdexcept>
+#include <string>
+#include <thread>
 
 namespace moe {
 namespace {
@@ -21,6 +23,87 @@ TEST(InterruptFlag, KeepsTheFirstSignalAndIsCleanAtEachStart) {
   }
   const InterruptFlag flag;
   EXPECT_EQ(flag.signal(), 0);
+}
+
+TEST(InterruptFlag, HeedsEachSignalThatAsksToStop) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR2, SIGXCPU}) {
+    const InterruptFlag flag;
+    std::raise(signal);
+    EXPECT_EQ(flag.signal(), signal);
+    EXPECT_EQ(stop_signal(), signal);
+  }
+  EXPECT_EQ(stop_signal(), 0) << "without a flag";
+}
+
+TEST(InterruptFlag, AHangUpAndACpuLimitMayComeAgain) {
+  const InterruptFlag flag;
+  for (const int signal : {SIGTERM, SIGHUP, SIGHUP, SIGXCPU, SIGXCPU}) std::raise(signal);
+  EXPECT_EQ(flag.signal(), SIGTERM);
+}
+
+TEST(InterruptFlag, CountsRequestsToSaveWithoutStopping) {
+  const InterruptFlag flag;
+  std::raise(SIGUSR1);
+  std::raise(SIGUSR1);
+  EXPECT_EQ(flag.saves_asked(), 2);
+  EXPECT_EQ(flag.signal(), 0);
+}
+
+TEST(InterruptFlag, LeavesIgnoredWhatWasIgnored) {
+  for (const int signal : {SIGINT, SIGHUP, SIGUSR1}) {
+    const auto before = std::signal(signal, SIG_IGN);
+    {
+      const InterruptFlag flag;
+      std::raise(signal);
+      EXPECT_EQ(flag.signal(), 0);
+      EXPECT_EQ(flag.saves_asked(), 0);
+    }
+    std::signal(signal, before);
+  }
+}
+
+TEST(InterruptFlag, AWaitEndsWithASignalOfBeforeOrWithinIt) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(pipe(ends.data()), 0);
+  {
+    const InterruptFlag flag;
+    // Another thread gets the signal: the wait must not count on being cut short itself.
+    std::thread sender([] {
+      usleep(20'000);
+      std::raise(SIGTERM);
+    });
+    EXPECT_FALSE(wait_for_input(ends[0]));
+    EXPECT_FALSE(wait_for_input(ends[0]));
+    EXPECT_TRUE(wait_for_output(ends[1])) << "what is ready can still be written";
+    sender.join();
+  }
+  const InterruptFlag flag;
+  ASSERT_EQ(write(ends[1], "x", 1), 1);
+  EXPECT_TRUE(wait_for_input(ends[0]));
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST(WriteStream, WritesAllOfALongTextWhileItIsReadAndGivesUpAfterASignal) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(pipe(ends.data()), 0);
+  const InterruptFlag flag;
+  const std::string text(300'000, 'x');
+  std::string got;
+  std::thread reader([&] {
+    std::array<char, 10'000> buffer{};
+    while (got.size() < text.size())
+      got.append(buffer.data(),
+                 static_cast<std::size_t>(read(ends[0], buffer.data(), buffer.size())));
+  });
+  EXPECT_EQ(write_stream(ends[1], text.data(), text.size()), 0);
+  reader.join();
+  EXPECT_EQ(got.size(), text.size());
+  std::raise(SIGTERM);
+  EXPECT_EQ(write_stream(ends[1], text.data(), text.size()), ECANCELED);
+  close(ends[0]);
+  EXPECT_EQ(write_stream(ends[1], "x", 1), EPIPE);
+  close(ends[1]);
 }
 
 TEST(InterruptFlag, ASecondSignalEndsTheProcessWith128PlusIt) {

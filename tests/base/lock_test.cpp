@@ -1,12 +1,15 @@
 #include "moe/base/lock.h"
 
 #include <gtest/gtest.h>
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <fstream>
 #include <optional>
 #include <thread>
 #include <tuple>
@@ -89,6 +92,35 @@ TEST(FileLock, OfTwoProcessesStartedAtOnceOneGetsItAndTheOtherNamesIt) {
     }
     ASSERT_EQ(sum, 6) << round;
   }
+}
+
+TEST(FileLock, TellsWhetherItIsHeldAndIsLeftAsItIs) {
+  const Scratch scratch;
+  const auto path = scratch / "lock";
+  EXPECT_FALSE(FileLock::is_held(path));
+  EXPECT_FALSE(fs::exists(path));
+  {
+    const auto lock = FileLayer().lock(path);
+    EXPECT_TRUE(FileLock::is_held(path));
+    EXPECT_TRUE(FileLock::is_held(path));
+  }
+  EXPECT_FALSE(FileLock::is_held(path));
+  EXPECT_NO_THROW(FileLayer().lock(path));
+}
+
+TEST(FileLock, OneWhoLooksIsNotTakenForAHolder) {
+  const Scratch scratch;
+  const auto path = scratch / "lock";
+  // The note of a holder that was killed, and one who looks at this moment.
+  std::ofstream(path) << "pid 1 on here since then";
+  const int look = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_EQ(flock(look, LOCK_SH | LOCK_NB), 0);
+  std::thread looker([&] {
+    usleep(2000);
+    close(look);
+  });
+  EXPECT_NO_THROW(FileLayer().lock(path));
+  looker.join();
 }
 
 TEST(FileLock, AFolderThatIsNotThereIsAnError) {

@@ -99,6 +99,19 @@ TEST(Log, NoColorIsHeededOnATerminal) {
   unsetenv("NO_COLOR");
 }
 
+TEST(Log, ADumbTerminalGetsPlainLines) {
+  const std::string before = std::getenv("TERM") == nullptr ? "" : std::getenv("TERM");
+  setenv("TERM", "dumb", 1);
+  EXPECT_EQ(on_terminal([] {
+              Log log;
+              log.live("step 1");
+              log.error("wrong\033[2J");
+              EXPECT_FALSE(log.has_live_line());
+            }),
+            "error: wrong\\x1b[2J\r\n");
+  setenv("TERM", before.c_str(), 1);
+}
+
 TEST(Log, ALiveLineIsCutToOneRow) {
   EXPECT_EQ(on_terminal([] { Log().live(std::string(50, 'x')); }),
             std::string(19, 'x') + "\r\033[K");

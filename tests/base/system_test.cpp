@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <thread>
 
 #include "moe/base/error.h"
@@ -30,6 +31,42 @@ TEST(System, PhysicalCoresHeedTheAffinityMask) {
   ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
   EXPECT_EQ(physical_cores(), 1);
   sched_setaffinity(0, sizeof before, &before);
+}
+
+TEST(System, DefaultThreadsAreThoseOfTheCoresAndNoMoreThanOpenMpIsAllowed) {
+  const auto bounded = [](const char* value) {
+    setenv("OMP_NUM_THREADS", value, 1);
+    const auto threads = default_threads();
+    unsetenv("OMP_NUM_THREADS");
+    return threads;
+  };
+  for (const char* one : {"1", " 1 ", "1,4", "1 , 2"}) {
+    EXPECT_EQ(bounded(one).count, 1) << one;
+    EXPECT_EQ(bounded(one).notice, "") << one;
+  }
+  EXPECT_EQ(bounded("100000").count, physical_cores());
+  EXPECT_EQ(bounded("").notice, "");
+  for (const char* nonsense : {"0", "-2", "two", "1x", ",1", "1;2", "99999999999", " "}) {
+    EXPECT_EQ(bounded(nonsense).count, physical_cores()) << nonsense;
+    EXPECT_THAT(bounded(nonsense).notice, testing::HasSubstr(nonsense));
+  }
+}
+
+TEST(System, ThreadsThatCanBeStartedAreCountedUpToALimit) {
+  EXPECT_EQ(startable_threads(0), 0);
+  EXPECT_EQ(startable_threads(3), 3);
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "the address sanitizer maps terabytes, more than any limit";
+#endif
+  const auto child = fork();
+  if (child == 0) {
+    const rlimit limit{rlim_t{400} << 20U, rlim_t{400} << 20U};  // stacks of 8 MB do not fit in
+    setrlimit(RLIMIT_AS, &limit);
+    _exit(startable_threads(1000) < 1000 ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
 }
 
 TEST(System, AvailableMemoryHeedsTheAddressSpaceLimit) {

@@ -72,6 +72,12 @@ TEST(Text, PrintableEscapesEachByteThatIsNotUtf8) {
   EXPECT_EQ(printable("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80") << "beyond U+10FFFF";
 }
 
+TEST(Text, ControlCharactersAreShownAsAsked) {
+  EXPECT_EQ(without_controls("a\033[2J\tb\n\r\x7f\u009b\u00e9"),
+            "a\\x1b[2J\tb\n\\x0d\\x7f\\x9b\u00e9");
+  EXPECT_EQ(without_controls("\u009b", "\\u00"), "\\u009b");
+}
+
 TEST(Text, PrintableCutsAtTheLengthAndNeverInsideASymbol) {
   EXPECT_EQ(printable("abcdef", 6), "abcdef");
   EXPECT_EQ(printable("abcdefg", 6), "abcdef...");

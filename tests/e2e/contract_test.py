@@ -45,7 +45,8 @@ class Streams(RunCase):
             ("eval", run, "--json"): "checkpoint step split mode loss perplexity bits_per_byte tokens expert_load seconds",
             ("generate", run, "--max-new-tokens", 5, "--json"): "samples seed tokens_per_second",
             ("inspect", run, "--json"): "checkpoint step split num_experts top_k tokens symbols layers prompt seconds",
-            ("info", run, "--json"): "config step vocab_size parameters active_parameters bytes best_val_loss last_val_loss",
+            ("info", run, "--json"): "config step vocab_size parameters active_parameters bytes best_val_loss last_val_loss "
+                                     "status",
             ("bench", "--config", TINY, "--set", "threads=1", "--steps", 1, "--json"):
                 "train_ms_per_step train_tokens_per_second train_parts_ms eval_tokens_per_second generate_tokens_per_second "
                 "generate_1_tokens_per_second generate_32_tokens_per_second threads device peak_memory_bytes machine",

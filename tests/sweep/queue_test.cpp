@@ -116,6 +116,38 @@ TEST_F(QueueTest, AWorkerElsewhereLivesWhileItsBeatMoves) {
   EXPECT_EQ(again->attempt, 2);
 }
 
+TEST_F(QueueTest, ATrialCountsAsRunningWhileThereIsWhoRunsIt) {
+  const auto of = definition();
+  auto queue = open(of);
+  const auto claim = *queue.claim();
+  const auto present = [&] {
+    const auto study = now();
+    const auto counts = counts_of(of, study, dir);
+    EXPECT_EQ(counts.running + counts.waiting, 1);
+    return present_state(dir, study.trials()[0]);
+  };
+  EXPECT_EQ(present(), TrialState::running);
+  claim_from_elsewhere(claim.trial, 1);
+  EXPECT_EQ(present(), TrialState::running) << "its run has no lock yet: it may be starting";
+  std::filesystem::create_directories(trial_folder(dir, 0));
+  {
+    const auto lock = FileLayer().lock(trial_folder(dir, 0) / ".lock");
+    EXPECT_EQ(present(), TrialState::running);
+  }
+  EXPECT_EQ(present(), TrialState::waiting) << "nobody holds the run";
+}
+
+TEST_F(QueueTest, ATrialGivenBackOrOfADeadWorkerIsWaiting) {
+  const auto of = definition();
+  claim_and_die(of);
+  EXPECT_EQ(counts_of(of, now(), dir).waiting, 1);
+  auto queue = open(of);
+  queue.release(*queue.claim());
+  const auto counts = counts_of(of, now(), dir);
+  EXPECT_EQ(counts.running, 0);
+  EXPECT_EQ(counts.waiting, 1);
+}
+
 TEST_F(QueueTest, OneThatLostItsTrialLearnsItAndEndsNothing) {
   const auto of = definition();
   auto queue = open(of, {.beat_s = 0, .dead_s = 60});

@@ -45,6 +45,19 @@ TEST(RunFolder, AnEmptyFolderAndOneWithAStaleLockAreTaken) {
   EXPECT_TRUE(fs::is_directory(scratch / "run")) << "it was there before";
 }
 
+TEST(RunFolder, ARunningRunWithoutAProcessWasKilled) {
+  const Scratch scratch;
+  FileLayer files;
+  const Json running = {{"status", "running"}}, stopped = {{"status", "stopped"}};
+  {
+    const auto run = RunFolder::create(scratch / "run", files);
+    EXPECT_EQ(run_status(scratch / "run", running), "running");
+  }
+  EXPECT_EQ(run_status(scratch / "run", running), "killed");
+  EXPECT_EQ(run_status(scratch / "run", stopped), "stopped");
+  EXPECT_EQ(run_status(scratch / "run", {{"status", 3}}), "");
+}
+
 TEST(RunFolder, AnOccupiedFolderIsRefusedAndLeftAsItWas) {
   const Scratch scratch;
   FileLayer files;

@@ -56,7 +56,8 @@ using ResourceError = ErrorOf<ErrorKind::resource>;
   throw std::logic_error("no such kind of error: " + message);
 }
 
-/// Work ended early by SIGINT or SIGTERM, after saving; main turns it into exit code 128 + signal.
+/// Work ended early by a signal that asks to stop, after saving; main turns it into exit code 128 +
+/// signal.
 class Interrupted : public std::runtime_error {
  public:
   explicit Interrupted(int signal) : std::runtime_error("interrupted"), signal_(signal) {}

@@ -16,12 +16,17 @@
 namespace moe {
 
 /// The whole file. Throws Error of `kind` when it is missing, a folder, unreadable, or larger than
-/// `max_bytes` (nothing is read then).
+/// `max_bytes` (nothing is read then); Interrupted where a fifo or a terminal is awaited and a
+/// signal asks to stop.
 std::string read_file(const fs::path& path, ErrorKind kind,
                       std::uint64_t max_bytes = std::uint64_t{8} << 30);
 
 /// Whether `path` names nothing and has a "~" in it that a shell would have made the home folder.
 bool has_unexpanded_home(const fs::path& path);
+
+/// The same of an open file, to its end; messages call it `name`.
+std::string read_descriptor(int descriptor, const std::string& name, ErrorKind kind,
+                            std::uint64_t max_bytes);
 
 /// Files and folders whose names begin with this are being written, or left over from a write that
 /// was interrupted.

@@ -23,6 +23,9 @@ class FileLock {
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
 
+  /// Whether a process holds the lock on this file, or that can not be told. It is left as it is.
+  static bool is_held(const std::filesystem::path& path);
+
   /// Whether the file at the path is still the one that was locked.
   bool is_current() const;
   /// Throws LockLost where it is not: then nothing may be written under this lock any more.

@@ -10,6 +10,17 @@ namespace moe {
 /// the CPU affinity mask and the cgroup CPU quota.
 int physical_cores();
 
+/// Threads where the config leaves their number open.
+struct DefaultThreads {
+  int count = 1;       // physical_cores(), and no more than OMP_NUM_THREADS allows
+  std::string notice;  // what is wrong with that variable, which then counts for nothing; or ""
+};
+DefaultThreads default_threads();
+
+/// How many threads the system lets this process start besides those that it has: at most `count`,
+/// less where a limit on processes or memory is in the way.
+int startable_threads(int count);
+
 /// Bytes that can still be allocated: the least of MemAvailable, the cgroup's limit minus its use,
 /// and RLIMIT_AS minus what is mapped; nullopt-like -1 where nothing is known.
 std::int64_t available_memory();

@@ -67,6 +67,10 @@ std::string printable(std::string_view text, std::size_t max_length = 60,
 /// Whether `text` is well-formed UTF-8, as all that goes into a JSON file has to be.
 bool is_utf8(std::string_view text);
 
+/// `text` with each control character but line end and tab as `escape` and two hexadecimal digits,
+/// so that it can not steer a terminal.
+std::string without_controls(std::string_view text, std::string_view escape = "\\x");
+
 /// `text` as UTF-8 that any file may hold: each byte that is not UTF-8, and each control character
 /// but tab and line feed, is U+FFFD.
 std::string clean_utf8(std::string_view text);

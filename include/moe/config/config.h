@@ -252,8 +252,8 @@ struct RunConfig {
     return std::tuple{
         Field{"seed", &C::seed, "every random stream comes from it", at_least(0)},
         Field{"device", &C::device, "auto, cpu, cuda or cuda:N", Bounds{}, OnResume::may_change},
-        Field{"threads", &C::threads, "CPU threads; 0: physical cores", between(0, 4096),
-              OnResume::may_change},
+        Field{"threads", &C::threads, "CPU threads; 0: physical cores, at most OMP_NUM_THREADS",
+              between(0, 4096), OnResume::may_change},
         Field{"deterministic", &C::deterministic, "same seed, same bits"},
         Field{"data", &C::data, "the text"},
         Field{"model", &C::model, "the network"},

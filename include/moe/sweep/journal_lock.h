@@ -8,12 +8,10 @@
 
 namespace moe::sweep {
 
-/// What somebody may want of a long wait for a lock.
+/// Who is told of a long wait for a lock.
 struct LongWait {
-  double after_s = 1.5;  // when a wait is long
-  std::function<void(const std::string&)> say = [](const std::string&) {
-  };                                               // told once who is waited for
-  std::function<int()> signal = [] { return 0; };  // not 0: it ends the wait
+  double after_s = 1.5;                          // when a wait is long
+  std::function<void(const std::string&)> say = {};  // told once who is waited for
 };
 
 /// Optuna's lock of a journal, `JOURNAL.lock` made with O_EXCL, so that its writers and ours
@@ -26,7 +24,7 @@ class JournalLock {
   };
 
   /// Waits until it has the lock. Throws ResourceError when the file can not be made, Interrupted
-  /// when a signal comes in a long wait.
+  /// when a first signal that asks to stop comes within the wait.
   explicit JournalLock(const std::filesystem::path& journal, const LongWait& wait = {})
       : JournalLock(journal, Patience{}, wait) {}
   JournalLock(const std::filesystem::path& journal, Patience patience, const LongWait& wait = {});

@@ -37,13 +37,19 @@ void open_sweep(const std::filesystem::path& dir, const Definition& definition, 
 /// The numbers of failed trials that a later one repeats: that one counts in their place.
 std::set<std::int64_t> superseded(const Study& study);
 
+/// What a trial is doing. Its state in the journal; but "waiting" for one that was given back, or
+/// whose process is gone (no worker, and no lock in its run folder): the next worker takes it up.
+TrialState present_state(const std::filesystem::path& dir, const Trial& trial);
+
 struct Counts {
   std::int64_t complete = 0, pruned = 0, failed = 0, running = 0, waiting = 0;
   std::int64_t total = 0;  // to be run in all, trials that Python added included
 
   std::int64_t ended() const { return complete + pruned + failed; }
 };
-Counts counts_of(const Definition& definition, const Study& study);
+/// `dir` is the sweep's folder; without it, workers on other machines are taken to live.
+Counts counts_of(const Definition& definition, const Study& study,
+                 const std::filesystem::path& dir = {});
 
 /// One point of the leaderboard.
 struct Standing {

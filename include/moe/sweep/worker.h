@@ -48,8 +48,8 @@ class WorkerObserver {
 };
 
 /// Takes trials from the queue and runs each as a child process until there is none left, the
-/// options say so, a signal comes, or trouble outside the trials: then children save, and their
-/// trials are given back.
+/// options say so, a signal asks to stop, or trouble outside the trials: then children save, and
+/// their trials are given back. SIGUSR1 is passed on to them.
 WorkerEnd work(Queue& queue, FileLayer& files, const WorkerOptions& options,
                const InterruptFlag& interrupt, WorkerObserver& observer);
 

@@ -12,6 +12,10 @@
 
 namespace moe {
 
+/// What run.json (`facts`) says of the status of the run, or "" where it says nothing; "killed"
+/// where it says "running" and no process holds the run's lock: its process is gone.
+std::string run_status(const std::filesystem::path& run, const Json& facts);
+
 /// RUN: its lock, config.json, run.json, metrics.jsonl, samples.jsonl, tokenizer.json, log.txt.
 /// Layout in docs/formats.md. Holds RUN/.lock while it lives.
 class RunFolder : public MetricSink {

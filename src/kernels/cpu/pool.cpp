@@ -4,9 +4,13 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include "moe/base/error.h"
+#include "moe/base/text.h"
 
 namespace moe::kernels::cpu {
 
@@ -41,12 +45,15 @@ void wait_for_change(const std::atomic<T>& value, T old) {
 class Pool {
  public:
   explicit Pool(int helpers) {
-    for (int i = 0; i < helpers; ++i) threads_.emplace_back([this, i] { serve(i + 1); });
+    try {
+      for (int i = 0; i < helpers; ++i) threads_.emplace_back([this, i] { serve(i + 1); });
+    } catch (const std::system_error& error) {
+      end();
+      throw ResourceError(cat("threads: ", helpers + 1, " can not be started: ", error.what(),
+                              "; lower threads, or raise the limit on processes (ulimit -u)"));
+    }
   }
-  ~Pool() {
-    publish(kEnd);
-    for (auto& thread : threads_) thread.join();
-  }
+  ~Pool() { end(); }
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
@@ -65,6 +72,11 @@ class Pool {
   }
 
  private:
+  void end() {
+    publish(kEnd);
+    for (auto& thread : threads_) thread.join();
+  }
+
   static constexpr std::uint64_t kLeft = 0xFFFFFFFFU;  // mask of the tasks that are not handed out
   static constexpr std::uint32_t kEnd = 0xFFFFFFFFU;   // instead of a count: the pool ends
 
