@@ -232,15 +232,18 @@ int run_bench(const BenchArgs& args, const Services& services) {
 }  // namespace
 
 void add_bench(CLI::App& app, Run& run) {
-  auto* command = app.add_subcommand("bench", "Time training, evaluation and generation here");
+  auto* command =
+      app.add_subcommand("bench", "Time training, evaluation and generation on this machine");
   const auto args = std::make_shared<BenchArgs>();
   add_name(*command, "--config", args->config, "JSON config; default: the built-in one");
-  add_overrides(*command, args->overrides, "over the config; may be repeated");
-  add_whole(*command, "--steps", args->steps, "training steps timed; default 30", std::int64_t{1},
+  add_overrides(*command, args->overrides,
+                "set a key of the config, e.g. threads=1; may be repeated");
+  add_whole(*command, "--steps", args->steps, "training steps to time; default 30", std::int64_t{1},
             kMostSteps);
-  command->add_flag("--compare", args->compare,
-                    "time fewer threads and the reference kernels too, which is slower");
-  command->add_flag("--json", args->json, "print one JSON object");
+  command->add_flag(
+      "--compare", args->compare,
+      "also time fewer threads and the reference kernels (takes longer); default: off");
+  command->add_flag("--json", args->json, "print one JSON object instead of text");
   command->footer("Example:\n  makemoe bench --config configs/makemoe.json --set threads=1 --json");
   command->callback([args, &run] {
     run = [args](const Services& services) { return run_bench(*args, services); };

@@ -144,10 +144,10 @@ std::string zsh_completion(const std::vector<CommandInfo>& commands) {
 }
 
 void add_completion(CLI::App& app, Run& run) {
-  auto* command =
-      app.add_subcommand("completion", "Print a script that completes makemoe's command line");
+  auto* command = app.add_subcommand(
+      "completion", "Print a script that completes the command line in bash or zsh");
   const auto shell = std::make_shared<std::string>();
-  command->add_option("shell", *shell, "the shell to print it for")
+  command->add_option("shell", *shell, "the shell that will read the script")
       ->required()
       ->check(CLI::IsMember({"bash", "zsh"}));
   command->footer(

@@ -25,8 +25,8 @@ void add_config(CLI::App& app, Run& run) {
   auto* command = app.add_subcommand("config", "Check, show and explain configs");
   command->require_subcommand(1);
   const auto args = std::make_shared<ConfigArgs>();
-  auto* check = command->add_subcommand("check", "Say whether a config file is sound");
-  check->add_option("file", args->file, "JSON config")->required();
+  auto* check = command->add_subcommand("check", "Check a config file, and report every problem");
+  check->add_option("file", args->file, "JSON config to check")->required();
   check->callback([args, &run] {
     run = [args](const Services&) {
       load_config(fs::path(args->file), {});
@@ -34,9 +34,10 @@ void add_config(CLI::App& app, Run& run) {
       return 0;
     };
   });
-  auto* show = command->add_subcommand("show", "Print the resolved config");
-  add_name(*show, "--config", args->file, "JSON config");
-  add_overrides(*show, args->overrides, "over the config; may be repeated");
+  auto* show = command->add_subcommand("show", "Print a config with all its keys resolved");
+  add_name(*show, "--config", args->file, "JSON config; default: the built-in one");
+  add_overrides(*show, args->overrides,
+                "set a key of the config, e.g. model.n_layer=4; may be repeated");
   show->callback([args, &run] {
     run = [args](const Services&) {
       print_json(config_to_json(load(*args)));
@@ -49,12 +50,13 @@ void add_config(CLI::App& app, Run& run) {
       return 0;
     };
   });
-  command->add_subcommand("defaults", "Print every key: type, default, meaning")->callback([&run] {
-    run = [](const Services&) {
-      print(describe_config());
-      return 0;
-    };
-  });
+  command->add_subcommand("defaults", "Print every key with type, default and meaning")
+      ->callback([&run] {
+        run = [](const Services&) {
+          print(describe_config());
+          return 0;
+        };
+      });
   command->footer(
       "Examples:\n  makemoe config check configs/makemoe.json\n"
       "  makemoe config show --config configs/tiny.json --set model.n_layer=4");

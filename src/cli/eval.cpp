@@ -60,13 +60,16 @@ int run_eval(const EvalArgs& args, const Services& services) {
 }  // namespace
 
 void add_eval(CLI::App& app, Run& run) {
-  auto* command = app.add_subcommand("eval", "Loss and perplexity of a checkpoint on a text");
+  auto* command =
+      app.add_subcommand("eval", "Measure loss and perplexity of a checkpoint on a text");
   const auto args = std::make_shared<EvalArgs>();
   add_checkpoint(*command, args->checkpoint);
   add_text(*command, args->text);
-  add_overrides(*command, args->overrides, "e.g. eval.mode=random");
-  add_name(*command, "--device", args->device, "auto, cpu, cuda or cuda:N");
-  command->add_flag("--json", args->json, "print one JSON object");
+  add_overrides(*command, args->overrides,
+                "set a key of the config, e.g. eval.mode=random; may be repeated");
+  add_name(*command, "--device", args->device,
+           "auto, cpu, cuda or cuda:N; default: auto (CUDA if there is one)");
+  command->add_flag("--json", args->json, "print one JSON object instead of text");
   command->footer("Example:\n  makemoe eval runs/quickstart --split val --json");
   command->callback([args, &run] {
     run = [args](const Services& services) { return run_eval(*args, services); };

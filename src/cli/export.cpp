@@ -26,10 +26,12 @@ int run_export(const ExportArgs& args, const Services& services) {
 }  // namespace
 
 void add_export(CLI::App& app, Run& run) {
-  auto* command = app.add_subcommand("export", "Weights for the Python original");
+  auto* command = app.add_subcommand("export", "Write the weights for the Python original");
   const auto args = std::make_shared<ExportArgs>();
   add_checkpoint(*command, args->checkpoint);
-  command->add_option("--format", args->format, "makemoe: the published state_dict")
+  command
+      ->add_option("--format", args->format,
+                   "makemoe: a state_dict with the published names; default: makemoe")
       ->check(CLI::IsMember({"makemoe"}));
   add_name(*command, "--out", args->out, "FILE.safetensors, or - for standard output")->required();
   command->footer(

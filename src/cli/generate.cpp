@@ -150,31 +150,38 @@ void add_generate(CLI::App& app, Run& run) {
   const auto args = std::make_shared<GenerateArgs>();
   auto& options = args->options;
   add_checkpoint(*command, args->checkpoint);
-  auto* prompt = command->add_option("--prompt", args->prompt, "text to go on from");
+  auto* prompt = command->add_option("--prompt", args->prompt,
+                                     "text to continue; default: start on a new line");
   add_name(*command, "--prompt-file", args->prompt_file,
-           "file with the prompt; - for standard input")
+           "file with the text to continue; - is standard input")
       ->excludes(prompt);
-  add_whole(*command, "--max-new-tokens", options.max_new_tokens, "default 500 [tokens]",
+  add_whole(*command, "--max-new-tokens", options.max_new_tokens, "symbols to write; default 500",
             std::int64_t{0}, kMostTokens);
-  add_whole(*command, "--num-samples", options.num_samples, "default 1", std::int64_t{1},
-            kMostSamples);
+  add_whole(*command, "--num-samples", options.num_samples, "texts to write; default 1",
+            std::int64_t{1}, kMostSamples);
   auto& sampler = options.sampler;
-  add_number(*command, "--temperature", sampler.temperature, "0 is greedy; default 1");
-  add_whole(*command, "--top-k", sampler.top_k, "keep the k likeliest; 0: all; default 0",
-            std::int64_t{0}, std::numeric_limits<std::int64_t>::max());
+  add_number(*command, "--temperature", sampler.temperature,
+             "below 1 more predictable, above 1 more varied, 0 always the likeliest; default 1");
+  add_whole(*command, "--top-k", sampler.top_k,
+            "draw from the N likeliest symbols only; default 0: from all", std::int64_t{0},
+            std::numeric_limits<std::int64_t>::max());
   add_number(*command, "--top-p", sampler.top_p,
-             "keep the smallest set with this mass; default 1: all");
+             "draw from the fewest symbols whose probabilities sum to X; default 1: from all");
   add_number(*command, "--min-p", sampler.min_p,
-             "keep what has at least this share of the likeliest one's mass; default 0: all");
+             "draw from symbols at least X times as likely as the likeliest; default 0: from all");
   add_number(*command, "--repetition-penalty", sampler.repetition_penalty,
-             "above 1 makes seen symbols less likely; default 1: none");
-  auto* stop = command->add_option("--stop", options.stop, "end before this text; may be repeated")
+             "above 1 makes symbols that were seen less likely; default 1: no penalty");
+  auto* stop = command
+                   ->add_option("--stop", options.stop,
+                                "end before this text; may be repeated; default: none")
                    ->take_all()
                    ->allow_extra_args(false);
-  auto* seed = add_whole(*command, "--seed", options.seed, "default: drawn, and reported",
+  auto* seed = add_whole(*command, "--seed", options.seed,
+                         "same seed, same text; default: drawn at random, and reported",
                          std::uint64_t{0}, std::numeric_limits<std::uint64_t>::max());
-  add_name(*command, "--device", args->device, "auto, cpu, cuda or cuda:N");
-  command->add_flag("--json", args->json, "print one JSON object");
+  add_name(*command, "--device", args->device,
+           "auto, cpu, cuda or cuda:N; default: auto (CUDA if there is one)");
+  command->add_flag("--json", args->json, "print one JSON object instead of text");
   command->footer(
       "Examples:\n"
       "  makemoe generate runs/quickstart --prompt \"ROMEO:\" --temperature 0.8 --top-k 20\n"

@@ -64,13 +64,20 @@ int run_import(const ImportArgs& args, const Services& services) {
 }  // namespace
 
 void add_import(CLI::App& app, Run& run) {
-  auto* command = app.add_subcommand("import", "A published state_dict becomes a run at step 0");
+  auto* command =
+      app.add_subcommand("import", "Make a run at step 0 from a state_dict of the Python original");
   const auto args = std::make_shared<ImportArgs>();
-  command->add_option("weights", args->weights, "WEIGHTS.safetensors")->required();
-  add_name(*command, "--config", args->config, "config with the model's shape")->required();
-  auto* data = add_name(*command, "--data", args->data, "the text, for its vocabulary");
-  add_name(*command, "--vocab", args->vocab, "TOKENIZER.json instead of --data")->excludes(data);
-  add_name(*command, "--out", args->out, "run folder to make")->required();
+  command
+      ->add_option("weights", args->weights,
+                   "safetensors file with the weights, under the published names")
+      ->required();
+  add_name(*command, "--config", args->config, "JSON config with the model's shape")->required();
+  auto* data = add_name(*command, "--data", args->data,
+                        "text whose symbols are the vocabulary; give this or --vocab");
+  add_name(*command, "--vocab", args->vocab,
+           "tokenizer.json with the vocabulary; give this or --data")
+      ->excludes(data);
+  add_name(*command, "--out", args->out, "folder of the new run; must be new or empty")->required();
   add_allow_nonfinite(*command, args->values);
   command->footer(
       "Example:\n  makemoe import weights.safetensors --config configs/makemoe.json "

@@ -52,12 +52,14 @@ int run_info(const std::string& checkpoint, bool json, Log& log) {
 }  // namespace
 
 void add_info(CLI::App& app, Run& run) {
-  auto* command = app.add_subcommand("info", "What a checkpoint holds");
+  auto* command = app.add_subcommand("info", "Show what a checkpoint holds");
   const auto checkpoint = std::make_shared<std::string>();
   const auto json = std::make_shared<bool>(false);
-  command->add_option("checkpoint", *checkpoint, "run folder, RUN@best, RUN@last or RUN@STEP")
+  command
+      ->add_option("checkpoint", *checkpoint,
+                   "run folder (its best checkpoint, or its last), RUN@best, RUN@last or RUN@STEP")
       ->required();
-  command->add_flag("--json", *json, "print one JSON object");
+  command->add_flag("--json", *json, "print one JSON object instead of text");
   command->footer("Example:\n  makemoe info runs/quickstart");
   command->callback([checkpoint, json, &run] {
     run = [checkpoint, json](const Services& services) {

@@ -174,14 +174,17 @@ int run_inspect(const InspectArgs& args, const Services& services) {
 }  // namespace
 
 void add_inspect(CLI::App& app, Run& run) {
-  auto* command = app.add_subcommand("inspect", "How a checkpoint routes a text to its experts");
+  auto* command =
+      app.add_subcommand("inspect", "Show how a checkpoint routes a text to its experts");
   const auto args = std::make_shared<InspectArgs>();
   add_checkpoint(*command, args->checkpoint);
   add_text(*command, args->text);
-  auto* prompt = command->add_option("--prompt", args->prompt,
-                                     "show too which experts each symbol of this text goes to");
-  add_name(*command, "--device", args->device, "auto, cpu, cuda or cuda:N");
-  command->add_flag("--json", args->json, "print one JSON object");
+  auto* prompt = command->add_option(
+      "--prompt", args->prompt,
+      "also show which experts each symbol of this text goes to; default: none");
+  add_name(*command, "--device", args->device,
+           "auto, cpu, cuda or cuda:N; default: auto (CUDA if there is one)");
+  command->add_flag("--json", args->json, "print one JSON object instead of text");
   command->footer(
       "Examples:\n"
       "  makemoe inspect runs/quickstart --prompt \"ROMEO:\"\n"

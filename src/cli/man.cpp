@@ -71,7 +71,7 @@ constexpr const char* kExitStatus = R"(0    done
 128+n  ended by signal n, after saving)";
 
 constexpr const char* kEnvironment =
-    R"(MLFLOW_TRACKING_URI               MLflow server, where the config names none
+    R"(MLFLOW_TRACKING_URI               MLflow server, if the config names none
 MLFLOW_TRACKING_USERNAME          its login, with
 MLFLOW_TRACKING_PASSWORD
 MLFLOW_TRACKING_TOKEN             the same by a token

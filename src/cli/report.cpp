@@ -40,15 +40,16 @@ void write_report_or_warn(const fs::path& folder, const Services& services) {
 }
 
 void add_report(CLI::App& app, Run& run) {
-  auto* command = app.add_subcommand("report", "Write a page that shows runs or sweeps");
+  auto* command = app.add_subcommand("report", "Write an HTML page about runs or sweeps");
   const auto args = std::make_shared<ReportArgs>();
-  command->add_option("run", args->runs, "run folders, or folders of sweeps")->required();
+  command->add_option("run", args->runs, "folders of runs or sweeps")->required();
   add_name(
       *command, "--out", args->out,
       "HTML file, or - for standard output; default: report.html in the run, of several in the "
       "current folder");
   command->footer(
-      "One file that needs no network and no script. train and sweep write it at their end.\n"
+      "The page is one file without network or script. train and sweep run write it when they "
+      "end.\n"
       "Examples:\n  makemoe report runs/a\n"
       "  makemoe report runs/a runs/b --out compared.html");
   command->callback([args, &run] {

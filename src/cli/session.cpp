@@ -47,8 +47,8 @@ at::Device prepare_device(const RunConfig& config, Log& log) {
 void add_checkpoint(CLI::App& command, CheckpointArgs& args) {
   command
       .add_option("checkpoint", args.name,
-                  "run folder (its best, else its last), RUN@best, RUN@last, RUN@STEP, or a "
-                  "checkpoint folder")
+                  "run folder (its best checkpoint, or its last if it has no best), RUN@best, "
+                  "RUN@last, RUN@STEP, or a checkpoint folder")
       ->required();
   add_allow_nonfinite(command, args.values);
 }
@@ -56,7 +56,7 @@ void add_checkpoint(CLI::App& command, CheckpointArgs& args) {
 void add_allow_nonfinite(CLI::App& command, WeightValues& values) {
   command.add_flag_callback(
       "--allow-nonfinite", [&values] { values = WeightValues::any; },
-      "let weights in that hold NaN or infinity, to look into them");
+      "load weights with NaN or infinity, to look into them; default: refuse them");
 }
 
 namespace {
@@ -78,11 +78,11 @@ LoadedModel build_loaded(CheckpointInfo info, WeightValues values, const std::st
   if (const auto problems = config_problems(info.config); !problems.empty())
     throw ConfigError(join(problems, "\n"));
   require_weights_for(info);
-  constexpr double kCopies = 3;  // values, gradients, and the model that they are taken from
+  constexpr double kHeld = 3;  // values, gradients, and the model that they are taken from
   require_memory(
-      kCopies * sizeof(float) *
+      kHeld * sizeof(float) *
           static_cast<double>(count_parameters(info.config.model, info.tokenizer.vocab_size())),
-      cat(checkpoint.name, ": its model needs"), "use a machine with more memory");
+      cat(info.ref.folder.string(), ": its model needs"), "use a machine with more memory");
   info.config.device = device.empty() ? "auto" : device;
   const auto on = prepare_device(info.config, log);
   SparseMoELanguageModel model(info.config.model, info.tokenizer.vocab_size());

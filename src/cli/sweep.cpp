@@ -42,7 +42,7 @@ CLI::App* add(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& args,
 }
 
 void add_dir(CLI::App& command, SweepArgs& args) {
-  add_name(command, "dir", args.dir, "folder of the sweep")->required();
+  add_name(command, "dir", args.dir, "folder of the sweep, as sweep run made it")->required();
 }
 
 constexpr auto kSignals =
@@ -75,8 +75,9 @@ void add_run(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& args) 
 }
 
 void add_worker(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& args) {
-  auto* worker = add(sweep, run, args, "worker",
-                     "Work on a sweep from anywhere that shares its folder", run_sweep_worker);
+  auto* worker =
+      add(sweep, run, args, "worker",
+          "Train trials of a sweep, from any machine that shares its folder", run_sweep_worker);
   add_dir(*worker, *args);
   add_whole(*worker, "--count", args->count,
             "end after so many trials; default: when none is left to take", std::int64_t{1},
@@ -97,10 +98,11 @@ void add_worker(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& arg
 void add_looking(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& args) {
   auto* status = add(sweep, run, args, "status", "What runs, what failed, and the ten best trials",
                      run_sweep_status);
-  auto* best = add(sweep, run, args, "best", "The best trial", run_sweep_best);
-  auto* exporting = add(sweep, run, args, "export", "Every trial as CSV, or as JSON with --json",
-                        run_sweep_export);
-  auto* reporting = add(sweep, run, args, "report", "Write a page that shows it", run_sweep_report);
+  auto* best = add(sweep, run, args, "best", "Show the best trial of a sweep", run_sweep_best);
+  auto* exporting = add(sweep, run, args, "export",
+                        "Write every trial as CSV, or as JSON with --json", run_sweep_export);
+  auto* reporting =
+      add(sweep, run, args, "report", "Write an HTML page about a sweep", run_sweep_report);
   for (auto* command : {status, best, exporting, reporting}) add_dir(*command, *args);
   for (auto* command : {status, best})
     command->add_flag("--json", args->json, "print one JSON object; default: text for people");
@@ -116,7 +118,7 @@ void add_looking(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& ar
 }  // namespace
 
 void add_sweep(CLI::App& app, Run& run) {
-  auto* sweep = app.add_subcommand("sweep", "Search for good settings with many runs");
+  auto* sweep = app.add_subcommand("sweep", "Search for good settings by training many runs");
   sweep->require_subcommand(1);
   const auto args = std::make_shared<SweepArgs>();
   add_run(*sweep, run, args);
@@ -125,7 +127,7 @@ void add_sweep(CLI::App& app, Run& run) {
   sweep->footer(
       "Examples:\n"
       "  makemoe sweep run configs/sweep/quick.json -j 2 --out runs/quick\n"
-      "  makemoe sweep worker runs/quick        (on another machine, too)\n"
+      "  makemoe sweep worker runs/quick        (also on other machines)\n"
       "  makemoe train --config $(makemoe sweep best runs/quick --path) --out runs/best");
 }
 

@@ -30,8 +30,9 @@ Tokens read_tokens(const std::string& file, bool own, const CheckpointInfo& info
 }  // namespace
 
 void add_text(CLI::App& command, TextArgs& args) {
-  add_name(command, "--data", args.data, "UTF-8 text; default: the run's own");
-  command.add_option("--split", args.split, "default: val, with --data all")
+  add_name(command, "--data", args.data, "UTF-8 text to read; default: the text of the run");
+  command
+      .add_option("--split", args.split, "part of the text to read; default: val, with --data all")
       ->check(CLI::IsMember({"train", "val", "all"}));
 }
 

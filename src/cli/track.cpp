@@ -48,17 +48,17 @@ void add_track(CLI::App& app, Run& run) {
   command->require_subcommand(1);
   const auto args = std::make_shared<PushArgs>();
   auto* push = command->add_subcommand(
-      "push", "Send what an MLflow server does not have of runs that have ended");
-  push->add_option("run", args->runs, "run folders")->required();
-  add_overrides(*push, args->overrides, "tracking.KEY=VALUE over the run's config");
-  push->add_flag("--json", args->json, "print one JSON object");
+      "push", "Send runs that have ended to an MLflow server, as far as it lacks them");
+  push->add_option("run", args->runs, "folders of runs that have ended")->required();
+  add_overrides(*push, args->overrides, "set a tracking key of the run's config; may be repeated");
+  push->add_flag("--json", args->json, "print one JSON object instead of text");
   push->callback([args, &run] {
     run = [args](const Services& services) { return run_push(*args, services); };
   });
   command->footer(
-      "The server is the run's tracking.mlflow.uri, else MLFLOW_TRACKING_URI; its login comes "
-      "from\n"
-      "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.\n"
+      "The server is the run's tracking.mlflow.uri, or MLFLOW_TRACKING_URI if that is empty.\n"
+      "The login is MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+      "MLFLOW_TRACKING_TOKEN.\n"
       "Example:\n  makemoe track push runs/a runs/b --set "
       "tracking.mlflow.uri=http://127.0.0.1:5000");
 }

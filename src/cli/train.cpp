@@ -101,18 +101,29 @@ int run_train(const TrainArgs& args, const Services& services) {
 }  // namespace
 
 void add_train(CLI::App& app, Run& run) {
-  auto* command = app.add_subcommand("train", "Train a model, or go on with a run");
+  auto* command = app.add_subcommand("train", "Train a model, or continue a run");
   const auto args = std::make_shared<TrainArgs>();
-  add_name(*command, "--config", args->config, "JSON config, e.g. configs/makemoe.json");
-  add_overrides(*command, args->overrides, "over the config; may be repeated");
-  add_name(*command, "--data", args->data, "UTF-8 text to learn from");
-  add_name(*command, "--out", args->out, "run folder: empty or absent, unless --resume");
-  add_name(*command, "--device", args->device, "auto, cpu, cuda or cuda:N");
-  command->add_flag("--resume", args->resume, "go on with the run in --out, bit for bit");
-  add_whole(*command, "--stop-after", args->stop_after, "end there, with a checkpoint [steps]",
+  add_name(*command, "--config", args->config,
+           "JSON config, e.g. configs/makemoe.json; default: the built-in one, with --resume the "
+           "run's own");
+  add_overrides(*command, args->overrides,
+                "set a key of the config, e.g. train.max_iters=2000; may be repeated");
+  add_name(*command, "--data", args->data,
+           "UTF-8 text to learn from; default: data.path of the config");
+  add_name(*command, "--out", args->out,
+           "folder of the run, new or empty unless --resume; default: runs/CONFIG-TIME");
+  add_name(*command, "--device", args->device,
+           "auto, cpu, cuda or cuda:N; default: device of the config");
+  command->add_flag("--resume", args->resume,
+                    "continue the run in --out, bit for bit; start it if there is none yet");
+  add_whole(*command, "--stop-after", args->stop_after,
+            "save after this step and end; default: train to train.max_iters [steps]",
             std::int64_t{0}, std::numeric_limits<std::int64_t>::max());
-  add_name(*command, "--init-from", args->init_from, "weights and vocabulary of a checkpoint");
-  command->add_flag("--dry-run", args->dry_run, "print config, parameters, memory, and stop");
+  add_name(*command, "--init-from", args->init_from,
+           "start from the weights of this checkpoint; default: from random weights");
+  command->add_flag(
+      "--dry-run", args->dry_run,
+      "print the config, the number of parameters and the memory estimate; train nothing");
   command->add_flag("--json", args->json, "print one JSON object at the end");
   command->footer(
       "INT (Ctrl-C), TERM, HUP, USR2 and XCPU save and stop: exit code 128 + the signal's number.\n"

@@ -4,9 +4,9 @@
 #include <array>
 #include <cstring>
 
-#include "store/foreign.h"
 #include "moe/base/json.h"
 #include "moe/base/text.h"
+#include "store/foreign.h"
 
 namespace moe {
 

@@ -92,7 +92,7 @@ class Loop {
   std::int64_t reported_tokens_ = 0;
   std::int64_t saved_step_ = -1;
   std::set<std::int64_t> verified_;  // steps whose checkpoints were read back
-  int saves_heeded_ = 0;  // of interrupt_.saves_asked()
+  int saves_heeded_ = 0;             // of interrupt_.saves_asked()
 };
 
 }  // namespace moe

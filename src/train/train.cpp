@@ -53,14 +53,14 @@ TrainSummary train_in(RunFolder& folder, Beginning beginning, const TrainRequest
     tidy_checkpoints(*own, files, log);
     log.info(cat("resuming at step ", own->info.ref.step));
   } else if (request.resume) {
-    folder.cut_back_to(-1);
+    for (const auto& notice : folder.cut_back_to(-1)) log.warn(notice);
   }
   log.also_to(folder.path() / "log.txt");
   folder.write_json("config.json", config_to_json(request.config));
   folder.write_json("tokenizer.json", tokenizer.to_json());
   if (beginning.weights.defined()) {
     loop.begin_with(beginning.weights);
-    beginning.weights = {};  // not to be held for the whole run
+    beginning.weights.reset();  // not to be held for the whole run
   }
   try {
     return loop.run();

@@ -73,14 +73,17 @@ struct DataConfig {
   static constexpr auto fields() {
     using C = DataConfig;
     return std::tuple{
-        Field{"path", &C::path, "UTF-8 text to learn from; --data names it too", Bounds{},
+        Field{"path", &C::path, "UTF-8 text to learn from; --data sets it", Bounds{},
               OnResume::may_change},
-        Field{"val_path", &C::val_path, "text to validate on; empty: the end of data.path",
+        Field{"val_path", &C::val_path,
+              "text to validate on; empty: the rest of data.path after data.train_fraction",
               Bounds{}, OnResume::may_change},
-        Field{"train_fraction", &C::train_fraction, "train is the first floor(fraction * n) tokens",
+        Field{"train_fraction", &C::train_fraction,
+              "share of the text to train on, from its start; the rest is for validation",
               between(1e-6, 1 - 1e-6)},
-        Field{"tokenizer", &C::tokenizer, "\"char\": one symbol a Unicode code point"},
-        Field{"order", &C::order, "windows: drawn with replacement, once an epoch, or in order"}};
+        Field{"tokenizer", &C::tokenizer, "\"char\": each Unicode code point is a symbol"},
+        Field{"order", &C::order,
+              "windows of the text: drawn at random, shuffled once an epoch, or in order"}};
   }
 };
 static_assert(table_is_complete<DataConfig>);
@@ -96,15 +99,18 @@ struct MoeConfig {
   static constexpr auto fields() {
     using C = MoeConfig;
     return std::tuple{
-        Field{"num_experts", &C::num_experts, "experts per block", between(1, 1024)},
-        Field{"top_k", &C::top_k, "experts per token; at most num_experts", between(1, 1024)},
-        Field{"router", &C::router, "noisy_topk adds learned noise to the logits in training"},
-        Field{"gate", &C::gate, "softmax over the chosen, softmax over all, or sigmoid"},
+        Field{"num_experts", &C::num_experts, "experts in each block", between(1, 1024)},
+        Field{"top_k", &C::top_k, "experts for each token; at most num_experts", between(1, 1024)},
+        Field{"router", &C::router,
+              "how experts are chosen; noisy_topk adds learned noise in training"},
+        Field{"gate", &C::gate,
+              "weights of the chosen experts: softmax over them, softmax over all, or sigmoid"},
         Field{"noise_in_eval", &C::noise_in_eval,
-              "router noise in evaluation and generation too, as published"},
-        Field{"capacity_factor", &C::capacity_factor,
-              "slots per expert over the even share, training only; null: dropless",
-              between(1e-3, 1024)}};
+              "router noise in evaluation and generation too, as in the published run"},
+        Field{
+            "capacity_factor", &C::capacity_factor,
+            "in training, an expert serves at most this many times the even share; null: no limit",
+            between(1e-3, 1024)}};
   }
 };
 static_assert(table_is_complete<MoeConfig>);
@@ -121,15 +127,17 @@ struct ModelConfig {
   static constexpr auto fields() {
     using C = ModelConfig;
     return std::tuple{
-        Field{"n_embed", &C::n_embed, "width of the residual stream", between(1, 16384)},
+        Field{"n_embed", &C::n_embed, "width of the embeddings and of the residual stream",
+              between(1, 16384)},
         Field{"n_head", &C::n_head, "attention heads; divides n_embed", between(1, 1024)},
         Field{"n_layer", &C::n_layer, "transformer blocks", between(1, 512)},
         Field{"block_size", &C::block_size, "context length [tokens]", between(1, 65536)},
-        Field{"dropout", &C::dropout, "probability of dropping, in training", between(0, 0.99)},
-        Field{"init", &C::init, "how Linear weights are drawn; default is PyTorch's own"},
+        Field{"dropout", &C::dropout, "probability of dropping a value, in training",
+              between(0, 0.99)},
+        Field{"init", &C::init, "how Linear weights are drawn; \"default\" is PyTorch's way"},
         Field{"attention_scale", &C::attention_scale,
-              "attention scores are scaled by this width^-0.5 (published: n_embed)"},
-        Field{"kernels", &C::kernels, "fast, or the readable modules composed"},
+              "attention scores are divided by the root of this; the published run has n_embed"},
+        Field{"kernels", &C::kernels, "fast, or reference: slow, made of readable modules"},
         Field{"moe", &C::moe, "the mixture layers"}};
   }
 };
@@ -145,11 +153,12 @@ struct ScheduleConfig {
 
   static constexpr auto fields() {
     using C = ScheduleConfig;
-    return std::tuple{
-        Field{"kind", &C::kind, "how the learning rate goes after the warm-up"},
-        Field{"warmup_iters", &C::warmup_iters, "linear rise from 0 [steps]", steps_from(0)},
-        Field{"final_learning_rate", &C::final_learning_rate, "reached at train.max_iters",
-              between(0, kLargestRate)}};
+    return std::tuple{Field{"kind", &C::kind, "course of the learning rate after the warm-up"},
+                      Field{"warmup_iters", &C::warmup_iters,
+                            "linear rise of the learning rate from 0 [steps]", steps_from(0)},
+                      Field{"final_learning_rate", &C::final_learning_rate,
+                            "learning rate at train.max_iters; cosine and linear end there",
+                            between(0, kLargestRate)}};
   }
 };
 static_assert(table_is_complete<ScheduleConfig>);
@@ -172,12 +181,13 @@ struct OptimConfig {
   static constexpr auto fields() {
     using C = OptimConfig;
     return std::tuple{
-        Field{"learning_rate", &C::learning_rate, "peak learning rate",
+        Field{"learning_rate", &C::learning_rate, "learning rate of AdamW, at its peak",
               between(1e-12, kLargestRate)},
-        Field{"betas", &C::betas, "decay of the two moments", between(0, 1 - 1e-6)},
-        Field{"eps", &C::eps, "added to the root of the second moment", between(1e-18, 1)},
-        Field{"weight_decay", &C::weight_decay, "decoupled decay", between(0, 1000)},
-        Field{"grad_clip", &C::grad_clip, "largest gradient norm; null: no clipping",
+        Field{"betas", &C::betas, "AdamW: decay of the two moments", between(0, 1 - 1e-6)},
+        Field{"eps", &C::eps, "AdamW: added to the root of the second moment", between(1e-18, 1)},
+        Field{"weight_decay", &C::weight_decay, "AdamW: decoupled weight decay", between(0, 1000)},
+        Field{"grad_clip", &C::grad_clip,
+              "gradients with a larger norm are scaled down to it; null: no clipping",
               between(1e-9, 1e9)},
         Field{"schedule", &C::schedule, "learning rate over time"}};
   }
@@ -197,26 +207,29 @@ struct TrainConfig {
   static constexpr auto fields() {
     using C = TrainConfig;
     return std::tuple{
-        Field{"max_iters", &C::max_iters, "updates in all [steps]", steps_from(1),
+        Field{"max_iters", &C::max_iters, "updates of the whole run [steps]", steps_from(1),
               OnResume::may_change},
-        Field{"batch_size", &C::batch_size, "windows a batch", between(1, 1 << 20)},
-        Field{"eval_interval", &C::eval_interval, "between evaluations [steps]", steps_from(1),
-              OnResume::may_change},
-        Field{"grad_accumulation", &C::grad_accumulation, "batches an update", between(1, 1 << 16)},
+        Field{"batch_size", &C::batch_size, "windows in a batch", between(1, 1 << 20)},
+        Field{"eval_interval", &C::eval_interval, "distance between evaluations [steps]",
+              steps_from(1), OnResume::may_change},
+        Field{"grad_accumulation", &C::grad_accumulation, "batches for each update",
+              between(1, 1 << 16)},
         Field{"precision", &C::precision,
-              "operands of training's matrix products; bfloat16 needs a CPU with avx512_bf16"},
+              "of matrix products in training; bfloat16 is faster, needs a CPU with avx512_bf16"},
         Field{"checkpoint_interval", &C::checkpoint_interval,
-              "between checkpoints [steps]; null: train.eval_interval", steps_from(1),
+              "distance between checkpoints [steps]; null: train.eval_interval", steps_from(1),
               OnResume::may_change},
-        Field{"keep_checkpoints", &C::keep_checkpoints, "newest ones kept, besides the best",
-              steps_from(2), OnResume::may_change},
+        Field{"keep_checkpoints", &C::keep_checkpoints,
+              "newest checkpoints to keep, besides the best", steps_from(2), OnResume::may_change},
         Field{"early_stopping_patience", &C::early_stopping_patience,
-              "stop after so many evaluations without a better one; null: never", steps_from(1),
+              "stop after this many evaluations without a new best; null: never", steps_from(1),
               OnResume::may_change},
-        Field{"log_interval", &C::log_interval, "between rows of metrics [steps]", steps_from(1),
+        Field{"log_interval", &C::log_interval,
+              "distance between rows of metrics and progress [steps]", steps_from(1),
               OnResume::may_change},
-        Field{"sample_interval", &C::sample_interval, "between samples [steps]; null: none",
-              steps_from(1), OnResume::may_change}};
+        Field{"sample_interval", &C::sample_interval,
+              "distance between samples [steps]; null: no samples", steps_from(1),
+              OnResume::may_change}};
   }
 };
 static_assert(table_is_complete<TrainConfig>);
@@ -228,8 +241,10 @@ struct EvalConfig {
   static constexpr auto fields() {
     using C = EvalConfig;
     return std::tuple{
-        Field{"mode", &C::mode, "every target of the split once, or random batches as published"},
-        Field{"eval_iters", &C::eval_iters, "random batches an evaluation", between(1, 1e6)}};
+        Field{"mode", &C::mode,
+              "full: every target exactly once; random: eval_iters random batches, as published"},
+        Field{"eval_iters", &C::eval_iters,
+              "random batches in an evaluation, if eval.mode is random", between(1, 1e6)}};
   }
 };
 static_assert(table_is_complete<EvalConfig>);
@@ -250,11 +265,13 @@ struct RunConfig {
   static constexpr auto fields() {
     using C = RunConfig;
     return std::tuple{
-        Field{"seed", &C::seed, "every random stream comes from it", at_least(0)},
-        Field{"device", &C::device, "auto, cpu, cuda or cuda:N", Bounds{}, OnResume::may_change},
+        Field{"seed", &C::seed, "of everything random: weights, windows, dropout, noise, samples",
+              at_least(0)},
+        Field{"device", &C::device, "auto (CUDA if there is one), cpu, cuda or cuda:N", Bounds{},
+              OnResume::may_change},
         Field{"threads", &C::threads, "CPU threads; 0: physical cores, at most OMP_NUM_THREADS",
               between(0, 4096), OnResume::may_change},
-        Field{"deterministic", &C::deterministic, "same seed, same bits"},
+        Field{"deterministic", &C::deterministic, "use only operations that repeat bit for bit"},
         Field{"data", &C::data, "the text"},
         Field{"model", &C::model, "the network"},
         Field{"optim", &C::optim, "the optimizer"},

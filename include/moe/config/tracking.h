@@ -28,18 +28,17 @@ struct MlflowConfig {
     using C = MlflowConfig;
     constexpr auto kMay = OnResume::may_change;
     return std::tuple{
-        Field{
-            "uri", &C::uri,
-            "server, http(s)://HOST[:PORT][/PATH]; empty: MLFLOW_TRACKING_URI; \"none\": no MLflow",
-            Bounds{}, kMay},
-        Field{"experiment", &C::experiment, "MLflow experiment, made where there is none", Bounds{},
-              kMay},
-        Field{"run_name", &C::run_name, "MLflow's name of the run; empty: the folder's name",
+        Field{"uri", &C::uri,
+              "server, http(s)://HOST[:PORT][/PATH]; empty: MLFLOW_TRACKING_URI; \"none\": off",
+              Bounds{}, kMay},
+        Field{"experiment", &C::experiment,
+              "MLflow experiment; it is created if the server lacks it", Bounds{}, kMay},
+        Field{"run_name", &C::run_name, "name of the run in MLflow; empty: the folder's name",
               Bounds{}, kMay},
         Field{"artifacts", &C::artifacts,
-              "sent at the end: nothing, config and report, or the best checkpoint too", Bounds{},
-              kMay},
-        Field{"exit_wait", &C::exit_wait, "longest wait for the server at the end [s]",
+              "sent at the end: none, files (config and report), or best (the best checkpoint too)",
+              Bounds{}, kMay},
+        Field{"exit_wait", &C::exit_wait, "longest wait for the server at the end of the run [s]",
               between(0, 86400), kMay}};
   }
 };
@@ -51,10 +50,10 @@ struct TrackingConfig {
 
   static constexpr auto fields() {
     using C = TrackingConfig;
-    return std::tuple{
-        Field{"tensorboard", &C::tensorboard, "event files for TensorBoard in the run folder",
-              Bounds{}, OnResume::may_change},
-        Field{"mlflow", &C::mlflow, "an MLflow server"}};
+    return std::tuple{Field{"tensorboard", &C::tensorboard,
+                            "write event files for TensorBoard into the run folder", Bounds{},
+                            OnResume::may_change},
+                      Field{"mlflow", &C::mlflow, "an MLflow server"}};
   }
 };
 static_assert(table_is_complete<TrackingConfig>);

@@ -10,7 +10,7 @@ namespace moe::sweep {
 
 /// Who is told of a long wait for a lock.
 struct LongWait {
-  double after_s = 1.5;                          // when a wait is long
+  double after_s = 1.5;                              // when a wait is long
   std::function<void(const std::string&)> say = {};  // told once who is waited for
 };
 

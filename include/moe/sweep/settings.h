@@ -45,11 +45,12 @@ struct StrategyConfig {
   static constexpr auto fields() {
     using C = StrategyConfig;
     return std::tuple{
-        Field{"kind", &C::kind, "every point in order, random ones, or Parzen estimators"},
-        Field{"seed", &C::seed, "of the proposals; not of the trials", at_least(0)},
-        Field{"startup_points", &C::startup_points, "random ones before tpe begins",
+        Field{"kind", &C::kind,
+              "grid: every point in order; random; tpe: learns from earlier trials"},
+        Field{"seed", &C::seed, "seed of the proposals, not of the trials", at_least(0)},
+        Field{"startup_points", &C::startup_points, "tpe: random points before it begins",
               between(1, 1000000)},
-        Field{"candidates", &C::candidates, "tpe: drawn for each proposed value",
+        Field{"candidates", &C::candidates, "tpe: candidates drawn for each proposed value",
               between(1, 10000)}};
   }
 };
@@ -65,15 +66,16 @@ struct PrunerConfig {
   static constexpr auto fields() {
     using C = PrunerConfig;
     return std::tuple{
-        Field{"kind", &C::kind, "none, worse than the median, or asynchronous halving"},
+        Field{"kind", &C::kind,
+              "stop trials early: none, those worse than the median, or successive halving"},
         Field{"startup_trials", &C::startup_trials, "median: finished trials before it begins",
               between(1, 1000000)},
-        Field{"warmup_steps", &C::warmup_steps, "median: no trial stops before [steps]",
+        Field{"warmup_steps", &C::warmup_steps, "median: no trial stops before this step [steps]",
               steps_from(0)},
         Field{"min_steps", &C::min_steps,
               "asha: the first rung [steps]; null: max_iters / reduction_factor^3", steps_from(1)},
         Field{"reduction_factor", &C::reduction_factor,
-              "asha: one of so many goes on from a rung to the next", between(2, 1000)}};
+              "asha: one trial in so many continues from a rung to the next", between(2, 1000)}};
   }
 };
 static_assert(table_is_complete<PrunerConfig>);
@@ -86,9 +88,10 @@ struct ObjectiveConfig {
 
   static constexpr auto fields() {
     using C = ObjectiveConfig;
-    return std::tuple{Field{"metric", &C::metric, "a number of metrics.jsonl (docs/metrics.md)"},
-                      Field{"direction", &C::direction, "what is better"},
-                      Field{"reduce", &C::reduce, "the best of a trial's values, or its last"}};
+    return std::tuple{
+        Field{"metric", &C::metric, "a number of metrics.jsonl (docs/metrics.md)"},
+        Field{"direction", &C::direction, "whether lower or higher is better"},
+        Field{"reduce", &C::reduce, "a trial's value: the best of its evaluations, or its last"}};
   }
 };
 static_assert(table_is_complete<ObjectiveConfig>);
@@ -108,11 +111,14 @@ struct BudgetConfig {
   static constexpr auto fields() {
     using C = BudgetConfig;
     return std::tuple{
-        Field{"trials", &C::trials, "runs in all, seeds counted; null: the whole grid",
+        Field{"trials", &C::trials,
+              "trials in all, seeds counted; null: all points of a finite space",
               between(1, 1000000)},
-        Field{"seconds", &C::seconds, "wall time of one sweep run [s]; null: no limit",
+        Field{"seconds", &C::seconds,
+              "wall time of one sweep run, which then saves and ends [s]; null: no limit",
               kBudgetSeconds},
-        Field{"workers", &C::workers, "trials at once in sweep run; -j wins", between(1, 1024)},
+        Field{"workers", &C::workers, "trials at once in sweep run; -j takes precedence",
+              between(1, 1024)},
         Field{"steps", &C::steps, "train.max_iters of every trial; null: the base's",
               steps_from(1)},
         Field{"attempts", &C::attempts, "of a trial that is killed, or whose worker died",
@@ -135,7 +141,8 @@ struct SweepSettings {
   static constexpr auto fields() {
     using C = SweepSettings;
     return std::tuple{
-        Field{"seeds", &C::seeds, "trials a point: with the base's seed, seed + 1, ...",
+        Field{"seeds", &C::seeds,
+              "trials for each point, with the base's seed, seed + 1, ...; their mean counts",
               between(1, 1000)},
         Field{"strategy", &C::strategy, "how points are proposed"},
         Field{"pruner", &C::pruner, "which trials stop early"},

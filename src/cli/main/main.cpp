@@ -122,7 +122,7 @@ int makemoe(int argc, char** argv, const InterruptFlag& interrupt, Log& log) {
   CLI::App app{"Trains, evaluates and samples sparse mixture-of-experts language models",
                "makemoe"};
   app.set_version_flag("--version", version_text,
-                       "Print version, commit, libtorch, CUDA, compiler");
+                       "Print the versions of makemoe, libtorch, CUDA and the compiler");
   app.require_subcommand(1);
   app.option_defaults()->take_last();  // of a flag that is given twice
   Run run;
@@ -132,7 +132,7 @@ int makemoe(int argc, char** argv, const InterruptFlag& interrupt, Log& log) {
     add(app, run);
   app.footer(  // after the subcommands, which would inherit it
       "Start here:\n  makemoe train --config configs/quickstart.json --data TEXT.txt --out runs/a\n"
-      "  makemoe generate runs/a\nmakemoe COMMAND --help tells more.");
+      "  makemoe generate runs/a\nmakemoe COMMAND --help explains each command and its options.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
