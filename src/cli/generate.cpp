@@ -1,5 +1,6 @@
-#include <array>
-#include <iostream>
+#include <unistd.h>
+
+#include <algorithm>
 #include <limits>
 #include <random>
 
@@ -10,6 +11,7 @@
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
 #include "moe/data/corpus.h"
+#include "moe/data/utf8.h"
 #include "moe/sample/generator.h"
 
 namespace moe::cli {
@@ -32,27 +34,14 @@ struct Prompt {
   std::string text, where;
 };
 
-/// Standard input to its end; a signal ends it too, for generate() to hear of.
-std::string read_standard_input() {
-  std::string out;
-  std::array<char, std::size_t{1} << 16U> buffer{};
-  while (std::cin.read(buffer.data(), buffer.size()), std::cin.gcount() > 0) {
-    out.append(buffer.data(), static_cast<std::size_t>(std::cin.gcount()));
-    if (out.size() > kMostPrompt)
-      throw DataError(cat("standard input: is larger than ",
-                          human_bytes(static_cast<double>(kMostPrompt)),
-                          "; give a shorter prompt"));
-  }
-  return out;
-}
-
 Prompt read_prompt(const GenerateArgs& args, const Services& services) {
   if (args.prompt_file.empty()) return {args.prompt, "--prompt"};
   const bool is_stdin = args.prompt_file == "-";
-  if (const auto signal = services.interrupt.signal()) throw Interrupted(signal);
   const std::string where = is_stdin ? "standard input" : args.prompt_file;
-  auto text = clean_text(
-      is_stdin ? read_standard_input() : read_file(where, ErrorKind::data, kMostPrompt), where);
+  auto text =
+      clean_text(is_stdin ? read_descriptor(STDIN_FILENO, where, ErrorKind::data, kMostPrompt)
+                          : read_file(where, ErrorKind::data, kMostPrompt),
+                 where);
   for (const auto& notice : text.notices) services.log.warn(cat(where, ": ", notice));
   return {std::move(text.utf8), where};
 }
@@ -65,6 +54,20 @@ std::vector<std::int32_t> prompt_ids(const Prompt& prompt, const CheckpointInfo&
   if (static_cast<std::int64_t>(ids.size()) > block)
     log.warn(cat("the prompt has ", ids.size(), " symbols; the model sees the last ", block));
   return ids;
+}
+
+/// Says of each stop text with a symbol that the model does not have that it ends nothing.
+void note_vain_stops(const std::vector<std::string>& stops, const CharTokenizer& tokenizer,
+                     Log& log) {
+  for (const auto& stop : stops) {
+    if (find_invalid_utf8(stop)) continue;  // a part of a symbol, which may come
+    const auto is_unknown = [&](char32_t symbol) {
+      return !std::ranges::binary_search(tokenizer.symbols(), symbol);
+    };
+    if (std::ranges::any_of(decode_utf8(stop), is_unknown))
+      log.warn(cat("--stop: \"", printable(stop),
+                   "\" can never come: it has symbols that are not in the vocabulary"));
+  }
 }
 
 void stream_one(LoadedModel& loaded, const std::string& prompt, std::span<const std::int32_t> ids,
@@ -106,6 +109,7 @@ int run_generate(GenerateArgs args, const Services& services) {
   const auto read = read_prompt(args, services);
   const auto ids = prompt_ids(read, loaded.info, services.log);
   const auto& prompt = read.text;
+  note_vain_stops(args.options.stop, loaded.info.tokenizer, services.log);
   if (!args.has_seed) services.log.info(cat("seed ", args.options.seed));
   if (!args.json && args.options.num_samples == 1) {
     stream_one(loaded, prompt, ids, args, services);

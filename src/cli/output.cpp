@@ -1,21 +1,40 @@
 #include "cli/output.h"
 
+#include <unistd.h>
+
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 
+#include "moe/base/error.h"
+#include "moe/base/interrupt.h"
 #include "moe/base/text.h"
 
 namespace moe::cli {
 
-void print(std::string_view text) {
-  const bool whole = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
-  if (whole && std::fflush(stdout) == 0) return;
-  if (errno == EPIPE) throw OutputClosed{};
-  throw ResourceError(cat("standard output: writing failed: ", std::strerror(errno),
+namespace {
+
+void write_out(std::string_view text) {
+  const int error = write_stream(STDOUT_FILENO, text.data(), text.size());
+  if (error == 0) return;
+  if (error == EPIPE) throw OutputClosed{};
+  // Also a terminal that hung up.
+  if (const int signal = stop_signal()) throw Interrupted(signal);
+  throw ResourceError(cat("standard output: writing failed: ", std::strerror(error),
                           "; free some space or write elsewhere"));
 }
 
-void print_json(const Json& json) { print(json_text(json, 2) + "\n"); }
+/// Bytes go out as they are, but to a terminal, which they must not steer.
+void print_shown(std::string_view text, std::string_view escape) {
+  if (::isatty(STDOUT_FILENO) != 0)
+    write_out(without_controls(text, escape));
+  else
+    write_out(text);
+}
+
+}  // namespace
+
+void print(std::string_view text) { print_shown(text, "\\x"); }
+
+void print_json(const Json& json) { print_shown(json_text(json, 2) + "\n", "\\u00"); }
 
 }  // namespace moe::cli
