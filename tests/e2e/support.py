@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import pathlib
+import pty
 import resource
+import select
 import shutil
 import signal
 import struct
@@ -60,8 +62,8 @@ def makemoe(*arguments, env=None, timeout=TIMEOUT, stdin=subprocess.DEVNULL, **o
 
 def start(*arguments, env=None, within=(), **options):
     """A process of its own, to be sent signals; `within`: a command that becomes it."""
-    return subprocess.Popen([*within, *arguments_of(arguments)], env=environment(env), stdin=subprocess.DEVNULL,
-                            **{"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **options})
+    return subprocess.Popen([*within, *arguments_of(arguments)], env=environment(env),
+                            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **options})
 
 
 def together(function, items):
@@ -163,6 +165,7 @@ class Case(unittest.TestCase):
         cls.home.chmod(0o755)
         cls.text = cls.home / "text"
         cls.text.write_text(TEXT.read_text()[:1500])
+        cls.text.chmod(0o644)  # tests that give up being root read it, whatever the umask
         # One layer, 3 steps, an evaluation and a checkpoint at each: less than half a second.
         cls.small = ("--config", TINY, "--data", cls.text, "--set", "threads=1", "--set", "model.n_layer=1",
                      "--set", "train.batch_size=2", "--set", f"train.max_iters={STEPS}", "--set",
@@ -258,6 +261,26 @@ class RunCase(Case):
     def timeless_rows(run):
         rows = [strict_json(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         return [{k: v for k, v in row.items() if k not in ("time_s", "tokens_per_second")} for row in rows]
+
+
+def at_terminal(*arguments, env=None, press=None, after=b""):
+    """(exit code, all that the screen was sent); `press` is typed once `after` was seen."""
+    child, screen = pty.fork()
+    if child == 0:
+        os.execve(BINARY, arguments_of(arguments), environment(env))
+    seen, end = b"", time.monotonic() + 60
+    while time.monotonic() < end:
+        if press and after in seen and catches_signals(child):
+            os.write(screen, press)
+            press = None
+        if select.select([screen], [], [], 0.1)[0]:
+            try:
+                seen += os.read(screen, 1 << 16)
+            except OSError:  # the program has ended
+                break
+    _, status = os.waitpid(child, 0)
+    os.close(screen)
+    return os.waitstatus_to_exitcode(status), seen.decode()
 
 
 def main(at_least):

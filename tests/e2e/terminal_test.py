@@ -1,40 +1,17 @@
 """At a terminal: the live line, colours, and Ctrl-C."""
 
 import json
-import os
-import pty
-import select
-import time
 import unittest
 
-from support import BINARY, DATA, RunCase, arguments_of, catches_signals, environment
+from support import DATA, RunCase, at_terminal
 
 ENDLESS = ("--set", "train.max_iters=100000000", "--set", "train.eval_interval=100000000")
 CTRL_C = b"\x03"
 
 
 class Terminal(RunCase):
-    def at_terminal(self, *arguments, env=None, press=None, after=b""):
-        """(exit code, all that the screen was sent); `press` is typed once `after` was seen."""
-        child, screen = pty.fork()
-        if child == 0:
-            os.execve(BINARY, arguments_of(arguments), environment(env))
-        seen, end = b"", time.monotonic() + 60
-        while time.monotonic() < end:
-            if press and after in seen and catches_signals(child):
-                os.write(screen, press)
-                press = None
-            if select.select([screen], [], [], 0.1)[0]:
-                try:
-                    seen += os.read(screen, 1 << 16)
-                except OSError:  # the program has ended
-                    break
-        _, status = os.waitpid(child, 0)
-        os.close(screen)
-        return os.waitstatus_to_exitcode(status), seen.decode()
-
     def test_training_shows_one_live_line_with_step_loss_rate_and_time_left(self):
-        code, seen = self.at_terminal("train", *self.small, "--out", self.folder / "run")
+        code, seen = at_terminal("train", *self.small, "--out", self.folder / "run")
         self.assertEqual(code, 0, seen)
         self.assertRegex(seen, r"\nstep 2/3  loss \d\.\d{4}  val \d\.\d{4}  [\d,]+ tokens/s  ETA [\d.]+ s\r\x1b\[K")
         self.assertNotIn("evaluating\r\n", seen)
@@ -46,7 +23,7 @@ class Terminal(RunCase):
         trial.write_text("#!/bin/sh\necho '{\"step\": 3, \"val/loss\": 1.5}' > $4/metrics.jsonl\nsleep 1\n")
         trial.chmod(0o755)
         file.write_text(json.dumps({"space": {"seed": {"int": [1, 2]}}, "budget": {"steps": 7, "workers": 2}}))
-        code, seen = self.at_terminal("sweep", "run", file, "--data", self.text, "--out", self.folder / "sweep",
+        code, seen = at_terminal("sweep", "run", file, "--data", self.text, "--out", self.folder / "sweep",
                                       env={"MAKEMOE_TEST_TRIAL_COMMAND": str(trial)})
         self.assertEqual(code, 0, seen)
         self.assertRegex(seen, r"\x1b\[2A\x1b\[Jtwo  0/2 trials  2 running  [^\r\n]* s\r\n"
@@ -55,25 +32,25 @@ class Terminal(RunCase):
 
     def test_errors_are_red_unless_no_color_is_set(self):
         for env, begin in (({"NO_COLOR": ""}, "\x1b[31merror: \x1b[0m"), ({"NO_COLOR": "1"}, "error: ")):
-            code, seen = self.at_terminal("generate", self.run_folder, "--prompt", "☃", env=env)
+            code, seen = at_terminal("generate", self.run_folder, "--prompt", "☃", env=env)
             self.assertEqual(code, DATA)
             self.assertTrue(seen.startswith(begin), seen)
 
     def test_ctrl_c_saves_and_says_how_to_go_on(self):
         run = self.folder / "run"
-        code, seen = self.at_terminal("train", *self.small, *ENDLESS, "--out", run, press=CTRL_C, after=b"step 2/")
+        code, seen = at_terminal("train", *self.small, *ENDLESS, "--out", run, press=CTRL_C, after=b"step 2/")
         self.assertEqual(code, 130, seen)
         self.assertIn(f"makemoe train --resume --out {run}\r\n", seen)
         self.done("train", "--resume", "--out", run, "--stop-after", 1)
 
     def test_ctrl_c_ends_a_sample_on_a_line_of_its_own(self):
-        code, seen = self.at_terminal("generate", self.run_folder, "--max-new-tokens", 100_000_000, "--seed", 1, "--prompt", "the",
+        code, seen = at_terminal("generate", self.run_folder, "--max-new-tokens", 100_000_000, "--seed", 1, "--prompt", "the",
                                       press=CTRL_C, after=b"the")
         self.assertEqual(code, 130, seen)
         self.assertTrue(seen.endswith("\r\n"), seen[-200:])
 
     def test_ctrl_c_while_a_prompt_is_awaited_ends(self):
-        code, seen = self.at_terminal("generate", self.run_folder, "--prompt-file", "-", press=CTRL_C)
+        code, seen = at_terminal("generate", self.run_folder, "--prompt-file", "-", press=CTRL_C)
         self.assertEqual(code, 130, seen)
 
 
