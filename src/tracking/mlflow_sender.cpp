@@ -147,7 +147,7 @@ void MlflowSender::wake() {
   work_->changed.notify_all();
 }
 
-void MlflowSender::end(double seconds) {
+void MlflowSender::end(double seconds, bool heeds_signals) {
   if (!work_) return;
   const auto work = work_;
   {
@@ -155,10 +155,9 @@ void MlflowSender::end(double seconds) {
     work->is_ending = true;
     work->changed.notify_all();
     const auto until = std::chrono::steady_clock::now() + duration<double>(seconds);
-    const int signal_before = stop_signal();  // which stopped the training, not this
     const auto is_over = [&] {
       return work->is_done || std::chrono::steady_clock::now() >= until ||
-             (signal_before == 0 && stop_signal() != 0);
+             (heeds_signals && stop_signal() != 0);
     };
     while (!work->changed.wait_for(lock, kLookForSignals, is_over)) continue;
   }

@@ -26,8 +26,8 @@ class MlflowSender {
   /// There may be new rows.
   void wake();
   /// The run ended, and run.json says how: sends the rest within `seconds`, and warns of what stays
-  /// unsent. A signal that asks to stop ends the wait.
-  void end(double seconds);
+  /// unsent. Where `heeds_signals`, one that asks to stop ends the wait.
+  void end(double seconds, bool heeds_signals);
 
  private:
   struct Work;

@@ -39,10 +39,11 @@ void Trackers::write(const MetricRow& row) {
 
 void Trackers::end() {
   const auto run = folder_.read_run_json();
+  const auto status = tracking::text_at(run, "status");
   if (sinks_->tensorboard)
-    sinks_->tensorboard->end(run.value("seconds", 0.0),
-                             tracking::text_at(run, "status") == "finished");
-  if (sinks_->mlflow) sinks_->mlflow->end(sinks_->exit_wait);
+    sinks_->tensorboard->end(run.value("seconds", 0.0), status == "finished");
+  // The signal that stopped the run does not end the wait as well.
+  if (sinks_->mlflow) sinks_->mlflow->end(sinks_->exit_wait, status != "interrupted");
 }
 
 }  // namespace moe

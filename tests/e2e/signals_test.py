@@ -233,7 +233,13 @@ class Waits(Trained):
     def test_a_signal_ends_the_wait_for_a_tracking_server(self):
         server = FakeMlflow()
         self.addCleanup(server.stop)
-        server.weather = lambda handler: time.sleep(100) or handler.drop()
+        requests = []
+
+        def silent(handler):
+            requests.append(handler.path)
+            time.sleep(100)
+            return handler.drop()
+        server.weather = silent
         run = self.folder / "run"
         process = start("train", *self.small, "--set", f"tracking.mlflow.uri={server.uri}",
                         "--set", "tracking.mlflow.exit_wait=1000", "--out", run)
@@ -243,6 +249,7 @@ class Waits(Trained):
         err = process.communicate(timeout=60)[1].decode()
         self.assertEqual(process.returncode, 0, err)  # the run has finished
         self.assertIn("makemoe track push", err)
+        self.assertEqual(len(requests), 1, "not tried again once the first one had no answer")
 
 
 class OfSweeps(Trained):

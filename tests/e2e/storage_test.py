@@ -242,6 +242,8 @@ class Places(RunCase):
         user = {"user": NOBODY, "group": NOBODY} if os.geteuid() == 0 else {}
         if makemoe("--version", **user).code != 0:
             self.skipTest("nobody may not run the binary")
+        for path in (self.run_folder, *self.run_folder.rglob("*")):  # whatever the umask was
+            path.chmod(0o755 if path.is_dir() else 0o644)
         locked = self.folder / "locked"
         shutil.copytree(self.run_folder, locked)
         secret = self.folder / "secret"
