@@ -82,25 +82,27 @@ Temporary::~Temporary() {
   if (!path_.empty()) ::unlink(path_.c_str());
 }
 
-bool FileLayer::is_being_written(const fs::path& temporary) const {
+void FileLayer::sweep_one(const fs::path& temporary) {
   struct stat status = {};
-  if (::lstat(temporary.c_str(), &status) != 0 || !S_ISREG(status.st_mode))
-    return false;  // folders belong to who has the lock of the run
+  if (::lstat(temporary.c_str(), &status) != 0) return;
+  // Folders belong to who has the lock of the run.
+  if (!S_ISREG(status.st_mode)) return tidy(temporary);
   const Descriptor file(::open(temporary.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
   const int error = file.get() < 0 ? errno : lock_error(file.get());
-  return error == EWOULDBLOCK || (error != 0 && !is_old(temporary));
+  if (error == EWOULDBLOCK || (error != 0 && !is_old(temporary))) return;
+  // While we have its lock: a writer that has just made it takes another name then.
+  tidy(temporary);
 }
 
 void FileLayer::sweep_temporaries(const fs::path& folder, std::string_view of) {
   const auto start = of.empty() ? std::string(kTemporaryPrefix) : cat(kTemporaryPrefix, of, "-");
-  const auto is_left_over = [&](const fs::path& entry) {
+  const auto is_temporary = [&](const fs::path& entry) {
     const auto name = entry.filename().string();
-    return name.starts_with(start) && (of.empty() || name.size() == start.size() + kDigits) &&
-           !is_being_written(entry);
+    return name.starts_with(start) && (of.empty() || name.size() == start.size() + kDigits);
   };
   try {
     for (const auto& entry : entries_of(folder, ErrorKind::resource))
-      if (is_left_over(entry)) tidy(entry);
+      if (is_temporary(entry)) sweep_one(entry);
   } catch (const ResourceError& error) {
     warn_once(warned_of_tidying_, error.what());
   }

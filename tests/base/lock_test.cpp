@@ -127,8 +127,6 @@ TEST(FileLock, AFolderThatIsNotThereIsAnError) {
   EXPECT_THROW(FileLayer().lock(Scratch() / "none/lock"), ResourceError);
 }
 
-// Each of these failed when it was written.
-
 TEST(FileLock, AWaiterGetsItWhenTheHolderEnds) {
   const Scratch scratch;
   std::array<int, 2> held{};

@@ -41,8 +41,6 @@ struct Told {
   FileLayer files;
 };
 
-// Each of these failed when it was written.
-
 TEST(Output, APipeIsWrittenToAndStays) {
   const Scratch scratch;
   ASSERT_EQ(mkfifo((scratch / "pipe").c_str(), 0600), 0);

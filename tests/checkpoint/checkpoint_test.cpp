@@ -215,8 +215,6 @@ TEST_F(Checkpoint, PruningKeepsTheBestAndTheTwoNewest) {
               ::testing::UnorderedElementsAre("step-00000002", "step-00000004", "step-00000005"));
 }
 
-// Each of the two failed when it was written.
-
 TEST_F(Checkpoint, AnOldOneThatCanNotBeRemovedIsWarnedOfAndTriedAgain) {
   for (const std::int64_t step : {1, 2, 3, 4}) save(step);
   std::vector<std::string> warnings;

@@ -111,7 +111,7 @@ class FileLayer {
   bool step_of_write(std::string_view what, const fs::path& path);
   void write_pieces(int descriptor, const fs::path& path, Pieces pieces, bool cut_short);
   void write_in_place(const fs::path& path, Pieces pieces);
-  bool is_being_written(const fs::path& temporary) const;
+  void sweep_one(const fs::path& temporary);
   /// flock without waiting: 0, EWOULDBLOCK, or why there are no locks.
   int lock_error(int descriptor) const;
   /// Warns where there are no locks; any other error is one.
