@@ -99,7 +99,8 @@ TEST(System, MemoryThatIsNotThereIsRefusedWithWhatItIsForAndWhatToDo) {
 
 TEST(System, ResidentMemoryIsAtMostThePeak) {
   EXPECT_GT(resident_memory(), 1 << 20);
-  EXPECT_LE(resident_memory(), peak_memory());
+  constexpr std::int64_t kBatches = 4 << 20;  // the kernel counts pages of each core in batches
+  EXPECT_LE(resident_memory(), peak_memory() + kBatches);
 }
 
 TEST(System, PeakMemoryIsThatOfAProcess) { EXPECT_GT(peak_memory(), 1 << 20); }

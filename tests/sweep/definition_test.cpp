@@ -224,6 +224,7 @@ TEST(Definition, KnowsTheMetricsOfTheDocs) {
   const auto known = metric_problem("x");
   int names = 0;
   for (std::string line; std::getline(docs, line);) {
+    if (line.starts_with("`RUN/routing.json`")) break;  // whose keys are no metrics
     if (!line.starts_with("| `") || line.find("...") < line.find("|", 2)) continue;
     const auto name = line.substr(3, line.find('`', 3) - 3);
     ++names;
