@@ -15,7 +15,7 @@ setup_system
 setup_cmake
 cmake --preset tidy # one command a file, where the builds compile several files as one
 cmake --build build-tidy --target moe_version_header
-mapfile -d '' files < <(find src/base src/config src/tracking src/data src/sweep src/report -name '*.cpp' -print0 |
+mapfile -d '' files < <(find src/base src/config src/tracking src/data src/store src/sweep src/report -name '*.cpp' -print0 |
   sort -z)
 if ((${#files[@]} > 0)); then
   printf '%s\0' "${files[@]}" |

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "moe/base/path.h"
 #include "moe/base/text.h"
 
 namespace moe {
@@ -18,17 +19,18 @@ struct CheckpointName {
 };
 
 CheckpointName parse_name(const std::string& name) {
-  std::error_code ignored;
+  constexpr auto kKind = ErrorKind::checkpoint;
   const fs::path path(name);
-  if (fs::exists(path / "manifest.json", ignored)) {
+  if (is_there(path / "manifest.json", kKind)) {
+    std::error_code ignored;  // of the run around it, which need not be there
     const auto canonical = fs::weakly_canonical(path, ignored);
     const bool in_run = canonical.parent_path().filename() == "checkpoints";
     const auto run = in_run ? std::optional(canonical.parent_path().parent_path()) : std::nullopt;
     return {CheckpointRef{path, run, step_of(canonical).value_or(0)}, run.value_or(""), ""};
   }
-  if (fs::is_directory(path, ignored)) return {{}, path, ""};
+  if (is_folder(path, kKind)) return {{}, path, ""};
   const auto at = name.rfind('@');
-  if (at != std::string::npos && fs::is_directory(name.substr(0, at), ignored))
+  if (at != std::string::npos && is_folder(name.substr(0, at), kKind))
     return {{}, name.substr(0, at), name.substr(at)};
   throw CheckpointError(cat("\"", printable(name, 300), "\"",
                             ": there is no such run or checkpoint; name a run folder, "

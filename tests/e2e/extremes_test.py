@@ -139,7 +139,7 @@ class Keys(ExtremesCase):
     def test_more_threads_than_can_be_started_are_refused(self):
         result = makemoe("train", *self.small, "--set", "threads=4096", "--out", self.folder / "run",
                          preexec_fn=limited(AS=1 << 30))
-        self.assert_refused(result, RESOURCES, ("threads: 4096", "lower it"))
+        self.assert_refused(result, RESOURCES, ("of 4096", "lower threads"))
 
 
 class SweepFields(ExtremesCase):

@@ -296,8 +296,8 @@ class Reasons(RunCase):
         checkpoints.chmod(0o300)  # what lies in it could still be opened by name
         says = (checkpoints, "Permission denied")
         try:
-            self.refuse_all(CHECKPOINT, {"info": (("info", run), says), "resume": (("train", "--resume", "--out", run), says)}, **user)
-            self.refuse_all(RESOURCES, {"report": (("report", run), says)}, **user)
+            self.refuse_all(CHECKPOINT, {"info": (("info", run), says), "report": (("report", run), says),
+                                         "resume": (("train", "--resume", "--out", run), says)}, **user)
         finally:
             checkpoints.chmod(0o755)
 

@@ -340,7 +340,7 @@ class Gone(Trained):
         self.end(process)
         status = strict_json(self.done("sweep", "status", out, "--json").out)
         self.assertEqual((status["running"], status["waiting"], status["trials"][0]["state"]), (0, 1, "waiting"))
-        self.assertIn("0 running, 1 waiting", self.done("sweep", "status", out).out)
+        self.assertIn("(0 complete), 1 waiting\n", self.done("sweep", "status", out).out)
 
 
 class Threads(RunCase):

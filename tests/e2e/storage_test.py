@@ -318,9 +318,9 @@ class Signals(RunCase):
     def test_eval_and_generate_stop_at_any_time(self):
         text = self.long_text(150)
         commands = {"eval": ("eval", self.run_folder, "--data", text, "--json"),
-                    "eval random": ("eval", self.run_folder, "--set", "eval.mode=random", "--set", "eval.eval_iters=10000000"),
+                    "eval random": ("eval", self.run_folder, "--set", "eval.mode=random", "--set", "eval.eval_iters=1000000"),
                     "generate": ("generate", self.run_folder, "--max-new-tokens", 100_000_000),
-                    "generate many": ("generate", self.run_folder, "--max-new-tokens", 100_000_000, "--num-samples", 4096, "--json"),
+                    "generate many": ("generate", self.run_folder, "--max-new-tokens", 20_000, "--num-samples", 4096, "--json"),
                     "bench": ("bench", *self.small[:2], "--set", "threads=1", "--steps", 100_000)}
         draws = random.Random(3)
         cases = [(label, command, sent, delay) for label, command in commands.items()
@@ -332,9 +332,11 @@ class Signals(RunCase):
 
     def test_an_evaluation_within_training_stops_too_and_is_made_up_for(self):
         run, whole = self.folder / "run", self.folder / "whole"
-        arguments = [a if a != self.text else self.long_text(20) for a in self.small]
+        arguments = [a if a != self.text else self.long_text(100) for a in self.small]
         arguments += ["--set", "train.eval_interval=1000", "--set", "train.max_iters=1000"]
-        self.assert_stopped(self.stop(start("train", *arguments, "--out", run), signal.SIGTERM, 0.1), signal.SIGTERM)
+        process = start("train", *arguments, "--out", run)
+        wait_for(lambda: (run / "run.json").exists(), process)  # written right before the first evaluation
+        self.assert_stopped(self.stop(process, signal.SIGTERM, 0.1), signal.SIGTERM)
         self.assertEqual(strict_json((run / "run.json").read_text())["step"], 0)
         self.assertFalse((run / "metrics.jsonl").exists())  # it was within the first evaluation
         self.done("train", "--resume", "--out", run, "--stop-after", 1)

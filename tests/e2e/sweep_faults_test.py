@@ -31,7 +31,7 @@ class OutsideTrouble(SweepCase):
         command = ("sweep", "run", file, "--data", text, "--out", out)
         self.assert_refused(makemoe(*command, **options), DATA, (text, BACK))
         status = self.status(out)
-        self.assertEqual((status["complete"], status["failed"], status["running"]), (1, 0, 1))
+        self.assertEqual((status["complete"], status["failed"], status["waiting"]), (1, 0, 3))
         text.write_text("another text")
         self.assert_refused(makemoe("sweep", "worker", out, **options), DATA, ("sha256", BACK))
         self.assert_refused(makemoe(*command, **options), DATA, ("sha256", "--allow-changes"))
@@ -44,7 +44,7 @@ class OutsideTrouble(SweepCase):
         file, out = self.small_sweep(), self.folder / "sweep"
         for command in (("run", file, "--out", out), ("worker", out)):
             self.assert_refused(makemoe("sweep", *command, env=self.quick_program(failing(6))), RESOURCES, ("x: full", BACK))
-        self.assertEqual([trial["state"] for trial in self.status(out)["trials"]], ["running"])
+        self.assertEqual([trial["state"] for trial in self.status(out)["trials"]], ["waiting"])
         self.assertEqual(self.done("sweep", "status", out).out.count("given back"), 1)
 
     def test_a_killed_trial_is_taken_up_again(self):
