@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstdlib>
 #include <stdexcept>
 #include <tuple>
 
@@ -23,14 +24,20 @@ std::atomic<bool> alive = false;
 std::atomic<int> wake_read = -1, wake_write = -1;
 static_assert(std::atomic<int>::is_always_lock_free, "only then may a signal handler use it");
 
-extern "C" void on_signal(int signal) {
+// The worker of a sweep whose trial this is; 0: it is none. A supervisor (systemd, Slurm) that
+// stops the worker signals its trials too, and then the worker asks them again: that is not
+// impatience.
+std::atomic<int> worker = 0;
+
+extern "C" void on_signal(int signal, siginfo_t* info, void* /*context*/) {
   const int error = errno;
+  const bool is_of_worker = info->si_code == SI_USER && worker != 0 && info->si_pid == worker;
   int none = 0;
   if (signal == SIGUSR1)
     ++saves;
   else if (received.compare_exchange_strong(none, signal))
     std::ignore = ::write(wake_write, "", 1);
-  else if (signal != SIGHUP && signal != SIGXCPU)
+  else if (signal != SIGHUP && signal != SIGXCPU && !is_of_worker)
     ::_exit(128 + signal);
   errno = error;
 }
@@ -54,6 +61,8 @@ InterruptFlag::InterruptFlag() {
   if (alive.exchange(true)) throw std::logic_error("InterruptFlag: one at a time");
   received = 0;
   saves = 0;
+  const auto* name = std::getenv(kWorkerVariable);
+  worker = name != nullptr ? std::atoi(name) : 0;
   std::array<int, 2> wake{-1, -1};
   std::ignore = ::pipe2(wake.data(), O_CLOEXEC | O_NONBLOCK);  // without it polls end by EINTR
   wake_read = wake[0];
@@ -65,7 +74,12 @@ InterruptFlag::InterruptFlag() {
     sigaction(kSignals[i], nullptr, &before_[i]);
     if (before_[i].sa_handler == SIG_IGN) continue;
     struct sigaction action = {};
-    action.sa_handler = is_failed_write ? SIG_IGN : on_signal;
+    if (is_failed_write) {
+      action.sa_handler = SIG_IGN;
+    } else {
+      action.sa_sigaction = on_signal;
+      action.sa_flags = SA_SIGINFO;
+    }
     sigemptyset(&action.sa_mask);
     sigaction(kSignals[i], &action, nullptr);
     if (!is_failed_write) sigaddset(&caught, kSignals[i]);

@@ -20,7 +20,7 @@ sweep::Sweep looked_at(const SweepArgs& args, Log& log) {
 
 /// "s7: 5 of 12 trials ended (4 complete, 1 failed), 2 running": what there is none of is left out.
 std::string counts_text(const sweep::Sweep& sweep) {
-  const auto counts = sweep::counts_of(sweep.definition, sweep.study);
+  const auto counts = sweep::counts_of(sweep.definition, sweep.study, sweep.dir);
   auto out = cat(sweep.definition.name, ": ", counts.ended(), " of ", counts.total,
                  " trials ended (", counts.complete, " complete");
   const auto add = [&](std::int64_t count, const char* what) {

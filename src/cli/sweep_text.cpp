@@ -10,6 +10,7 @@
 #include "cli/table.h"
 #include "moe/base/text.h"
 #include "moe/sweep/queue.h"
+#include "moe/sweep/summary.h"
 
 namespace moe::cli {
 
@@ -73,12 +74,11 @@ std::vector<std::string> with_values(std::vector<std::string> row, const Sweep& 
 }
 
 /// Who works on it.
-std::string activity(const Trial& trial) {
+std::string activity(const fs::path& dir, const Trial& trial) {
   const auto claim = trial.system(sweep::kClaim);
   if (!claim.is_object()) return "elsewhere";  // Python's own
-  const auto worker = sweep::Identity::from_json(claim.value("worker", Json()));
-  if (!worker) return "given back";
-  return worker->may_live() ? "runs" : "was killed";
+  if (!sweep::Identity::from_json(claim.value("worker", Json()))) return "given back";
+  return sweep::present_state(dir, trial) == TrialState::running ? "runs" : "was killed";
 }
 
 }  // namespace
@@ -237,10 +237,10 @@ std::string running_text(const Sweep& sweep, std::size_t width) {
   for (const auto& trial : sweep.study.trials()) {
     if (trial.state != TrialState::running) continue;
     const auto point = sweep::point_of(sweep.definition.space, trial);
-    columns.rows.push_back(
-        with_values({cat(trial.number), activity(trial), progress(sweep.definition, point, &trial),
-                     objective_text(newest_value(&trial))},
-                    sweep, trial));
+    columns.rows.push_back(with_values(
+        {cat(trial.number), activity(sweep.dir, trial), progress(sweep.definition, point, &trial),
+         objective_text(newest_value(&trial))},
+        sweep, trial));
   }
   return columns.rows.empty() ? "" : aligned(columns, width);
 }

@@ -119,8 +119,9 @@ void add_train(CLI::App& app, Run& run) {
   add_whole(*command, "--stop-after", args->stop_after,
             "save after this step and end; default: train to train.max_iters [steps]",
             std::int64_t{0}, std::numeric_limits<std::int64_t>::max());
-  add_name(*command, "--init-from", args->init_from,
-           "start from the weights and vocabulary of this checkpoint; default: from random weights");
+  add_name(
+      *command, "--init-from", args->init_from,
+      "start from the weights and vocabulary of this checkpoint; default: from random weights");
   command->add_flag(
       "--dry-run", args->dry_run,
       "print the config, the number of parameters and the memory estimate; train nothing");

@@ -136,7 +136,11 @@ bool RunIdentity::is_own_text(const Json& state) const {
 
 std::string RunIdentity::difference(const RunConfig& config, const Json& state) const {
   if (!is_own_text(state)) return "its text is another (sha256 differs)";
-  return config_ ? join(resume_differences(*config_, config), "; ") : "";
+  if (!config_) return "";
+  auto differences = resume_differences(*config_, config);
+  if (text_under(state, "data_sha256").empty())  // imported: the first text may come with a second
+    std::erase_if(differences, [](const auto& text) { return text.starts_with("data.val_path"); });
+  return join(differences, "; ");
 }
 
 std::string RunIdentity::difference(const CheckpointRef& ref) const {

@@ -8,8 +8,9 @@ namespace moe::sweep {
 
 Cause cause_of(const Exit& exit, std::string_view said) {
   if (exit.signal != 0) return exit.signal == SIGKILL ? Cause::killed : Cause::trial;
-  // Everything that says that memory is short begins like this: the trial is too large.
-  const bool is_too_large = said.starts_with("memory: ");
+  // What says that memory is short (check_memory, require_memory): the trial is too large.
+  const bool is_too_large =
+      said.starts_with("memory: ") || said.find(" of memory, ") != std::string_view::npos;
   const bool is_resource = exit.code == static_cast<int>(ErrorKind::resource);
   return is_resource && !is_too_large ? Cause::outside : Cause::trial;
 }

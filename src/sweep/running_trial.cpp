@@ -143,6 +143,7 @@ Outcome RunningTrial::failed(Cause cause, const std::string& reason, std::int64_
 }
 
 std::optional<Outcome> RunningTrial::outcome_of(const Exit& exit) {
+  if (lost_) return failed(Cause::trial, "", exit.code);  // another's: nothing of it is recorded
   if (exit.signal == 0 && exit.code == 0) {
     giving_back_ = false;  // it was done already
     return completed();

@@ -16,6 +16,7 @@
 
 #include "moe/base/descriptor.h"
 #include "moe/base/error.h"
+#include "moe/base/interrupt.h"
 #include "moe/base/system.h"
 #include "moe/base/text.h"
 
@@ -95,7 +96,9 @@ int opened(const fs::path& path, int flags) {
 }  // namespace
 
 TrialProcess::TrialProcess(const TrialCommand& command) {
-  auto arguments = command.arguments, environment = environment_with(command.environment);
+  auto settings = command.environment;
+  settings.emplace_back(kWorkerVariable, cat(::getpid()));
+  auto arguments = command.arguments, environment = environment_with(settings);
   auto argument_pointers = pointers(arguments), environment_pointers = pointers(environment);
   const Descriptor messages(opened(command.messages, O_WRONLY | O_CREAT | O_APPEND));
   const Descriptor nothing(opened("/dev/null", O_RDWR));

@@ -138,8 +138,12 @@ void Loop::save() {
                   material_.tokenizer, at.best_step == at.step, files_);
   saved_step_ = at.step;
   verified_.insert(at.step);
-  prune_checkpoints(folder_.path(), request_.config.train.keep_checkpoints, at.best_step, files_,
-                    &verified_);
+  try {
+    prune_checkpoints(folder_.path(), request_.config.train.keep_checkpoints, at.best_step, files_,
+                      &verified_);
+  } catch (const Error& error) {  // tidying is never worth a run
+    log_.warn(cat(error.what(), " (old checkpoints stay until the next one is saved)"));
+  }
 }
 
 bool Loop::save_or_warn() {
@@ -224,7 +228,11 @@ void Loop::update() {
   try {
     report(train_step(state_));
   } catch (const NonFinite& problem) {
-    folder_.write_json("nonfinite.json", problem.record);
+    try {
+      folder_.write_json("nonfinite.json", problem.record);
+    } catch (const ResourceError& error) {
+      log_.warn(error.what());
+    }
     throw diverged("loss or gradient", state_.at.step + 1);
   }
 }

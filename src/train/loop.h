@@ -51,8 +51,10 @@ class Loop {
   }
 
  private:
+  /// With its last evaluation, which a signal may have cut short.
   bool finished() const {
-    return state_.at.step >= request_.config.train.max_iters || patience_is_out();
+    return (state_.at.step >= request_.config.train.max_iters || patience_is_out()) &&
+           !evaluation_is_due();
   }
   EndedBy ended_by() const;
   /// Says what another device, max_iters or schedule changes.

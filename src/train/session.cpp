@@ -11,7 +11,7 @@ namespace moe {
 
 void Loop::begin_with(const at::Tensor& weights) {
   state_.flat.values().copy_(weights);
-  save();  // a resume after a kill at any time finds them, also where it does not name them
+  save();  // a resume finds them, also where it does not name them
 }
 
 void Loop::resume_from(const CheckpointInfo& info) {
@@ -51,7 +51,7 @@ void Loop::warn_of_changes(const CheckpointInfo& info, const SavedFacts& facts) 
 }
 
 bool Loop::is_recorded_as_finished() const {
-  return finished() && !evaluation_is_due() && recorded_.value("status", Json()) == "finished";
+  return finished() && recorded_.value("status", Json()) == "finished";
 }
 
 std::string_view name_of(EndedBy ended_by) {
@@ -61,6 +61,7 @@ std::string_view name_of(EndedBy ended_by) {
 }
 
 EndedBy Loop::ended_by() const {
+  if (evaluation_is_due() && interrupt_.signal() != 0) return EndedBy::signal;
   if (state_.at.step >= request_.config.train.max_iters) return EndedBy::max_iters;
   if (patience_is_out()) return EndedBy::early_stopping;
   return interrupt_.signal() != 0 ? EndedBy::signal : EndedBy::stop_after;

@@ -16,8 +16,8 @@ void tidy_checkpoints(const NewestSound& from, FileLayer& files, Log& log) {
   try {
     for (const auto& line : put_aside(from.passed_over, files)) log.warn(line);
     correct_hints(from.info, files);
-  } catch (const ResourceError& error) {
-    log.warn(cat(error.what(), " (training goes on)"));
+  } catch (const Error& error) {
+    log.warn(cat(error.what(), " (training continues)"));
   }
 }
 
@@ -56,16 +56,21 @@ TrainSummary train_in(RunFolder& folder, Beginning beginning, const TrainRequest
     for (const auto& notice : folder.cut_back_to(-1)) log.warn(notice);
   }
   log.also_to(folder.path() / "log.txt");
-  folder.write_json("config.json", config_to_json(request.config));
   folder.write_json("tokenizer.json", tokenizer.to_json());
   if (beginning.weights.defined()) {
+    // Before config.json: what can be resumed without --init-from has these weights.
     loop.begin_with(beginning.weights);
     beginning.weights.reset();  // not to be held for the whole run
   }
+  folder.write_json("config.json", config_to_json(request.config));
   try {
     return loop.run();
   } catch (...) {
-    loop.write_run_json("failed");
+    try {
+      loop.write_run_json("failed");
+    } catch (const Error& error) {  // what ended the run is the message that counts
+      log.warn(error.what());
+    }
     loop.end_tracking();
     throw;
   }

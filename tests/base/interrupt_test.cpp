@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -39,6 +40,16 @@ TEST(InterruptFlag, AHangUpAndACpuLimitMayComeAgain) {
   const InterruptFlag flag;
   for (const int signal : {SIGTERM, SIGHUP, SIGHUP, SIGXCPU, SIGXCPU}) std::raise(signal);
   EXPECT_EQ(flag.signal(), SIGTERM);
+}
+
+TEST(InterruptFlag, AWorkerOfASweepMayAskItsTrialAgain) {
+  ::setenv(kWorkerVariable, std::to_string(::getpid()).c_str(), 1);
+  {
+    const InterruptFlag flag;
+    for (const int signal : {SIGTERM, SIGTERM, SIGINT}) ::kill(::getpid(), signal);
+    EXPECT_EQ(flag.signal(), SIGTERM);
+  }
+  ::unsetenv(kWorkerVariable);
 }
 
 TEST(InterruptFlag, CountsRequestsToSaveWithoutStopping) {

@@ -343,6 +343,21 @@ class Signals(RunCase):
         self.done("train", *arguments, "--out", whole, "--stop-after", 1)
         self.assert_same_bytes(run, whole, 1)
 
+    def test_a_run_whose_last_evaluation_was_cut_short_has_not_finished(self):
+        run, whole = self.folder / "run", self.folder / "whole"
+        arguments = [a if a != self.text else self.long_text(100) for a in self.small]
+        arguments += ["--set", "train.eval_interval=1000", "--set", "train.max_iters=1"]
+        process = start("train", *arguments, "--out", run)
+        metrics = run / "metrics.jsonl"
+        wait_for(lambda: metrics.exists() and '"step":1,' in metrics.read_text(), process)
+        self.assert_stopped(self.stop(process, signal.SIGTERM, 0.1), signal.SIGTERM)
+        status = strict_json((run / "run.json").read_text())
+        self.assertEqual((status["step"], status["status"], status["ended_by"]), (1, "interrupted", "signal"))
+        self.done("train", "--resume", "--out", run)
+        self.assertEqual(strict_json((run / "run.json").read_text())["status"], "finished")
+        self.done("train", *arguments, "--out", whole)
+        self.assert_same_bytes(run, whole, 1)
+
     def test_a_second_signal_ends_at_once(self):
         for first, second in ((signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)):
             # A step of many minutes.

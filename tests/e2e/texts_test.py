@@ -158,6 +158,15 @@ class Imported(ResumeCase):
         self.refuse_all(DATA, {"another": ((*resume, "--data", self.text), (self.text, "sha256"))})
         self.done(*resume)
 
+    def test_an_imported_run_that_is_killed_with_its_first_texts_keeps_its_checkpoint(self):
+        run = self.imported("--vocab", self.last / "tokenizer.json")
+        # As a kill before the next checkpoint leaves it: the config knows both texts, the checkpoint none.
+        config = json.loads((run / "config.json").read_text())
+        config["data"].update(path=str(self.text), val_path=str(self.text))
+        (run / "config.json").write_text(json.dumps(config))
+        self.assertEqual(self.done("info", f"{run}@last").err, "")
+        self.done("train", "--resume", "--out", run)
+
     def test_a_run_imported_with_a_text_resumes_with_it_alone(self):
         run = self.imported("--data", self.text)
         other = self.folder / "other"

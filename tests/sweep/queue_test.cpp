@@ -204,7 +204,7 @@ TEST_F(QueueTest, RunsWhatPythonEnqueuedAndLeavesItsOwnTrialsAlone) {
   EXPECT_EQ(now().trials()[1].parameters.size(), 2u);
   for (int i = 0; i < 6; ++i) EXPECT_EQ(queue.claim()->number, i + 2);
   EXPECT_FALSE(queue.claim());
-  EXPECT_EQ(counts_of(of, queue.study()).total, 8);
+  EXPECT_EQ(counts_of(of, queue.study(), dir).total, 8);
 }
 
 TEST_F(QueueTest, AFailedTrialIsRepeatedOnceAsANewTrialOfItsPoint) {
@@ -228,7 +228,7 @@ TEST_F(QueueTest, AFailedTrialIsRepeatedOnceAsANewTrialOfItsPoint) {
   EXPECT_EQ(json_text(last.system("retry_history")), "[1,2]");
   EXPECT_EQ(last.user("seed"), 1338);
   EXPECT_TRUE(last.user("reason").is_null());
-  const auto counts = counts_of(of, queue.study());
+  const auto counts = counts_of(of, queue.study(), dir);
   EXPECT_EQ(counts.total, 4);
   EXPECT_EQ(counts.failed, 0);
   EXPECT_EQ(leaderboard(of, queue.study())[0].value, 2.0);  // both seeds

@@ -65,7 +65,7 @@ TEST_F(WorkerTest, RunsEveryTrialAndTakesTheBestOfItsEvaluations) {
   options.slots = 3;
   const auto end = run(queue);
   EXPECT_EQ(end.signal, 0);
-  const auto counts = counts_of(queue.definition(), queue.study());
+  const auto counts = counts_of(queue.definition(), queue.study(), dir);
   EXPECT_EQ(counts.complete, 5);
   EXPECT_EQ(counts.failed, 1);  // three of two experts: a bad combination
   EXPECT_EQ(heard.ended, 6);
@@ -102,7 +102,7 @@ TEST_F(WorkerTest, RecordsWhyATrialFailedAndGoesOn) {
   EXPECT_THAT(reason(2), HasSubstr("signal 11"));
   EXPECT_THAT(reason(3), HasSubstr("exit code 1"));
   EXPECT_THAT(reason(4), HasSubstr("exit code 5"));
-  EXPECT_EQ(counts_of(queue.definition(), queue.study()).complete, 1);
+  EXPECT_EQ(counts_of(queue.definition(), queue.study(), dir).complete, 1);
 }
 
 TEST_F(WorkerTest, TroubleThatNoTrialCanHelpEndsTheWorkerAndGivesTheTrialBack) {
@@ -135,11 +135,11 @@ TEST_F(WorkerTest, ATextThatIsGoneOrAnotherEndsTheWorkerAndGivesTheTrialBack) {
   write(text, "another text");
   outside();
   EXPECT_EQ(queue.study().trials().back().state, TrialState::running);
-  EXPECT_EQ(counts_of(queue.definition(), queue.study()).failed, 1);  // the bad combination
+  EXPECT_EQ(counts_of(queue.definition(), queue.study(), dir).failed, 1);  // the bad combination
   std::filesystem::rename(away, text);
   write(options.program, "#!/bin/sh\n" + row(0, "1"));
   EXPECT_FALSE(run(queue).stop);
-  EXPECT_EQ(counts_of(queue.definition(), queue.study()).complete, 5);
+  EXPECT_EQ(counts_of(queue.definition(), queue.study(), dir).complete, 5);
 }
 
 TEST_F(WorkerTest, ADataErrorWithTheTextIntactIsTheTrialsOwnOnceItComesAgain) {
@@ -149,7 +149,7 @@ TEST_F(WorkerTest, ADataErrorWithTheTextIntactIsTheTrialsOwnOnceItComesAgain) {
       row(0, "1"));
   EXPECT_FALSE(run(queue).stop);
   EXPECT_EQ(queue.study().trials()[0].user("reason"), "y: too short; more");
-  EXPECT_EQ(counts_of(queue.definition(), queue.study()).complete, 4);
+  EXPECT_EQ(counts_of(queue.definition(), queue.study(), dir).complete, 4);
 }
 
 TEST_F(WorkerTest, ARunOfAnotherTextIsNotCountedAndSetAside) {
@@ -183,13 +183,14 @@ TEST_F(WorkerTest, FailuresOfOneKindInARowEndTheWorker) {
   const auto end = run(queue);
   ASSERT_TRUE(end.stop);
   EXPECT_EQ(end.stop->why, Stop::Why::consecutive);
-  EXPECT_EQ(counts_of(queue.definition(), queue.study()).failed, 4);  // and the bad combination
+  EXPECT_EQ(counts_of(queue.definition(), queue.study(), dir).failed,
+            4);  // and the bad combination
 }
 
 TEST_F(WorkerTest, TrialsThatDivergeInARowEndNothing) {
   auto queue = queue_of("exit 5\n", R"(, "budget": {"max_consecutive_failures": 1})");
   EXPECT_FALSE(run(queue).stop);
-  EXPECT_EQ(counts_of(queue.definition(), queue.study()).failed, 6);
+  EXPECT_EQ(counts_of(queue.definition(), queue.study(), dir).failed, 6);
 }
 
 TEST_F(WorkerTest, AJournalThatCanNotBeWrittenEndsTheWorkerAndLetsTheTrialSave) {
@@ -261,7 +262,7 @@ TEST_F(WorkerTest, APrunedTrialIsStoppedAndKeepsItsLastValue) {
                             row(10, "2") + "while :; do sleep 0.02; done\n",
                         R"(, "pruner": {"kind": "median", "startup_trials": 1})");
   run(queue);
-  const auto counts = counts_of(queue.definition(), queue.study());
+  const auto counts = counts_of(queue.definition(), queue.study(), dir);
   EXPECT_EQ(counts.complete, 1);
   EXPECT_EQ(counts.pruned, 4);
   EXPECT_EQ(*queue.study().trials()[2].value, 2);
@@ -281,7 +282,7 @@ TEST_F(WorkerTest, WhatSomeoneElseStoppedIsTakenUpAgain) {
   auto queue = queue_of("test -e \"$4/once\" || { touch \"$4/once\"; exit 143; }\n" + row(0, "1"));
   run(queue);
   EXPECT_EQ(heard.released, 5);
-  EXPECT_EQ(counts_of(queue.definition(), queue.study()).complete, 5);
+  EXPECT_EQ(counts_of(queue.definition(), queue.study(), dir).complete, 5);
 }
 
 }  // namespace

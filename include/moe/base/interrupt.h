@@ -5,6 +5,10 @@
 
 namespace moe {
 
+/// The environment variable in which a worker of a sweep tells a trial its own process number: what
+/// that process sends after a first signal never ends the trial at once.
+inline constexpr const char* kWorkerVariable = "MAKEMOE_WORKER_PID";
+
 /// Catches signals while it lives.
 /// - SIGINT, SIGTERM, SIGHUP, SIGUSR2 and SIGXCPU ask long work to stop after its step. A further
 ///   SIGINT, SIGTERM or SIGUSR2 ends the process at once with 128 + signal. A further SIGHUP or

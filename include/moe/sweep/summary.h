@@ -49,7 +49,7 @@ struct Counts {
 };
 /// `dir` is the sweep's folder; without it, workers on other machines are taken to live.
 Counts counts_of(const Definition& definition, const Study& study,
-                 const std::filesystem::path& dir = {});
+                 const std::filesystem::path& dir);
 
 /// One point of the leaderboard.
 struct Standing {
