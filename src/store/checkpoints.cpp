@@ -62,6 +62,7 @@ CheckpointInfo read_named(const CheckpointRef& ref) {
   const bool has_foreign = std::any_of(passed_over.begin(), passed_over.end(),
                                        [](const PassedOver& one) { return one.is_foreign; });
   std::vector<std::string> reasons;
+  reasons.reserve(passed_over.size());
   for (const auto& one : passed_over) reasons.push_back(one.why);
   throw CheckpointError(cat(run.string(), ": every checkpoint is damaged",
                             has_foreign ? " or of another run; put back the run's own config.json, "

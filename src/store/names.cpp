@@ -91,6 +91,7 @@ CheckpointInfo find(const CheckpointName& name, std::vector<std::string>& notice
 
 std::string steps_text(const std::vector<CheckpointRef>& checkpoints) {
   std::vector<std::string> steps;
+  steps.reserve(checkpoints.size());
   for (const auto& ref : checkpoints) steps.push_back(cat(ref.step));
   return steps.empty() ? "name a run folder that has been trained, or a checkpoint folder"
                        : "name one of its steps, " + join(steps, ", ");
