@@ -68,10 +68,10 @@ TrainSummary train_in(RunFolder& folder, Beginning beginning, const TrainRequest
   } catch (...) {
     try {
       loop.write_run_json("failed");
+      loop.end_tracking();          // not on a full disk: what arrives there could not be noted
     } catch (const Error& error) {  // what ended the run is the message that counts
       log.warn(error.what());
     }
-    loop.end_tracking();
     throw;
   }
 }
