@@ -185,7 +185,7 @@ std::optional<CheckpointInfo> best_checkpoint(const CheckpointInfo& newest) {
   const auto all = list_checkpoints(run);
   const auto found = std::find_if(all.begin(), all.end(),
                                   [&](const CheckpointRef& ref) { return step == ref.step; });
-  if (found == all.end() && step == 0) return std::nullopt;  // never saved, but by an import
+  if (found == all.end() && step == 0) return std::nullopt;  // only imports, --init-from save it
   if (found == all.end())
     throw CheckpointError(cat(run.string(), ": its best step, ", step.get<std::int64_t>(),
                               ", has no checkpoint; ", steps_text(all)));

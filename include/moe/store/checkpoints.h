@@ -73,7 +73,7 @@ struct NewestSound {
 std::optional<NewestSound> newest_sound(const std::filesystem::path& run);
 
 /// The best checkpoint by the state of the newest sound one; nullopt where nothing was evaluated,
-/// or nothing better than the untrained model, which is not saved. Throws CheckpointError where the
+/// or nothing better than an untrained model that was not saved. Throws CheckpointError where the
 /// best step has no checkpoint any more, or a damaged one.
 std::optional<CheckpointInfo> best_checkpoint(const CheckpointInfo& newest);
 
