@@ -12,11 +12,9 @@
 #include <system_error>
 #include <tuple>
 #include <utility>
-#include <vector>
 
 #include "base/failure.h"
 #include "moe/base/descriptor.h"
-#include "moe/base/interrupt.h"
 #include "moe/base/text.h"
 
 namespace moe {
@@ -39,50 +37,7 @@ void sync(int descriptor, const fs::path& path) {
   if (result != 0 && !is_unsupported(errno)) fail("fsync", path, errno);
 }
 
-/// A fifo is opened at once, whoever writes to it: what waits for it is the reading, which a signal
-/// can end.
-int open_to_read(const fs::path& path) {
-  struct stat status = {};
-  const bool is_fifo = ::stat(path.c_str(), &status) == 0 && S_ISFIFO(status.st_mode);
-  return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | (is_fifo ? O_NONBLOCK : 0));
-}
-
 }  // namespace
-
-std::string read_file(const fs::path& path, ErrorKind kind, std::uint64_t max_bytes) {
-  const std::string name = path.empty() ? "\"\"" : path.string();
-  const Descriptor file(open_to_read(path));
-  if (file.get() < 0)
-    throw_error(kind, cat(name, ": can not be read: ", std::strerror(errno), "; check the path"));
-  return read_descriptor(file.get(), name, kind, max_bytes);
-}
-
-std::string read_descriptor(int descriptor, const std::string& name, ErrorKind kind,
-                            std::uint64_t max_bytes) {
-  const auto refuse = [&](const std::string& what) { throw_error(kind, cat(name, ": ", what)); };
-  const auto refuse_size = [&] {
-    refuse(cat("is larger than ", human_bytes(static_cast<double>(max_bytes)),
-               "; name a smaller file"));
-  };
-  struct stat status = {};
-  if (::fstat(descriptor, &status) != 0)
-    refuse(cat("can not be read: ", std::strerror(errno), "; check the disk"));
-  if (S_ISDIR(status.st_mode)) refuse("is a folder, not a file; name a file in it");
-  const auto size = static_cast<std::uint64_t>(std::max<off_t>(0, status.st_size));
-  if (size > max_bytes) refuse_size();
-  std::string out;
-  out.reserve(size);
-  std::vector<char> buffer(std::size_t{1} << 16U);
-  while (true) {  // to the end, whatever the size said: pipes and /proc files say 0
-    if (!S_ISREG(status.st_mode) && !wait_for_input(descriptor)) throw Interrupted(stop_signal());
-    const auto count = ::read(descriptor, buffer.data(), buffer.size());
-    if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    if (count < 0) refuse(cat("can not be read: ", std::strerror(errno), "; check the disk"));
-    if (count == 0) return out;
-    out.append(buffer.data(), static_cast<std::size_t>(count));
-    if (out.size() > max_bytes) refuse_size();
-  }
-}
 
 bool has_unexpanded_home(const fs::path& path) {
   std::error_code ignored;

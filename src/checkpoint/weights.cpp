@@ -11,7 +11,7 @@
 #include <map>
 
 #include "moe/base/error.h"
-#include "moe/base/file.h"
+#include "moe/base/file_reader.h"
 #include "moe/base/text.h"
 
 namespace moe {
@@ -131,21 +131,38 @@ bool fill(std::string_view bytes, float* to) {
   return finite;
 }
 
-/// The values as a tensor of their own on the CPU; `finite` becomes false for NaN and infinity.
-at::Tensor staged(const at::Tensor& like, const std::string& dtype, std::string_view bytes,
-                  bool& finite) {
-  auto out =
-      at::empty(like.sizes(), at::TensorOptions().dtype(dtype == "I64" ? at::kLong : at::kFloat));
+/// A block of values as a tensor (n) on the CPU; `finite` becomes false for NaN and infinity.
+at::Tensor values_of(const std::string& dtype, std::string_view bytes, bool& finite) {
+  const auto count = [&](std::size_t size) {
+    return static_cast<std::int64_t>(bytes.size() / size);
+  };
   if (dtype == "I64") {
+    auto out = at::empty({count(8)}, at::kLong);
     std::memcpy(out.mutable_data_ptr(), bytes.data(), bytes.size());
     return out;
   }
+  auto out = at::empty({count(dtype == "F64" ? 8 : dtype == "F32" ? 4 : 2)}, at::kFloat);
   auto* to = out.mutable_data_ptr<float>();
-  finite = dtype == "F32"   ? fill<float>(bytes, to)
-           : dtype == "F64" ? fill<double>(bytes, to)
-           : dtype == "F16" ? fill<c10::Half>(bytes, to)
-                            : fill<c10::BFloat16>(bytes, to);
+  const bool sound = dtype == "F32"   ? fill<float>(bytes, to)
+                     : dtype == "F64" ? fill<double>(bytes, to)
+                     : dtype == "F16" ? fill<c10::Half>(bytes, to)
+                                      : fill<c10::BFloat16>(bytes, to);
+  finite = finite && sound;
   return out;
+}
+
+/// Reads one tensor of a file, block by block, and fills `to` where it is given. Whether all its
+/// values are finite.
+bool read_tensor(const FileReader& file, std::uint64_t data_begin, const TensorInfo& info,
+                 const at::Tensor* to) {
+  bool finite = true;
+  std::int64_t at = 0;
+  file.read_blocks(data_begin + info.begin, data_begin + info.end, [&](std::string_view bytes) {
+    const auto values = values_of(info.dtype, bytes, finite);
+    if (to != nullptr) to->view(-1).narrow(0, at, values.numel()).copy_(values);
+    at += values.numel();
+  });
+  return finite;
 }
 
 }  // namespace
@@ -167,8 +184,8 @@ CheckpointFile safetensors_file(const std::string& name, std::vector<NamedTensor
 
 std::string read_tensors(const std::filesystem::path& path, std::vector<NamedTensor>& tensors,
                          const ReadRules& rules) {
-  const auto file = read_file(path, ErrorKind::checkpoint);
-  auto header = parse_safetensors(file, path.string());
+  const FileReader file(path, ErrorKind::checkpoint);
+  auto header = read_safetensors(file, path.string());
   Wanted wanted;
   for (const auto& [name, tensor] : tensors) wanted[name] = &tensor;
   const auto prefix = rules.strips_prefix ? prefix_of(header, wanted) : "";
@@ -176,20 +193,18 @@ std::string read_tensors(const std::filesystem::path& path, std::vector<NamedTen
   const auto problems = differences(header, wanted, rules);
   if (!problems.empty())
     refuse_weights(path, problems, prefix, has_other_dtypes(header, wanted, rules));
-  std::map<std::string, at::Tensor> values;
+  std::erase_if(header.tensors,
+                [&](const TensorInfo& info) { return !wanted.contains(info.name); });
+  // Read twice, so that nothing changes where it does not read, and no copy is held meanwhile.
   std::vector<std::string> bad;
-  for (const auto& info : header.tensors) {
-    if (!wanted.contains(info.name)) continue;
-    const auto bytes =
-        std::string_view(file).substr(header.data_begin + info.begin, info.end - info.begin);
-    bool finite = true;
-    values[info.name] = staged(*wanted.at(info.name), info.dtype, bytes, finite);
-    if (!finite && !rules.allows_nonfinite) bad.push_back(cat("\"", info.name, "\""));
-  }
+  for (const auto& info : header.tensors)
+    if (!read_tensor(file, header.data_begin, info, nullptr) && !rules.allows_nonfinite)
+      bad.push_back(cat("\"", info.name, "\""));
   if (!bad.empty())
     throw CheckpointError(cat(path.string(), ": NaN or infinity in ", join(bad, ", "),
                               "; use earlier weights, or let them in with --allow-nonfinite"));
-  for (auto& [name, tensor] : tensors) tensor.copy_(values.at(name));
+  for (const auto& info : header.tensors)
+    read_tensor(file, header.data_begin, info, wanted.at(info.name));
   return prefix;
 }
 

@@ -10,8 +10,6 @@ namespace {
 
 using namespace std::string_view_literals;
 
-constexpr std::size_t kFront = std::size_t{1} << 16U;  // [bytes] that are looked into
-
 struct Kind {
   std::string_view begin, what;
 };

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "moe/base/file.h"
+#include "moe/base/file_reader.h"
 #include "moe/base/json.h"
 #include "moe/base/sha256.h"
 #include "moe/base/text.h"
@@ -89,16 +90,23 @@ std::vector<Listed> listed_files(const Json& manifest, const fs::path& folder) {
   return out;
 }
 
+std::string sha256_of(const FileReader& file, std::uint64_t begin, std::uint64_t end) {
+  Sha256 sum;
+  file.read_blocks(begin, end, [&](std::string_view block) { sum.update(block); });
+  return sum.hex();
+}
+
 /// " (tensor NAME, NAME)" for the tensors whose checksums do not fit, where the header still reads.
-std::string damaged_tensors(const Listed& file, std::string_view bytes) {
+std::string damaged_tensors(const Listed& listed, const FileReader& file) {
   std::vector<std::string> names;
   try {
-    const auto header = parse_safetensors(bytes, file.path.string());
+    const auto header = read_safetensors(file, listed.path.string());
     for (const auto& tensor : header.tensors) {
-      const auto data = bytes.substr(header.data_begin + tensor.begin, tensor.end - tensor.begin);
-      const auto listed =
-          file.tensors.is_object() ? file.tensors.value(tensor.name, Json()) : Json();
-      if (listed != sha256_hex(data)) names.push_back(cat("\"", printable(tensor.name, 200), "\""));
+      const auto sum =
+          sha256_of(file, header.data_begin + tensor.begin, header.data_begin + tensor.end);
+      const auto wanted =
+          listed.tensors.is_object() ? listed.tensors.value(tensor.name, Json()) : Json();
+      if (wanted != sum) names.push_back(cat("\"", printable(tensor.name, 200), "\""));
     }
   } catch (const Error&) {
     return " (its header)";
@@ -106,12 +114,12 @@ std::string damaged_tensors(const Listed& file, std::string_view bytes) {
   return names.empty() ? " (its header)" : cat(" (tensor ", join(names, ", "), ")");
 }
 
-void verify_bytes(const Listed& file) {
-  const auto bytes = read_file(file.path, ErrorKind::checkpoint, file.size);
-  if (bytes.size() == file.size && sha256_hex(bytes) == file.sha256) return;
-  const bool has_tensors = file.path.extension() == ".safetensors";
-  damaged(file.path,
-          "its checksum does not fit" + (has_tensors ? damaged_tensors(file, bytes) : ""));
+void verify_bytes(const Listed& listed) {
+  const FileReader file(listed.path, ErrorKind::checkpoint);
+  if (file.size() == listed.size && sha256_of(file, 0, listed.size) == listed.sha256) return;
+  const bool has_tensors = listed.path.extension() == ".safetensors";
+  damaged(listed.path,
+          "its checksum does not fit" + (has_tensors ? damaged_tensors(listed, file) : ""));
 }
 
 }  // namespace

@@ -35,9 +35,17 @@ std::uint64_t dtype_bits(std::string_view dtype) {
   return 0;
 }
 
+/// What the first bytes of a file say; 0 where there are too few.
+std::uint64_t header_length(std::string_view front) {
+  std::uint64_t length = 0;
+  if (front.size() >= kLengthBytes) std::memcpy(&length, front.data(), kLengthBytes);
+  return length;
+}
+
 class Reader {
  public:
-  Reader(std::string_view file, std::string_view where) : file_(file), where_(where) {}
+  Reader(std::string_view front, std::uint64_t size, std::string_view where)
+      : front_(front), size_(size), where_(where) {}
 
   SafetensorsHeader read() {
     const auto json = header_json();
@@ -59,16 +67,15 @@ class Reader {
   }
 
   Json header_json() {
-    if (file_.size() < kLengthBytes) refuse(cat(file_.size(), " bytes are too short for a header"));
-    std::uint64_t length = 0;
-    std::memcpy(&length, file_.data(), kLengthBytes);
-    if (length == 0 || length > kMostHeader || length > file_.size() - kLengthBytes)
-      refuse(cat("header length ", length, " does not fit the file of ", file_.size(), " bytes"));
+    if (size_ < kLengthBytes) refuse(cat(size_, " bytes are too short for a header"));
+    const auto length = header_length(front_);
+    if (length == 0 || length > kMostHeader || length > size_ - kLengthBytes)
+      refuse(cat("header length ", length, " does not fit the file of ", size_, " bytes"));
     data_begin_ = kLengthBytes + length;
     // The JSON reader would take a NUL for the end of the text.
-    if (file_.substr(kLengthBytes, length).find('\0') != std::string_view::npos)
+    if (front_.substr(kLengthBytes, length).find('\0') != std::string_view::npos)
       refuse("the header has a NUL byte");
-    auto json = parse_json(file_.substr(kLengthBytes, length), cat(where_, ": header"),
+    auto json = parse_json(front_.substr(kLengthBytes, length), cat(where_, ": header"),
                            ErrorKind::checkpoint, {kMostHeader, kMostDepth});
     if (!json.is_object()) refuse("the header is no JSON object");
     return json;
@@ -110,7 +117,7 @@ class Reader {
       if (__builtin_mul_overflow(bits, size.get<std::uint64_t>(), &bits))
         bad("the shape overflows");
     }
-    if (info.begin > info.end || info.end > file_.size() - data_begin_)
+    if (info.begin > info.end || info.end > size_ - data_begin_)
       bad("data_offsets lie outside of the file");
     if (bits % 8 != 0) bad("its shape takes no whole number of bytes");
     if (info.end - info.begin != bits / 8)
@@ -129,22 +136,36 @@ class Reader {
                    info.begin < at ? "overlaps the one before" : "leaves a hole before it"));
       at = info.end;
     }
-    if (at != file_.size() - data_begin_)
-      refuse(cat(file_.size() - data_begin_ - at, " bytes follow the last tensor"));
+    if (at != size_ - data_begin_)
+      refuse(cat(size_ - data_begin_ - at, " bytes follow the last tensor"));
   }
 
-  std::string_view file_, where_;
+  std::string_view front_;
+  std::uint64_t size_;
+  std::string_view where_;
   std::uint64_t data_begin_ = 0;
 };
 
 }  // namespace
 
-SafetensorsHeader parse_safetensors(std::string_view file, std::string_view where) {
+SafetensorsHeader parse_safetensors(std::string_view front, std::uint64_t size,
+                                    std::string_view where) {
   // What is no safetensors file has its own name for it, and no header begins with that.
-  const bool may_be_one = file.size() > kLengthBytes && file[kLengthBytes] == '{';
-  if (const auto kind = foreign_weights(file); !kind.empty() && !may_be_one)
+  const bool may_be_one = front.size() > kLengthBytes && front[kLengthBytes] == '{';
+  if (const auto kind = foreign_weights(front); !kind.empty() && !may_be_one)
     throw CheckpointError(cat(where, ": ", kind));
-  return Reader(file, where).read();
+  return Reader(front, size, where).read();
+}
+
+SafetensorsHeader read_safetensors(const FileReader& file, std::string_view where) {
+  std::string front(std::min(kLengthBytes, file.size()), '\0');
+  file.read(0, front);
+  // A length that no header has is refused by the reader; until then the front tells the kind.
+  const auto length = header_length(front);
+  const auto header = length > kMostHeader ? 0 : kLengthBytes + length;
+  front.resize(std::min(std::max<std::uint64_t>(kFront, header), file.size()));
+  file.read(0, front);
+  return parse_safetensors(front, file.size(), where);
 }
 
 std::string write_safetensors_header(std::span<TensorInfo> tensors) {

@@ -11,10 +11,13 @@
 #include <fstream>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <set>
 
+#include "moe/base/system.h"
 #include "moe/config/load.h"
 #include "moe/store/manifest.h"
+#include "moe/store/safetensors.h"
 
 namespace moe {
 namespace {
@@ -120,6 +123,49 @@ TEST_F(Checkpoint, LoadsBitEqualToWhatWasSaved) {
   EXPECT_EQ(info.ref.step, 7);
   EXPECT_EQ(info.tokenizer.symbols(), tokenizer.symbols());
   EXPECT_EQ(info.config.model.n_embed, 8);
+}
+
+/// What this process has had resident at most since the last call [bytes]; nothing where the
+/// system does not tell.
+std::optional<std::int64_t> peak_memory() {
+  std::ifstream status("/proc/self/status");
+  std::optional<std::int64_t> peak;
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmHWM:")) peak = std::stoll(line.substr(6)) * 1024;
+  const bool is_reset =
+      static_cast<bool>(std::ofstream("/proc/self/clear_refs") << "5" << std::flush);
+  return is_reset ? peak : std::nullopt;
+}
+
+TEST_F(Checkpoint, IsReadBackAndLoadedWithoutASecondCopyInMemory) {
+  config.model.n_embed = 256;
+  config.model.moe.num_experts = 8;
+  FlatParameters large(SparseMoELanguageModel(config.model, tokenizer.vocab_size()));
+  AdamW moments(config.optim, large.values());
+  large.values().fill_(1);
+  moments.exp_avg.fill_(1);
+  moments.exp_avg_sq.fill_(1);
+  FileLayer files;
+  save_checkpoint(run, 1, large, moments, Json{{"step", 1}}, config, tokenizer, false, files);
+  const CheckpointRef ref{folder("step-00000001"), run, 1};
+  if (!peak_memory()) GTEST_SKIP() << "the peak can not be reset here";
+  const auto before = resident_memory();
+  read_checkpoint_info(ref);
+  load_weights(ref, large);
+  load_optimizer(ref, large, moments);
+  const auto copy = static_cast<std::int64_t>(large.values().nbytes());
+  EXPECT_LT(*peak_memory() - before, copy / 2) << "of " << copy << " bytes for each copy";
+}
+
+TEST_F(Checkpoint, WeightsBeyondEightGibibytesAreReadAsFarAsTheyAreWanted) {
+  const auto path = run / "large.safetensors";
+  constexpr std::int64_t kValues = std::int64_t{9} << 28U;  // 9 GiB, none of which is on the disk
+  std::vector<TensorInfo> tensors{{"large", "F32", {kValues}, 0, 0}};
+  const auto header = write_safetensors_header(tensors);
+  std::ofstream(path, std::ios::binary) << header;
+  fs::resize_file(path, header.size() + tensors[0].end);
+  EXPECT_THAT(error_of([&] { import_weights(path, flat); }),
+              HasSubstr("\"large\": the model has no such tensor"));
 }
 
 TEST_F(Checkpoint, FailureAtAnyOperationLeavesThePreviousOneAndNothingHalf) {

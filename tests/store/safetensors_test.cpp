@@ -21,13 +21,17 @@ std::string file_of(const std::string& header, std::size_t data_bytes) {
   return length_bytes(header.size()) + header + std::string(data_bytes, 'x');
 }
 
+SafetensorsHeader parse(const std::string& file, std::string_view where = "f") {
+  return parse_safetensors(file, file.size(), where);
+}
+
 TEST(Safetensors, WhatIsWrittenReadsBack) {
   std::vector<TensorInfo> tensors{
       {"step", "I64", {}, 0, 0}, {"a", "F32", {2, 3}, 0, 0}, {"empty", "F32", {0}, 0, 0}};
   auto file = write_safetensors_header(tensors);
   EXPECT_EQ(file.size() % 8, 0U);
   file += std::string(8 + 24, '\1');
-  const auto header = parse_safetensors(file, "f");
+  const auto header = parse(file);
   ASSERT_EQ(header.tensors.size(), 3U);
   EXPECT_EQ(header.tensors[1].name, "a");
   EXPECT_EQ(header.tensors[1].shape, (std::vector<std::int64_t>{2, 3}));
@@ -39,13 +43,13 @@ TEST(Safetensors, AcceptsPaddingAnyOrderAndMisalignedTensors) {
   const std::string header =
       R"({"b":{"dtype":"F32","shape":[1],"data_offsets":[1,5]},"__metadata__":{"k":"v"},)"
       R"("a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}   )";
-  EXPECT_EQ(parse_safetensors(file_of(header, 5), "f").tensors.front().name, "a");
+  EXPECT_EQ(parse(file_of(header, 5)).tensors.front().name, "a");
 }
 
 TEST(Safetensors, RefusesEveryLengthOfATruncatedFile) {
   const auto file = file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8);
   for (std::size_t size = 0; size < file.size(); ++size)
-    EXPECT_THROW(parse_safetensors(file.substr(0, size), "f"), Error) << size;
+    EXPECT_THROW(parse(file.substr(0, size)), Error) << size;
 }
 
 struct Hostile {
@@ -112,7 +116,7 @@ std::vector<Hostile> hostile_files() {
 TEST(Safetensors, RefusesEveryHostileHeaderNamingTheFile) {
   for (const auto& [what, file] : hostile_files()) {
     try {
-      parse_safetensors(file, "w.safetensors");
+      parse(file, "w.safetensors");
       ADD_FAILURE() << what << " was accepted";
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::checkpoint) << what;
