@@ -57,7 +57,8 @@ void add_info(CLI::App& app, Run& run) {
   const auto json = std::make_shared<bool>(false);
   command
       ->add_option("checkpoint", *checkpoint,
-                   "run folder (its best checkpoint, or its last), RUN@best, RUN@last or RUN@STEP")
+                   "run folder (its best checkpoint, or its last if it has no best), RUN@best, "
+                   "RUN@last, RUN@STEP, or a checkpoint folder")
       ->required();
   command->add_flag("--json", *json, "print one JSON object instead of text");
   command->footer("Example:\n  makemoe info runs/quickstart");

@@ -45,8 +45,8 @@ void add_report(CLI::App& app, Run& run) {
   command->add_option("run", args->runs, "folders of runs or sweeps")->required();
   add_name(
       *command, "--out", args->out,
-      "HTML file, or - for standard output; default: report.html in the run, of several in the "
-      "current folder");
+      "HTML file, or - for standard output; default: report.html, in the folder of one run, in "
+      "the current folder for several");
   command->footer(
       "The page is one file without network or script. train and sweep run write it when they "
       "end.\n"

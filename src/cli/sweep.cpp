@@ -96,8 +96,8 @@ void add_worker(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& arg
 }
 
 void add_looking(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& args) {
-  auto* status = add(sweep, run, args, "status", "What runs, what failed, and the ten best trials",
-                     run_sweep_status);
+  auto* status = add(sweep, run, args, "status",
+                     "Show what runs, what failed, and the ten best trials", run_sweep_status);
   auto* best = add(sweep, run, args, "best", "Show the best trial of a sweep", run_sweep_best);
   auto* exporting = add(sweep, run, args, "export",
                         "Write every trial as CSV, or as JSON with --json", run_sweep_export);

@@ -48,7 +48,7 @@ void add_track(CLI::App& app, Run& run) {
   command->require_subcommand(1);
   const auto args = std::make_shared<PushArgs>();
   auto* push = command->add_subcommand(
-      "push", "Send runs that have ended to an MLflow server, as far as it lacks them");
+      "push", "Send an MLflow server what it lacks of runs that have ended");
   push->add_option("run", args->runs, "folders of runs that have ended")->required();
   add_overrides(*push, args->overrides, "set a tracking key of the run's config; may be repeated");
   push->add_flag("--json", args->json, "print one JSON object instead of text");

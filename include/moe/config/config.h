@@ -215,7 +215,8 @@ struct TrainConfig {
         Field{"grad_accumulation", &C::grad_accumulation, "batches for each update",
               between(1, 1 << 16)},
         Field{"precision", &C::precision,
-              "of matrix products in training; bfloat16 is faster, needs a CPU with avx512_bf16"},
+              "type of matrix products in training; bfloat16 is faster and needs a CPU with "
+              "avx512_bf16"},
         Field{"checkpoint_interval", &C::checkpoint_interval,
               "distance between checkpoints [steps]; null: train.eval_interval", steps_from(1),
               OnResume::may_change},
@@ -265,8 +266,8 @@ struct RunConfig {
   static constexpr auto fields() {
     using C = RunConfig;
     return std::tuple{
-        Field{"seed", &C::seed, "of everything random: weights, windows, dropout, noise, samples",
-              at_least(0)},
+        Field{"seed", &C::seed,
+              "seed of everything random: weights, windows, dropout, noise, samples", at_least(0)},
         Field{"device", &C::device, "auto (CUDA if there is one), cpu, cuda or cuda:N", Bounds{},
               OnResume::may_change},
         Field{"threads", &C::threads, "CPU threads; 0: physical cores, at most OMP_NUM_THREADS",

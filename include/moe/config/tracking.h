@@ -36,7 +36,8 @@ struct MlflowConfig {
         Field{"run_name", &C::run_name, "name of the run in MLflow; empty: the folder's name",
               Bounds{}, kMay},
         Field{"artifacts", &C::artifacts,
-              "sent at the end: none, files (config and report), or best (the best checkpoint too)",
+              "what is sent at the end: none, files (config and report), or best (the best "
+              "checkpoint too)",
               Bounds{}, kMay},
         Field{"exit_wait", &C::exit_wait, "longest wait for the server at the end of the run [s]",
               between(0, 86400), kMay}};

@@ -66,8 +66,9 @@ struct PrunerConfig {
   static constexpr auto fields() {
     using C = PrunerConfig;
     return std::tuple{
-        Field{"kind", &C::kind,
-              "stop trials early: none, those worse than the median, or successive halving"},
+        Field{
+            "kind", &C::kind,
+            "which trials stop early: none, those worse than the median, or by successive halving"},
         Field{"startup_trials", &C::startup_trials, "median: finished trials before it begins",
               between(1, 1000000)},
         Field{"warmup_steps", &C::warmup_steps, "median: no trial stops before this step [steps]",
@@ -89,7 +90,8 @@ struct ObjectiveConfig {
   static constexpr auto fields() {
     using C = ObjectiveConfig;
     return std::tuple{
-        Field{"metric", &C::metric, "a number of metrics.jsonl (docs/metrics.md)"},
+        Field{"metric", &C::metric,
+              "what the sweep improves: a number of metrics.jsonl (docs/metrics.md)"},
         Field{"direction", &C::direction, "whether lower or higher is better"},
         Field{"reduce", &C::reduce, "a trial's value: the best of its evaluations, or its last"}};
   }
