@@ -27,7 +27,7 @@ setup_has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2
 setup_has_package() {
   local command=""
   case "$1" in
-    g++ | cmake | pkg-config | ccache | mold | clang-format | clang-tidy | shellcheck) command="$1" ;;
+    g++ | cmake | pkg-config | ccache | clang-format | clang-tidy | shellcheck) command="$1" ;;
     ninja-build) command=ninja ;;
     python3-venv) python3 -c 'import ensurepip, venv' >/dev/null 2>&1 && return 0 ;;
   esac
@@ -67,13 +67,13 @@ setup_apt() {
     setup_die "apt-get install ${missing[*]}" "read apt's message above, then run as root: $line"
 }
 
-# Compiler, CMake and the libraries. ccache and mold only make builds faster: where they cannot be
-# installed, the set-up goes on without them.
+# Compiler, CMake and the libraries. ccache only makes builds faster: if it cannot be installed, the
+# set-up continues without it.
 setup_system() {
   local package
   local -a wanted=(g++ cmake ninja-build pkg-config python3-venv libcli11-dev libspdlog-dev
     libfmt-dev nlohmann-json3-dev libgtest-dev libgmock-dev libssl-dev libprotozero-dev libcpp-httplib-dev)
-  local -a optional=(ccache mold ca-certificates)
+  local -a optional=(ccache ca-certificates)
   local needed=0
   for package in "${wanted[@]}"; do
     setup_has_package "$package" || needed=1
