@@ -123,8 +123,8 @@ struct BudgetConfig {
               between(1, 1024)},
         Field{"steps", &C::steps, "train.max_iters of every trial; null: the base's",
               steps_from(1)},
-        Field{"attempts", &C::attempts, "of a trial that is killed, or whose worker died",
-              between(1, 1000)},
+        Field{"attempts", &C::attempts,
+              "how often a trial is started that is killed or whose worker dies", between(1, 1000)},
         Field{"max_consecutive_failures", &C::max_consecutive_failures,
               "trials that fail alike one after another end the worker; null: no limit",
               between(1, 1000000)}};
