@@ -32,14 +32,21 @@ struct Setting {
       : config(shape(state.range(0), state.range(1), state.range(2))),
         layer(config, /*layer=*/0),
         norm(torch::nn::LayerNormOptions({config.n_embed})),
-        x(at::randn({kWindows, config.block_size, config.n_embed})) {
+        x(at::randn({kWindows, config.block_size, config.n_embed})),
+        ledger({}, parameters()) {
     for (auto& parameter : layer->parameters()) parameter.detach().normal_(0, 0.05);
+  }
+  std::vector<at::Tensor> parameters() {
+    auto all = layer->parameters();
+    for (const auto& parameter : norm->parameters()) all.push_back(parameter);
+    return all;
   }
   ForwardContext context() {
     workspace.reset();
     auto context =
         make_context(kWindows, config.block_size, /*training=*/true, /*key=*/1, 0, 0, &workspace);
-    context.fresh_gradients = true;
+    ledger.begin_update();
+    context.gradients = &ledger;
     return context;
   }
   std::int64_t tokens() const { return kWindows * config.block_size; }
@@ -48,6 +55,7 @@ struct Setting {
   Layer layer;
   torch::nn::LayerNorm norm;
   at::Tensor x;
+  kernels::GradientLedger ledger;
   kernels::Workspace workspace;
 };
 

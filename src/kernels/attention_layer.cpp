@@ -23,10 +23,10 @@ class AttentionCall : public LayerCall {
       : parameters_(std::move(parameters)),
         rows_(run.rows),
         memory_(run.workspace, c10::CppTypeToScalarType<T>::value),
+        gradients_(run.gradients),
         table_(table_of<T>(run)),
         keeps_(keeps),
         cache_(cache) {
-    layer_.fresh_gradients = run.fresh_gradients;
     layer_.weights_dropout = dropout_arguments(run.dropout, parameters_.weights_draw);
     layer_.output_dropout = dropout_arguments(run.dropout, parameters_.output_draw);
   }
@@ -45,8 +45,8 @@ class AttentionCall : public LayerCall {
     layer_.keys = token_keys(rows_);
     layer_.x = x_.template const_data_ptr<T>();
     layer_.out = out.template mutable_data_ptr<T>();
-    layer_.qkv = linear_arguments<T>(parameters_.qkv, {});
-    layer_.proj = linear_arguments<T>(parameters_.proj.weight, parameters_.proj.bias);
+    layer_.qkv = linear_arguments<T>({parameters_.qkv, {}});
+    layer_.proj = linear_arguments<T>(parameters_.proj);
     take_forward_memory();
     run_with_scratch<T>(
         layer_.windows, memory_, table_.attention_scratch(layer_),
@@ -66,9 +66,9 @@ class AttentionCall : public LayerCall {
     layer_.d_qkv = memory_.template values<T>(panels * 3 * c * cpu::kPanel);
     layer_.mixed_rows = memory_.template values<T>(panels * cpu::kPanel * cpu::padded(c));
     layer_.norm_parts = memory_.template values<T>(layer_.windows * 2 * cpu::padded(c));
-    point_at_gradients(layer_.norm, parameters_.norm);
-    point_at_gradients(layer_.qkv, parameters_.qkv, {});
-    point_at_gradients(layer_.proj, parameters_.proj.weight, parameters_.proj.bias);
+    point_at_gradients(layer_.norm, parameters_.norm, gradients_);
+    point_at_gradients(layer_.qkv, LinearParameters{parameters_.qkv, {}}, gradients_);
+    point_at_gradients(layer_.proj, parameters_.proj, gradients_);
     run_with_scratch<T>(
         layer_.windows, memory_, table_.attention_scratch(layer_),
         [&](std::int64_t w, T* scratch) { table_.attention_backward(layer_, w, scratch); });
@@ -94,6 +94,7 @@ class AttentionCall : public LayerCall {
   AttentionParameters parameters_;
   RowIds rows_;
   Memory memory_;
+  GradientLedger* gradients_;
   const cpu::Table<T>& table_;
   bool keeps_;
   KeyValues* cache_;
@@ -115,8 +116,8 @@ at::Tensor run_attention_step(const at::Tensor& x, const AttentionParameters& pa
   step.position = position;
   step.score_scale = parameters.score_scale;
   step.norm = norm_arguments<T>(parameters.norm, memory.values<T>(b), memory.values<T>(b));
-  step.qkv = linear_arguments<T>(parameters.qkv, {});
-  step.proj = linear_arguments<T>(parameters.proj.weight, parameters.proj.bias);
+  step.qkv = linear_arguments<T>({parameters.qkv, {}});
+  step.proj = linear_arguments<T>(parameters.proj);
   const auto rows = x.contiguous();
   step.x = rows.const_data_ptr<T>();
   step.out = out.template mutable_data_ptr<T>();
@@ -141,10 +142,15 @@ at::Tensor run_attention_step(const at::Tensor& x, const AttentionParameters& pa
 
 at::Tensor attention_layer(const at::Tensor& x, const AttentionParameters& parameters,
                            const LayerRun& run, KeyValues* cache) {
-  const bool keeps = is_recording(x);
+  const auto source =
+      gradient_source({x, parameters.norm.weight, parameters.norm.bias, parameters.qkv,
+                       parameters.proj.weight, parameters.proj.bias});
+  const bool keeps = source.defined();
   if (x.scalar_type() == at::kDouble)
-    return run_layer(x, c10::make_intrusive<AttentionCall<double>>(parameters, run, keeps, cache));
-  return run_layer(x, c10::make_intrusive<AttentionCall<float>>(parameters, run, keeps, cache));
+    return run_layer(x, source,
+                     c10::make_intrusive<AttentionCall<double>>(parameters, run, keeps, cache));
+  return run_layer(x, source,
+                   c10::make_intrusive<AttentionCall<float>>(parameters, run, keeps, cache));
 }
 
 KeyValues make_key_values(const at::Tensor& x, std::int64_t positions) {

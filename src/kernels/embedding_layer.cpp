@@ -6,7 +6,6 @@ namespace moe::kernels {
 
 namespace {
 
-/// For autograd a function of the token table, whose gradient it writes by itself all the same.
 template <class T>
 class EmbeddingCall : public LayerCall {
  public:
@@ -16,7 +15,7 @@ class EmbeddingCall : public LayerCall {
         tokens_(std::move(tokens)),
         positions_(std::move(positions)),
         first_position_(first_position),
-        fresh_(run.fresh_gradients),
+        gradients_(run.gradients),
         memory_(run.workspace, c10::CppTypeToScalarType<T>::value) {}
 
   at::Tensor forward(const at::Tensor& /*the token table*/) override {
@@ -36,23 +35,27 @@ class EmbeddingCall : public LayerCall {
   at::Tensor backward(const at::Tensor& d_out) override {
     memory_.require_kept();
     const auto c = tokens_.size(1);
-    auto* d_tokens = gradient_of<T>(tokens_);
-    auto* d_positions = gradient_of<T>(positions_);
-    if (fresh_) {
-      std::fill_n(d_tokens, tokens_.numel(), T{0});
-      std::fill_n(d_positions, positions_.numel(), T{0});
-    }
+    auto* d_tokens = cleared_gradient(tokens_);
+    auto* d_positions = cleared_gradient(positions_);
     const auto* from = d_out.const_data_ptr<T>();
     for_each_token([&](std::int64_t n, std::int64_t id, std::int64_t position) {
-      for (std::int64_t i = 0; i < c; ++i) {
-        d_tokens[id * c + i] += from[n * c + i];
-        d_positions[position * c + i] += from[n * c + i];
-      }
+      if (d_tokens != nullptr) add(from + n * c, d_tokens + id * c);
+      if (d_positions != nullptr) add(from + n * c, d_positions + position * c);
     });
     return {};
   }
 
  private:
+  /// Where to add the gradient of a table: 0 if this is its first writer; null if it is frozen.
+  T* cleared_gradient(const at::Tensor& table) const {
+    const auto slot = gradient_slot<T>(table, gradients_);
+    if (slot.to != nullptr && !slot.adds) std::fill_n(slot.to, table.numel(), T{0});
+    return slot.to;
+  }
+  void add(const T* row, T* to) const {
+    for (std::int64_t i = 0; i < tokens_.size(1); ++i) to[i] += row[i];
+  }
+
   template <class Use>
   void for_each_token(const Use& use) const {
     const auto* ids = ids_.const_data_ptr<std::int64_t>();
@@ -62,7 +65,7 @@ class EmbeddingCall : public LayerCall {
 
   at::Tensor ids_, tokens_, positions_;
   std::int64_t first_position_;
-  bool fresh_;
+  GradientLedger* gradients_;
   Memory memory_;
 };
 
@@ -71,11 +74,14 @@ class EmbeddingCall : public LayerCall {
 at::Tensor embedding_layer(const at::Tensor& ids, const at::Tensor& tokens,
                            const at::Tensor& positions, std::int64_t first_position,
                            const LayerRun& run) {
+  const auto source = gradient_source({tokens, positions});
   if (tokens.scalar_type() == at::kDouble)
-    return run_layer(tokens, c10::make_intrusive<EmbeddingCall<double>>(ids, tokens, positions,
-                                                                        first_position, run));
-  return run_layer(tokens, c10::make_intrusive<EmbeddingCall<float>>(ids, tokens, positions,
-                                                                     first_position, run));
+    return run_layer(
+        tokens, source,
+        c10::make_intrusive<EmbeddingCall<double>>(ids, tokens, positions, first_position, run));
+  return run_layer(
+      tokens, source,
+      c10::make_intrusive<EmbeddingCall<float>>(ids, tokens, positions, first_position, run));
 }
 
 }  // namespace moe::kernels

@@ -24,9 +24,8 @@ class HeadCallOf : public HeadCall {
         targets_(std::move(targets)),
         memory_(run.workspace, c10::CppTypeToScalarType<T>::value),
         table_(table_of<T>(run)),
-        keeps_(keeps) {
-    layer_.fresh_gradients = run.fresh_gradients;
-  }
+        keeps_(keeps),
+        gradients_(run.gradients) {}
 
   HeadResult forward(const at::Tensor& x) override {
     x_ = x.contiguous();
@@ -36,10 +35,11 @@ class HeadCallOf : public HeadCall {
     HeadResult result;
     result.logits = memory_.result({layer_.tokens, layer_.vocabulary});
     if (targets_.defined()) result.loss = memory_.result({});
+    if (keeps_) logits_ = result.logits.detach();  // backward reads them, whoever else lets them go
     const auto begin = memory_.position();
     layer_.x = x_.template const_data_ptr<T>();
     layer_.logits = result.logits.template mutable_data_ptr<T>();
-    layer_.head = linear_arguments<T>(head_.weight, head_.bias);
+    layer_.head = linear_arguments<T>(head_);
     if (targets_.defined()) layer_.targets = targets_.const_data_ptr<std::int64_t>();
     const auto panels = cpu::panels_of(layer_.tokens), rows = panels * cpu::kPanel;
     layer_.norm = norm_arguments<T>(norm_, memory_.template values<T>(rows),
@@ -63,8 +63,8 @@ class HeadCallOf : public HeadCall {
     layer_.d_x = d_x.template mutable_data_ptr<T>();
     layer_.d_logits = memory_.template values<T>(panels * layer_.vocabulary * cpu::kPanel);
     layer_.norm_parts = memory_.template values<T>(panels * 2 * cpu::padded(layer_.width));
-    point_at_gradients(layer_.norm, norm_);
-    point_at_gradients(layer_.head, head_.weight, head_.bias);
+    point_at_gradients(layer_.norm, norm_, gradients_);
+    point_at_gradients(layer_.head, head_, gradients_);
     run_with_scratch<T>(panels, memory_, table_.head_scratch(layer_),
                         [&](std::int64_t p, T* room) { table_.head_backward(layer_, p, room); });
     cpu::run_tasks(table_.head_gradient_tasks(layer_), at::get_num_threads(),
@@ -82,15 +82,17 @@ class HeadCallOf : public HeadCall {
 
   NormParameters norm_;
   LinearParameters head_;
-  at::Tensor targets_, x_;
+  at::Tensor targets_, x_, logits_;
   Memory memory_;
   const cpu::Table<T>& table_;
   bool keeps_;
+  GradientLedger* gradients_;
   cpu::Head<T> layer_{};
 };
 
 struct HeadFunction : torch::autograd::Function<HeadFunction> {
   static variable_list forward(AutogradContext* context, const at::Tensor& x,
+                               const at::Tensor& /*source*/,
                                const c10::intrusive_ptr<HeadCall>& call) {
     context->set_materialize_grads(false);
     context->saved_data["call"] = c10::IValue::make_capsule(call);
@@ -103,18 +105,19 @@ struct HeadFunction : torch::autograd::Function<HeadFunction> {
     const auto d_logits = d_outputs[0].defined() ? d_outputs[0].contiguous() : at::Tensor();
     const auto has_loss = d_outputs.size() > 1 && d_outputs[1].defined();
     const auto d_loss = has_loss ? d_outputs[1].item<double>() : 0.0;
-    return {static_cast<HeadCall&>(*call).backward(d_logits, d_loss), at::Tensor()};
+    return {static_cast<HeadCall&>(*call).backward(d_logits, d_loss), at::Tensor(), at::Tensor()};
   }
 };
 
 template <class T>
 HeadResult run_head(const at::Tensor& x, const NormParameters& norm, const LinearParameters& head,
                     const at::Tensor& targets, const LayerRun& run) {
-  const bool keeps = is_recording(x);
+  const auto source = gradient_source({x, norm.weight, norm.bias, head.weight, head.bias});
+  const bool keeps = source.defined();
   const c10::intrusive_ptr<HeadCall> call = c10::make_intrusive<HeadCallOf<T>>(
       norm, head, targets.defined() ? targets.contiguous() : targets, run, keeps);
   if (!keeps) return call->forward(x.detach());
-  const auto outputs = HeadFunction::apply(x, call);
+  const auto outputs = HeadFunction::apply(x, source, call);
   return {outputs[0], outputs.size() > 1 ? outputs[1] : at::Tensor()};
 }
 

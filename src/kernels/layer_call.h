@@ -7,6 +7,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cstdint>
+#include <functional>
+#include <initializer_list>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -22,13 +24,14 @@ namespace moe::kernels {
 class LayerCall : public torch::CustomClassHolder {
  public:
   virtual at::Tensor forward(const at::Tensor& x) = 0;
-  /// Gradient of x; those of the parameters go to where they belong.
+  /// Gradient of x, or undefined; those of the parameters go to where they belong.
   virtual at::Tensor backward(const at::Tensor& d_out) = 0;
 };
 
-/// Any layer call under autograd.
+/// Any layer call under autograd, which calls back if `source` (gradient_source) wants a gradient.
 struct LayerFunction : torch::autograd::Function<LayerFunction> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
+                            const at::Tensor& /*source*/,
                             const c10::intrusive_ptr<LayerCall>& call) {
     context->saved_data["call"] = c10::IValue::make_capsule(call);
     return call->forward(x.detach());
@@ -36,18 +39,25 @@ struct LayerFunction : torch::autograd::Function<LayerFunction> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& d_outputs) {
     const auto call = context->saved_data["call"].toCapsule();
-    return {static_cast<LayerCall&>(*call).backward(d_outputs[0].contiguous()), at::Tensor()};
+    return {static_cast<LayerCall&>(*call).backward(d_outputs[0].contiguous()), at::Tensor(),
+            at::Tensor()};
   }
 };
 
-/// Whether backward may come: without it nothing needs to be kept.
-inline bool is_recording(const at::Tensor& x) {
-  return at::GradMode::is_enabled() && x.requires_grad();
+/// The first of what a layer reads that wants a gradient: x, or, if all before it is frozen, a
+/// parameter of its own. Undefined: no backward will come, and nothing needs to be kept for it.
+inline at::Tensor gradient_source(
+    std::initializer_list<std::reference_wrapper<const at::Tensor>> inputs) {
+  if (!at::GradMode::is_enabled()) return {};
+  for (const at::Tensor& input : inputs)
+    if (input.defined() && input.requires_grad()) return input;
+  return {};
 }
 
-/// x through the call, under autograd where a backward may come.
-inline at::Tensor run_layer(const at::Tensor& x, const c10::intrusive_ptr<LayerCall>& call) {
-  return is_recording(x) ? LayerFunction::apply(x, call) : call->forward(x.detach());
+/// x through the call, under autograd if a backward may come.
+inline at::Tensor run_layer(const at::Tensor& x, const at::Tensor& source,
+                            const c10::intrusive_ptr<LayerCall>& call) {
+  return source.defined() ? LayerFunction::apply(x, source, call) : call->forward(x.detach());
 }
 
 /// Memory of one call: of the workspace, or, without one, of its own for as long as the call lives.
@@ -110,39 +120,42 @@ const cpu::Table<T>& table_of(const LayerRun& run) {
   return cpu::table<T>();
 }
 
-/// Where the gradient of a parameter goes; made when it is not there yet.
+/// Where the gradient of a parameter goes, its `.grad`, which is made if it is not there yet.
+/// Nowhere if the parameter is undefined or frozen.
 template <class T>
-T* gradient_of(const at::Tensor& parameter) {
-  if (!parameter.requires_grad()) return nullptr;
+cpu::GradientSlot<T> gradient_slot(const at::Tensor& parameter, GradientLedger* ledger) {
+  if (!parameter.defined() || !parameter.requires_grad()) return {};
   auto& gradient = parameter.mutable_grad();
   if (!gradient.defined()) gradient = at::zeros_like(parameter);
-  return gradient.template mutable_data_ptr<T>();
+  return {gradient.template mutable_data_ptr<T>(),
+          ledger == nullptr || !ledger->is_first_write(parameter)};
 }
 
 template <class T>
+const T* values_or_null(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.const_data_ptr<T>() : nullptr;
+}
+template <class T>
 cpu::Norm<T> norm_arguments(const NormParameters& norm, T* mean, T* inverse_std) {
   return {norm.weight.const_data_ptr<T>(),
-          norm.bias.const_data_ptr<T>(),
-          nullptr,
-          nullptr,
+          values_or_null<T>(norm.bias),
+          {},
+          {},
           mean,
           inverse_std,
           norm.eps};
 }
 template <class T>
-void point_at_gradients(cpu::Norm<T>& norm, const NormParameters& parameters) {
-  norm.d_weight = gradient_of<T>(parameters.weight);
-  norm.d_bias = gradient_of<T>(parameters.bias);
+cpu::Linear<T> linear_arguments(const LinearParameters& linear) {
+  return {linear.weight.const_data_ptr<T>(), values_or_null<T>(linear.bias), {}, {}};
 }
-template <class T>
-cpu::Linear<T> linear_arguments(const at::Tensor& weight, const at::Tensor& bias) {
-  return {weight.const_data_ptr<T>(), bias.defined() ? bias.const_data_ptr<T>() : nullptr, nullptr,
-          nullptr};
-}
-template <class T>
-void point_at_gradients(cpu::Linear<T>& linear, const at::Tensor& weight, const at::Tensor& bias) {
-  linear.d_weight = gradient_of<T>(weight);
-  if (bias.defined()) linear.d_bias = gradient_of<T>(bias);
+/// A Norm or a Linear.
+template <class Arguments, class Parameters>
+void point_at_gradients(Arguments& arguments, const Parameters& parameters,
+                        GradientLedger* ledger) {
+  using T = std::remove_pointer_t<decltype(arguments.d_weight.to)>;
+  arguments.d_weight = gradient_slot<T>(parameters.weight, ledger);
+  arguments.d_bias = gradient_slot<T>(parameters.bias, ledger);
 }
 
 inline cpu::TokenKeys token_keys(const RowIds& rows) {

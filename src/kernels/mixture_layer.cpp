@@ -16,11 +16,11 @@ class MixtureCall : public LayerCall {
       : parameters_(std::move(parameters)),
         rows_(run.rows),
         memory_(run.workspace, c10::CppTypeToScalarType<T>::value),
+        gradients_(run.gradients),
         table_(table_of<T>(run)),
         load_(load),
         routing_(routing) {
     layer_.keep = keeps;
-    layer_.fresh_gradients = run.fresh_gradients;
     layer_.dropout = dropout_arguments(run.dropout, parameters_.dropout_draw);
   }
 
@@ -89,11 +89,10 @@ class MixtureCall : public LayerCall {
                 "slots are numbered in 32 bits: ", layer_.tokens, " tokens are too many");
     layer_.gate = parameters_.gate;
     layer_.keys = token_keys(rows_);
-    layer_.route = linear_arguments<T>(parameters_.route.weight, parameters_.route.bias);
-    if (parameters_.noise.weight.defined())
-      layer_.noise = linear_arguments<T>(parameters_.noise.weight, parameters_.noise.bias);
-    layer_.up = linear_arguments<T>(parameters_.w1, parameters_.b1);
-    layer_.down = linear_arguments<T>(parameters_.w2, parameters_.b2);
+    layer_.route = linear_arguments<T>(parameters_.route);
+    if (parameters_.noise.weight.defined()) layer_.noise = linear_arguments<T>(parameters_.noise);
+    layer_.up = linear_arguments<T>({parameters_.w1, parameters_.b1});
+    layer_.down = linear_arguments<T>({parameters_.w2, parameters_.b2});
     layer_.x = x_.template const_data_ptr<T>();
     layer_.out = out.template mutable_data_ptr<T>();
     layer_.noisy = parameters_.noisy;
@@ -176,12 +175,11 @@ class MixtureCall : public LayerCall {
   }
 
   void point_at_all_gradients() {
-    point_at_gradients(layer_.norm, parameters_.norm);
-    point_at_gradients(layer_.route, parameters_.route.weight, parameters_.route.bias);
-    if (parameters_.noise.weight.defined())
-      point_at_gradients(layer_.noise, parameters_.noise.weight, parameters_.noise.bias);
-    point_at_gradients(layer_.up, parameters_.w1, parameters_.b1);
-    point_at_gradients(layer_.down, parameters_.w2, parameters_.b2);
+    point_at_gradients(layer_.norm, parameters_.norm, gradients_);
+    point_at_gradients(layer_.route, parameters_.route, gradients_);
+    point_at_gradients(layer_.noise, parameters_.noise, gradients_);
+    point_at_gradients(layer_.up, LinearParameters{parameters_.w1, parameters_.b1}, gradients_);
+    point_at_gradients(layer_.down, LinearParameters{parameters_.w2, parameters_.b2}, gradients_);
   }
 
   std::int64_t tasks() const { return static_cast<std::int64_t>(tasks_.size()); }
@@ -223,6 +221,7 @@ class MixtureCall : public LayerCall {
   MixtureParameters parameters_;
   RowIds rows_;
   Memory memory_;
+  GradientLedger* gradients_;
   const cpu::Table<T>& table_;
   std::int64_t* load_;
   Routing* routing_;
@@ -235,9 +234,13 @@ class MixtureCall : public LayerCall {
 template <class T>
 MixtureResult run_mixture(const at::Tensor& x, const MixtureParameters& parameters,
                           const LayerRun& run, std::int64_t* load, Routing* routing) {
+  const auto source =
+      gradient_source({x, parameters.norm.weight, parameters.norm.bias, parameters.route.weight,
+                       parameters.route.bias, parameters.noise.weight, parameters.noise.bias,
+                       parameters.w1, parameters.b1, parameters.w2, parameters.b2});
   const auto call =
-      c10::make_intrusive<MixtureCall<T>>(parameters, run, is_recording(x), load, routing);
-  auto out = run_layer(x, call);
+      c10::make_intrusive<MixtureCall<T>>(parameters, run, source.defined(), load, routing);
+  auto out = run_layer(x, source, call);
   return {std::move(out), call->dropped()};
 }
 

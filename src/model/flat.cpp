@@ -115,6 +115,7 @@ FlatParameters::FlatParameters(SparseMoELanguageModel model) {
     parameter.set_data(values);
     parameter.mutable_grad() = gradients_.narrow(0, at, parameter.numel()).view(parameter.sizes());
   }
+  ledger_ = {gradients_, model->parameters()};
   layout_ = LayoutWriter(offsets, model->config(), model->vocab_size()).write();
 }
 

@@ -88,6 +88,8 @@ LmOutput SparseMoELanguageModelImpl::forward(const at::Tensor& ids, const at::Te
   std::vector<at::Tensor> loads;
   std::vector<Routing> routing;
   std::int64_t dropped = 0;
+  // Autograd knows no first writer: it adds.
+  if (context.gradients != nullptr && !is_fused()) context.gradients->zero_unwritten();
   auto x = embed(ids, 0, context);
   for (const auto& module : *blocks_) {
     MoeOutput moe_output;

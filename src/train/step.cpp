@@ -85,14 +85,14 @@ StepResult train_step(TrainState& state) {
   double loss_sum = 0;
   std::int64_t dropped = 0;
   at::Tensor served;  // (L, E) where a capacity is set
-  if (!state.model->is_fused()) state.flat.gradients().zero_();
+  state.flat.ledger().begin_update();
   for (std::int64_t micro = 0; micro < config.train.grad_accumulation; ++micro) {
     const auto batch = state.sampler.next(config.train.batch_size);
     state.workspace.reset();
     const auto tensors = to_tensors(batch, state.device, state.workspace);
     auto context = make_context(batch.batch_size, batch.block_size, /*training=*/true, key,
                                 micro * batch.batch_size, /*first_position=*/0, &state.workspace);
-    context.fresh_gradients = micro == 0 && state.model->is_fused();
+    context.gradients = &state.flat.ledger();
     context.bfloat16 = config.train.precision == Precision::bfloat16;
     laps.end(result.seconds.data);
     const auto out = state.model->forward(tensors.inputs, tensors.targets, context);
@@ -108,6 +108,7 @@ StepResult train_step(TrainState& state) {
     result.tokens += batch.batch_size * batch.block_size;
     laps.end(result.seconds.backward);
   }
+  state.flat.ledger().zero_unwritten();
   result.loss = loss_sum / static_cast<double>(config.train.grad_accumulation);
   const auto refuse = [&] {
     const auto offsets = windows_from(cursor, state);

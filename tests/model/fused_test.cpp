@@ -91,7 +91,8 @@ TEST_P(FusedTest, FreshGradientsInAWorkspaceEqualAddedOnesToTheLastBit) {
     workspace.reset();
     auto context = context_of(ids_, /*training=*/true);
     context.workspace = &workspace;
-    context.fresh_gradients = true;
+    built.flat.ledger().begin_update();
+    context.gradients = &built.flat.ledger();
     built.model->forward(ids_, targets_, context).loss.backward();
     EXPECT_TRUE(at::equal(built.flat.gradients(), want)) << round;
   }

@@ -6,6 +6,7 @@
 
 #include "moe/kernels/draws.h"
 #include "moe/kernels/gate.h"
+#include "moe/kernels/gradient_ledger.h"
 #include "moe/kernels/workspace.h"
 
 namespace moe::kernels {
@@ -13,22 +14,23 @@ namespace moe::kernels {
 // Whole layers as single differentiable functions on the CPU, in float or double: forward and
 // backward written out, from the norm to the residual (docs/adr/0011). Differentiable in x alone
 // for autograd: backward writes or adds the parameters' gradients into their `.grad`, which spares
-// a copy of them all. Shapes: B sequences, T positions, N = B*T, C n_embed, E num_experts, K top_k,
-// F expert width, V vocabulary.
+// a copy of them all. Frozen parameters (requires_grad false), any of them, get none. Shapes: B
+// sequences, T positions, N = B*T, C n_embed, E num_experts, K top_k, F expert width, V vocabulary.
 
 struct NormParameters {
-  at::Tensor weight, bias;  // (C)
+  at::Tensor weight, bias;  // (C); bias undefined for none
   double eps;
 };
 struct LinearParameters {
-  at::Tensor weight, bias;  // (out, in), (out)
+  at::Tensor weight, bias;  // (out, in), (out); bias undefined for none
 };
 
 /// How a layer runs, apart from its parameters.
 struct LayerRun {
-  RowIds rows;                     // of the N tokens
-  double dropout = 0;              // 0: none
-  bool fresh_gradients = false;    // gradients are written, not added to
+  RowIds rows;         // of the N tokens
+  double dropout = 0;  // 0: none
+  /// Tells who writes a gradient first in an update; null: all add to what is there.
+  GradientLedger* gradients = nullptr;
   Workspace* workspace = nullptr;  // null: memory of its own
   /// Matrix products, apart from the router's, take operands rounded to bfloat16 and sum in float;
   /// of float layers alone, where has_bfloat16().
@@ -64,7 +66,7 @@ at::Tensor attention_step(const at::Tensor& x, const AttentionParameters& parame
 struct MixtureParameters {
   NormParameters norm;
   LinearParameters route, noise;  // noise: undefined tensors for none
-  at::Tensor w1, b1, w2, b2;      // (E, F, C), (E, F), (E, C, F), (E, C)
+  at::Tensor w1, b1, w2, b2;      // (E, F, C), (E, F), (E, C, F), (E, C); biases undefined for none
   GateKind gate;
   std::int64_t top_k, capacity;  // capacity negative: none
   bool noisy = false;            // logits get noise

@@ -19,8 +19,9 @@ struct ForwardContext {
   at::Tensor noise;       // (L, N, E) router noise to use instead of drawing; undefined: draw
   kernels::Workspace* workspace = nullptr;  // of the fused layers; null: memory of their own
   bool keeps_routing = false;               // LmOutput::routing is wanted
-  bool fresh_gradients = false;  // backward of the fused layers writes gradients, adds nothing
-  bool bfloat16 = false;         // the fused layers' products round their operands (LayerRun)
+  /// Who writes a gradient first in this update; null: every backward adds to what is there.
+  kernels::GradientLedger* gradients = nullptr;
+  bool bfloat16 = false;  // the fused layers' products round their operands (LayerRun)
 };
 
 /// Rows of B windows of T: sequence first_sequence + b, position first_position + t. The workspace,
@@ -52,7 +53,7 @@ inline kernels::DrawKey draw_key(const ForwardContext& context, std::int64_t lay
 
 /// How a fused layer runs in this context.
 inline kernels::LayerRun layer_run(const ForwardContext& context, const ModelConfig& config) {
-  return {context.rows, context.training ? config.dropout : 0.0, context.fresh_gradients,
+  return {context.rows, context.training ? config.dropout : 0.0, context.gradients,
           context.workspace, context.bfloat16};
 }
 inline kernels::NormParameters norm_parameters(const torch::nn::LayerNorm& norm) {

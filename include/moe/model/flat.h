@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "moe/kernels/gradient_ledger.h"
 #include "moe/model/language_model.h"
 
 namespace moe {
@@ -25,9 +26,11 @@ class FlatParameters {
   explicit FlatParameters(SparseMoELanguageModel model);
 
   at::Tensor& values() { return values_; }        // (P)
-  at::Tensor& gradients() { return gradients_; }  // (P); backward adds into it
+  at::Tensor& gradients() { return gradients_; }  // (P)
   const at::Tensor& values() const { return values_; }
   const at::Tensor& gradients() const { return gradients_; }
+  /// Who writes which gradient first in an update (ForwardContext::gradients).
+  kernels::GradientLedger& ledger() { return ledger_; }
   /// In the order of the published model's state_dict, `tril` buffers left out.
   const std::vector<PublishedTensor>& layout() const { return layout_; }
   /// The piece of a flat buffer that `tensor` names, as a view of its shape.
@@ -35,6 +38,7 @@ class FlatParameters {
 
  private:
   at::Tensor values_, gradients_;
+  kernels::GradientLedger ledger_{{}, {}};
   std::vector<PublishedTensor> layout_;
 };
 

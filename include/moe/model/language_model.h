@@ -63,14 +63,11 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
   /// The same without a cache: logits (B, V) of the last position of `ids`.
   at::Tensor last_logits(const at::Tensor& ids, const ForwardContext& context);
 
-  /// Whether its layers run as the fused CPU functions, which can write fresh gradients
-  /// (ForwardContext::fresh_gradients).
-  bool is_fused() const;
-
   const ModelConfig& config() const { return config_; }
   std::int64_t vocab_size() const { return vocab_size_; }
 
  private:
+  bool is_fused() const;
   at::Tensor embed(const at::Tensor& ids, std::int64_t first_position,
                    const ForwardContext& context);
   LmOutput head(const at::Tensor& x, const at::Tensor& targets, const ForwardContext& context);

@@ -40,20 +40,31 @@ struct Normals {
   std::uint32_t site = 0;
 };
 
-/// A layer norm: parameters (C), gradients or null, statistics (tokens).
+/// Where the gradient of a parameter goes: nowhere if it is null, as for a frozen one.
+template <class T>
+struct GradientSlot {
+  T* to = nullptr;
+  bool adds = true;  // to what is there; else it is replaced
+  /// Of the values from `offset` on.
+  GradientSlot from(std::int64_t offset) const {
+    return {to == nullptr ? nullptr : to + offset, adds};
+  }
+};
+
+/// A layer norm: weight (C), bias (C) or null, gradients, statistics (tokens).
 template <class T>
 struct Norm {
   const T *weight, *bias;
-  T *d_weight, *d_bias;
+  GradientSlot<T> d_weight, d_bias;
   T *mean, *inverse_std;
   double eps;
 };
 
-/// A Linear: weight (out, in) and bias (out), or null; gradients or null.
+/// A Linear: weight (out, in), bias (out) or null, gradients.
 template <class T>
 struct Linear {
   const T *weight = nullptr, *bias = nullptr;
-  T *d_weight = nullptr, *d_bias = nullptr;
+  GradientSlot<T> d_weight, d_bias;
 };
 
 /// Keys and values of the positions of B sequences that a layer has seen, room for `capacity` of
@@ -97,7 +108,6 @@ struct Attention {
   double score_scale;
   TokenKeys keys;
   Dropout weights_dropout, output_dropout;
-  bool fresh_gradients;  // write parameter gradients instead of adding to them
 
   Norm<T> norm;    // statistics (B * P * kPanel)
   Linear<T> qkv;   // weight (3C, C): query, key, value
@@ -136,7 +146,6 @@ struct Mixture {
   GateKind gate;
   TokenKeys keys;
   Dropout dropout;
-  bool fresh_gradients;
   bool keep;  // for backward
 
   Norm<T> norm;        // statistics (panels * kPanel)
@@ -179,7 +188,6 @@ struct Mixture {
 template <class T>
 struct Head {
   std::int64_t tokens, width, vocabulary;
-  bool fresh_gradients;
   Norm<T> norm;                 // statistics (panels * kPanel)
   Linear<T> head;               // (V, C)
   const T* x;                   // (N, C)

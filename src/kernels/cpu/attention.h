@@ -44,11 +44,11 @@ class AttentionWindow {
       const TokenLanes lanes = keys_of(p);
       for (Index h = 0; h < layer_.heads; ++h) attend(p, h, lanes);
     }
-    const T* bias = layer_.proj.bias;
     multiply<Left::row_major>(
         c_, Factor<T>{layer_.proj.weight, c_}, Factor<T>{mixed_panel(0, 0), kPanel}, {c_},
         {panels_, c_ * kPanel}, [&](Index m, Index p, const Row<T>& row) {
-          store_row(panel(p) + m * kPanel, map(row, [&](Vec<T> a) { return a + bias[m]; }));
+          const T bias = bias_at(layer_.proj.bias, m);
+          store_row(panel(p) + m * kPanel, map(row, [&](Vec<T> a) { return a + bias; }));
         });
     for (Index p = 0; p < panels_; ++p) add_to_residual(p);
     if (layer_.cache.keys != nullptr) fill_cache();
@@ -323,8 +323,8 @@ void attention_gradients(const Attention<T>& layer, Index task) {
   const Index c = layer.width, panels = layer.windows * layer.panels();
   const Factor<T> d_output{layer.d_output, kPanel, c * kPanel};
   if (task == 0) {
-    sum_norm_parts(layer.norm, layer.norm_parts, layer.windows, c, layer.fresh_gradients);
-    return bias_gradient(c, d_output, panels, layer.proj.d_bias, layer.fresh_gradients);
+    sum_norm_parts(layer.norm, layer.norm_parts, layer.windows, c);
+    return bias_gradient(c, d_output, panels, layer.proj.d_bias);
   }
   Index first = (task - 1) * kGradientRows;
   const Index qkv_rows = (3 * c + kGradientRows - 1) / kGradientRows * kGradientRows;
@@ -335,8 +335,7 @@ void attention_gradients(const Attention<T>& layer, Index task) {
   Factor<T> left = is_proj ? d_output : Factor<T>{layer.d_qkv, kPanel, 3 * c * kPanel};
   left.data += first * kPanel;
   weight_gradient(rows, c, left, token_rows(is_proj ? layer.mixed_rows : layer.normed, c), panels,
-                  (is_proj ? layer.proj.d_weight : layer.qkv.d_weight) + first * c,
-                  layer.fresh_gradients);
+                  (is_proj ? layer.proj.d_weight : layer.qkv.d_weight).from(first * c));
 }
 
 }  // namespace moe::kernels::cpu::MOE_LEVEL

@@ -35,7 +35,7 @@ void head_forward(const Head<T>& layer, Index panel, T* scratch) {
       kPanel, c, [&](Index i) { return normed + i * padded(c); }, values);
   multiply<Left::row_major>(v, Factor<T>{layer.head.weight, c}, Factor<T>{values, kPanel}, {c},
                             [&](Index m, const Row<T>& row) {
-                              const T bias = layer.head.bias[m];
+                              const T bias = bias_at(layer.head.bias, m);
                               store_row(logits + m * kPanel,
                                         map(row, [&](Vec<T> a) { return a + bias; }));
                             });
@@ -120,13 +120,12 @@ Index head_gradient_tasks(const Head<T>& layer) {
 template <class T>
 void head_gradients(const Head<T>& layer, Index task) {
   const Index c = layer.width, v = layer.vocabulary, panels = panels_of(layer.tokens);
-  if (task == 0)
-    return sum_norm_parts(layer.norm, layer.norm_parts, panels, c, layer.fresh_gradients);
+  if (task == 0) return sum_norm_parts(layer.norm, layer.norm_parts, panels, c);
   const Index first = (task - 1) * kHeadRows, rows = v - first < kHeadRows ? v - first : kHeadRows;
   const Factor<T> left{layer.d_logits + first * kPanel, kPanel, v * kPanel};
   weight_gradient(rows, c, left, token_rows(layer.normed, c), panels,
-                  layer.head.d_weight + first * c, layer.fresh_gradients);
-  bias_gradient(rows, left, panels, layer.head.d_bias + first, layer.fresh_gradients);
+                  layer.head.d_weight.from(first * c));
+  bias_gradient(rows, left, panels, layer.head.d_bias.from(first));
 }
 
 }  // namespace moe::kernels::cpu::MOE_LEVEL

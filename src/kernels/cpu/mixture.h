@@ -19,8 +19,8 @@ class ExpertPanels {
         count_(task.count),
         c_(layer.width),
         f_(layer.hidden_width),
-        up_bias_(layer.up.bias + task.expert * f_),
-        down_bias_(layer.down.bias + task.expert * c_),
+        up_bias_(layer.up.bias == nullptr ? nullptr : layer.up.bias + task.expert * f_),
+        down_bias_(layer.down.bias == nullptr ? nullptr : layer.down.bias + task.expert * c_),
         up_{layer.up.weight + task.expert * f_ * c_, c_},
         down_{layer.down.weight + task.expert * f_ * c_, f_},
         panels_(scratch),
@@ -39,14 +39,16 @@ class ExpertPanels {
           slots_in(p), c_, [&](Index i) { return normed_row(p, i); }, panel(p));
     multiply<Left::row_major>(f_, up_, Factor<T>{panels_, kPanel}, {c_}, {count_, c_ * kPanel},
                               [&](Index m, Index p, const Row<T>& row) {
+                                const T bias = bias_at(up_bias_, m);
                                 store_row(hidden(p) + m * kPanel, map(row, [&](Vec<T> a) {
-                                            return Relu::value<T>(a + up_bias_[m]);
+                                            return Relu::value<T>(a + bias);
                                           }));
                               });
     multiply<Left::row_major>(c_, down_, Factor<T>{hidden(0), kPanel}, {f_}, {count_, f_ * kPanel},
                               [&](Index m, Index p, const Row<T>& row) {
+                                const T bias = bias_at(down_bias_, m);
                                 store_row(panel(p) + m * kPanel,
-                                          map(row, [&](Vec<T> a) { return a + down_bias_[m]; }));
+                                          map(row, [&](Vec<T> a) { return a + bias; }));
                               });
     for (Index p = 0; p < count_; ++p) {
       if (layer_.dropout.on) drop(p, panel(p));
@@ -207,15 +209,14 @@ void tokens_backward(const Mixture<T>& layer, Index panel, T* scratch) {
 template <class T>
 void router_gradients(const Mixture<T>& layer) {
   const Index e = layer.experts, c = layer.width, panels = panels_of(layer.tokens);
-  const bool fresh = layer.fresh_gradients;
-  sum_norm_parts(layer.norm, layer.norm_parts, panels, c, fresh);
+  sum_norm_parts(layer.norm, layer.norm_parts, panels, c);
   const Factor<T> clean{layer.d_logits, kPanel, 2 * e * kPanel};
-  weight_gradient(e, c, clean, token_rows(layer.normed, c), panels, layer.route.d_weight, fresh);
-  bias_gradient(e, clean, panels, layer.route.d_bias, fresh);
+  weight_gradient(e, c, clean, token_rows(layer.normed, c), panels, layer.route.d_weight);
+  bias_gradient(e, clean, panels, layer.route.d_bias);
   if (layer.noise.weight == nullptr) return;
   const Factor<T> noisy{layer.d_logits + e * kPanel, kPanel, 2 * e * kPanel};
-  weight_gradient(e, c, noisy, token_rows(layer.normed, c), panels, layer.noise.d_weight, fresh);
-  bias_gradient(e, noisy, panels, layer.noise.d_bias, fresh);
+  weight_gradient(e, c, noisy, token_rows(layer.normed, c), panels, layer.noise.d_weight);
+  bias_gradient(e, noisy, panels, layer.noise.d_bias);
 }
 
 /// Gradients of the experts' parameters in tasks that write different rows: for each expert kUpRows
@@ -237,19 +238,18 @@ void expert_gradients(const Mixture<T>& layer, Index task) {
   const Index expert = task / (up + down), part = task % (up + down);
   const Index panel = layer.first_panel[expert];
   const Index panels = layer.first_panel[expert + 1] - panel;
-  const bool fresh = layer.fresh_gradients;
   if (part < up) {
     const Index first = part * kUpRows, rows = f - first < kUpRows ? f - first : kUpRows;
     const Factor<T> left{layer.d_hidden + (panel * f + first) * kPanel, kPanel, f * kPanel};
     weight_gradient(rows, c, left, turned(layer.input_turned, c, panel), panels,
-                    layer.up.d_weight + (expert * f + first) * c, fresh);
-    return bias_gradient(rows, left, panels, layer.up.d_bias + expert * f + first, fresh);
+                    layer.up.d_weight.from((expert * f + first) * c));
+    return bias_gradient(rows, left, panels, layer.up.d_bias.from(expert * f + first));
   }
   const Index first = (part - up) * kDownRows, rows = c - first < kDownRows ? c - first : kDownRows;
   const Factor<T> left{layer.d_answers + (panel * c + first) * kPanel, kPanel, c * kPanel};
   weight_gradient(rows, f, left, turned(layer.hidden_turned, f, panel), panels,
-                  layer.down.d_weight + (expert * c + first) * f, fresh);
-  bias_gradient(rows, left, panels, layer.down.d_bias + expert * c + first, fresh);
+                  layer.down.d_weight.from((expert * c + first) * f));
+  bias_gradient(rows, left, panels, layer.down.d_bias.from(expert * c + first));
 }
 
 }  // namespace moe::kernels::cpu::MOE_LEVEL

@@ -4,6 +4,32 @@
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
+/// Value m of a bias; 0 if there is none.
+template <class T>
+inline T bias_at(const T* bias, Index m) {
+  return bias == nullptr ? T{0} : bias[m];
+}
+
+/// y = (x - mean) * inverse_std * weight, plus the bias if there is one. That is asked once a row:
+/// within a sum the question would keep product and sum from becoming one instruction, which rounds
+/// once.
+template <bool kHasBias, class T>
+inline void scale_and_shift(const Norm<T>& norm, const T* x, T mean, T inverse_std, Index width,
+                            T* y) {
+  constexpr int kStep = kLanes<T>;
+  Index c = 0;
+  for (; c + kStep <= width; c += kStep) {
+    Vec<T> value = (load(x + c) - mean) * inverse_std * load(norm.weight + c);
+    if constexpr (kHasBias) value = value + load(norm.bias + c);
+    store(y + c, value);
+  }
+  for (; c < width; ++c) {
+    T value = (x[c] - mean) * inverse_std * norm.weight[c];
+    if constexpr (kHasBias) value = value + norm.bias[c];
+    y[c] = value;
+  }
+}
+
 /// y = (x - mean) / std * weight + bias over the C features of token `n`; y is padded(C) long, its
 /// rest becomes 0. Statistics are kept at place `n` of the norm's.
 template <class T>
@@ -23,11 +49,11 @@ inline void normalise(const Norm<T>& norm, Index n, const T* x, Index width, T* 
   const T inverse = T{1} / static_cast<T>(__builtin_sqrt(variance + norm.eps));
   norm.mean[n] = mean;
   norm.inverse_std[n] = inverse;
-  Index c = 0;
-  for (; c + kStep <= width; c += kStep)
-    store(y + c, (load(x + c) - mean) * inverse * load(norm.weight + c) + load(norm.bias + c));
-  for (; c < width; ++c) y[c] = (x[c] - mean) * inverse * norm.weight[c] + norm.bias[c];
-  for (; c < padded(width); ++c) y[c] = 0;
+  if (norm.bias != nullptr)
+    scale_and_shift<true>(norm, x, mean, inverse, width, y);
+  else
+    scale_and_shift<false>(norm, x, mean, inverse, width, y);
+  for (Index c = width; c < padded(width); ++c) y[c] = 0;
 }
 
 /// Adds to dx the gradient through the norm of token `n`, whose outcome has gradient dy; adds its
@@ -60,18 +86,17 @@ inline void normalise_backward(const Norm<T>& norm, Index n, const T* x, const T
 
 /// The norm's gradients from `count` parts (2, padded(C)) each, summed in order.
 template <class T>
-inline void sum_norm_parts(const Norm<T>& norm, const T* parts, Index count, Index width,
-                           bool fresh) {
-  const Index stride = 2 * padded(width);
-  for (Index c = 0; c < width; ++c) {
-    T weight = fresh ? T{0} : norm.d_weight[c], bias = fresh ? T{0} : norm.d_bias[c];
-    for (Index i = 0; i < count; ++i) {
-      weight += parts[i * stride + c];
-      bias += parts[i * stride + padded(width) + c];
+inline void sum_norm_parts(const Norm<T>& norm, const T* parts, Index count, Index width) {
+  const auto sum = [&](const T* first, GradientSlot<T> slot) {
+    if (slot.to == nullptr) return;
+    for (Index c = 0; c < width; ++c) {
+      T total = slot.adds ? slot.to[c] : T{0};
+      for (Index i = 0; i < count; ++i) total += first[i * 2 * padded(width) + c];
+      slot.to[c] = total;
     }
-    norm.d_weight[c] = weight;
-    norm.d_bias[c] = bias;
-  }
+  };
+  sum(parts, norm.d_weight);
+  sum(parts + padded(width), norm.d_bias);
 }
 
 /// The right factor of a weight's gradient: tokens by features, kPanel features side by side, in
@@ -122,7 +147,8 @@ constexpr Index gradient_panels(Index panels) {
 /// left + m * kPanel. Without panels it is 0.
 template <class T>
 inline void weight_gradient(Index rows, Index width, Factor<T> left, TokenFactor<T> right,
-                            Index panels, T* d_weight, bool fresh) {
+                            Index panels, GradientSlot<T> d_weight) {
+  if (d_weight.to == nullptr) return;
   const Index blocks = panels_of(width);
   const Index most = gradient_panels<T>(panels);
   Index together = 0;
@@ -131,7 +157,7 @@ inline void weight_gradient(Index rows, Index width, Factor<T> left, TokenFactor
     Index panel = 0;
     do {
       const Index rest = panels - panel;
-      const bool sets = fresh && panel == 0;
+      const bool sets = !d_weight.adds && panel == 0;
       Factor<T> a = left, b = right.first;
       a.data += panel * a.segment;
       b.data += panel * b.segment + block * right.block;
@@ -139,7 +165,7 @@ inline void weight_gradient(Index rows, Index width, Factor<T> left, TokenFactor
           rows, a, b, PanelSegments{rest < most ? rest : most}, {together, right.block},
           [&](Index m, Index p, Row<T> row) {
             const Index c = (block + p) * kPanel;
-            T* to = d_weight + m * width + c;
+            T* to = d_weight.to + m * width + c;
             __builtin_prefetch(to + kTileRows<T> * width, 1);  // where the next tile goes
             if (width - c >= kPanel) {
               if (!sets) row = map(row, load_row(to), [](Vec<T> x, Vec<T> y) { return x + y; });
@@ -156,15 +182,16 @@ inline void weight_gradient(Index rows, Index width, Factor<T> left, TokenFactor
 
 /// d_bias[row] for rows [0, rows): the sum over tokens of left[token][row].
 template <class T>
-inline void bias_gradient(Index rows, Factor<T> left, Index panels, T* d_bias, bool fresh) {
+inline void bias_gradient(Index rows, Factor<T> left, Index panels, GradientSlot<T> d_bias) {
+  if (d_bias.to == nullptr) return;
   for (Index m = 0; m < rows; ++m) {
     Row<T> sums{};
     for (Index p = 0; p < panels; ++p)
       sums = map(sums, load_row(left.data + p * left.segment + m * left.stride),
                  [](Vec<T> a, Vec<T> b) { return a + b; });
-    T total = fresh ? T{0} : d_bias[m];
+    T total = d_bias.adds ? d_bias.to[m] : T{0};
     for (int v = 0; v < kVecs<T>; ++v) total += sum_of<T>(sums.v[v]);
-    d_bias[m] = total;
+    d_bias.to[m] = total;
   }
 }
 

@@ -114,7 +114,7 @@ void route_tokens(const Mixture<T>& layer, Index panel, T* scratch) {
   const auto linear = [&](const Linear<T>& map_, T* to) {
     multiply<Left::row_major>(e, Factor<T>{map_.weight, c}, Factor<T>{values, kPanel}, {c},
                               [&](Index m, const Row<T>& row) {
-                                const T bias = map_.bias[m];
+                                const T bias = bias_at(map_.bias, m);
                                 store_row(to + m * kPanel,
                                           map(row, [&](Vec<T> a) { return a + bias; }));
                               });

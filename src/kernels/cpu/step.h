@@ -126,7 +126,7 @@ void step_output(const AttentionStep<T>& step, Index task, T* scratch) {
   const Index c = step.width, first = task * kStepRows, left = c - first;
   multiply_tokens(step.proj.weight, c, first, left < kStepRows ? left : kStepRows, step.mixed,
                   padded(c), step.sequences, scratch, [&](Index n, Index m, T value) {
-                    step.out[n * c + m] = step.x[n * c + m] + (value + step.proj.bias[m]);
+                    step.out[n * c + m] = step.x[n * c + m] + (value + bias_at(step.proj.bias, m));
                   });
 }
 
@@ -139,10 +139,10 @@ void expert_part(const Mixture<T>& layer, Index task, T* parts) {
   const Index rows = left < kStepHidden ? left : kStepHidden;
   const Index expert = layer.chosen[slot];
   const T* x = layer.normed + slot / layer.top_k * padded(c);
-  const T* bias = layer.up.bias + expert * f + first;
   T hidden[kStepHidden] = {};
-  multiply_vector(layer.up.weight + (expert * f + first) * c, c, rows, x, c,
-                  [&](Index m, T value) { hidden[m] = value + bias[m]; });
+  multiply_vector(layer.up.weight + (expert * f + first) * c, c, rows, x, c, [&](Index m, T value) {
+    hidden[m] = value + bias_at(layer.up.bias, expert * f + first + m);
+  });
   for (Index m = 0; m < kStepHidden; m += kLanes<T>)
     store(hidden + m, Relu::value<T>(load(hidden + m)));
   T* out = parts + task * c;
@@ -160,7 +160,7 @@ void combine_parts(const Mixture<T>& layer, const T* parts) {
       for (Index slot = n * layer.top_k; slot < (n + 1) * layer.top_k; ++slot) {
         T answer = 0;
         for (Index part = 0; part < count; ++part) answer += parts[(slot * count + part) * c + i];
-        answer += layer.down.bias[layer.chosen[slot] * c + i];
+        answer += bias_at(layer.down.bias, layer.chosen[slot] * c + i);
         sum += layer.gates[slot] * answer;
       }
       layer.out[n * c + i] = sum;
