@@ -15,13 +15,24 @@
 
 #include "base/failure.h"
 #include "moe/base/descriptor.h"
+#include "moe/base/interrupt.h"
 #include "moe/base/text.h"
 
 namespace moe {
 
 namespace {
 
+/// To a device, a pipe or a terminal: waits for who reads it, until a signal asks to stop.
+void write_to_reader(int descriptor, std::string_view bytes, const fs::path& path) {
+  const int error = write_stream(descriptor, bytes.data(), bytes.size());
+  if (error == ECANCELED) throw Interrupted(stop_signal());
+  if (error != 0) fail("writing", path, error);
+}
+
 void write_all(int descriptor, std::string_view bytes, const fs::path& path) {
+  struct stat status = {};
+  if (::fstat(descriptor, &status) == 0 && !S_ISREG(status.st_mode))
+    return write_to_reader(descriptor, bytes, path);
   while (!bytes.empty()) {
     const auto written = ::write(descriptor, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;

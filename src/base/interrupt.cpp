@@ -8,8 +8,11 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <stdexcept>
 #include <tuple>
+
+#include "moe/base/text.h"
 
 namespace moe {
 
@@ -98,6 +101,12 @@ int InterruptFlag::signal() const noexcept { return received; }
 int InterruptFlag::saves_asked() const noexcept { return saves; }
 
 int stop_signal() noexcept { return alive ? received.load() : 0; }
+
+std::string signal_text(int signal) {
+  const char* name = ::sigabbrev_np(signal);
+  const auto text = name != nullptr ? cat("SIG", name) : cat("signal ", signal);
+  return signal == SIGINT ? cat("Ctrl-C (", text, ")") : text;
+}
 
 bool wait_for_input(int descriptor) { return is_ready(descriptor, POLLIN) && stop_signal() == 0; }
 

@@ -2,12 +2,15 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <string>
+#include <thread>
 
 #include "base/failure.h"
 #include "base/temporary.h"
 #include "moe/base/descriptor.h"
 #include "moe/base/file.h"
+#include "moe/base/interrupt.h"
 #include "moe/base/text.h"
 
 namespace moe {
@@ -32,6 +35,20 @@ void refuse_unless_file(const fs::path& path, fs::file_type type) {
 /// Whether it may help to write into the file that is there.
 bool is_about_the_name(int error) {
   return error == EBUSY || error == EXDEV || error == EACCES || error == EPERM || error == EROFS;
+}
+
+/// A fifo that nobody reads yet is awaited, until a signal asks to stop: a blocking open would wait
+/// for a reader alone.
+int open_in_place(const fs::path& path) {
+  constexpr auto kLookAgain = std::chrono::milliseconds(10);
+  while (true) {
+    const int opened = ::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC | O_NONBLOCK);
+    if (opened >= 0) return opened;
+    if (errno == EINTR) continue;
+    if (errno != ENXIO || type_of(path, ErrorKind::resource) != fs::file_type::fifo) return -1;
+    if (stop_signal() != 0) throw Interrupted(stop_signal());
+    std::this_thread::sleep_for(kLookAgain);
+  }
 }
 
 }  // namespace
@@ -66,12 +83,7 @@ void FileLayer::write_in_place(const fs::path& path, Pieces pieces) {
   const bool cut_short = step_of_write("writing", path);
   // An open file is written to where it stands: opened anew, it would begin at its start.
   const auto number = descriptor_behind(path);
-  int opened = -1;
-  do
-    opened = number ? ::fcntl(*number, F_DUPFD_CLOEXEC, 0)
-                    : ::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC);
-  while (opened < 0 && errno == EINTR);
-  const Descriptor file(opened);
+  const Descriptor file(number ? ::fcntl(*number, F_DUPFD_CLOEXEC, 0) : open_in_place(path));
   if (file.get() < 0) fail("opening", path, errno);
   write_pieces(file.get(), path, pieces, cut_short);
 }

@@ -23,8 +23,8 @@ struct TrainArgs {
   bool resume = false, dry_run = false, json = false;
 };
 
-/// Dedicated flags come last: they win over --set. Without --config a resumed run goes on with its
-/// own config.json.
+/// Dedicated flags come last: they win over --set. Without --config a resumed run continues with
+/// its own config.json.
 RunConfig resolve_config(const TrainArgs& args) {
   if (args.resume && args.out.empty())
     throw ConfigError("--resume: no run is named; give its folder with --out");
@@ -93,8 +93,7 @@ int run_train(const TrainArgs& args, const Services& services) {
                                    : "",
                           ", ", human_seconds(done.seconds)));
   if (done.signal != 0)
-    services.log.info(cat("stopped by signal ", done.signal,
-                          "; resume it with: makemoe train --resume --out ", done.run.string()));
+    services.log.info(cat("resume it with: makemoe train --resume --out ", done.run.string()));
   return done.signal == 0 ? 0 : 128 + done.signal;
 }
 

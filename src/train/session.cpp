@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "moe/base/interrupt.h"
 #include "moe/base/text.h"
 #include "train/loop.h"
 
@@ -81,7 +82,7 @@ std::string Loop::end_text(const TrainSummary& done) const {
     case EndedBy::stop_after:
       return cat(at, "--stop-after asked for it");
     case EndedBy::signal:
-      return cat(at, "signal ", done.signal);
+      return cat(at, signal_text(done.signal));
   }
   throw std::logic_error("no such end");
 }

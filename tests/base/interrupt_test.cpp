@@ -36,6 +36,12 @@ TEST(InterruptFlag, HeedsEachSignalThatAsksToStop) {
   EXPECT_EQ(stop_signal(), 0) << "without a flag";
 }
 
+TEST(Signals, HaveNamesForPeople) {
+  EXPECT_EQ(signal_text(SIGINT), "Ctrl-C (SIGINT)");
+  EXPECT_EQ(signal_text(SIGTERM), "SIGTERM");
+  EXPECT_EQ(signal_text(999), "signal 999");
+}
+
 TEST(InterruptFlag, AHangUpAndACpuLimitMayComeAgain) {
   const InterruptFlag flag;
   for (const int signal : {SIGTERM, SIGHUP, SIGHUP, SIGXCPU, SIGXCPU}) std::raise(signal);

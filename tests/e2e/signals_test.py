@@ -207,6 +207,29 @@ class Waits(Trained):
         self.assertEqual(process.wait(timeout=60), 0, process.stderr.read())
         self.assert_same_bytes(self.folder / "run", self.run_folder, STEPS)
 
+    def test_a_result_that_waits_for_a_reader_hears_a_signal(self):
+        unopened, silent = self.fifo("unopened"), self.fifo("silent")
+        reader = os.open(silent, os.O_RDWR)  # someone has it open, and reads nothing
+        self.addCleanup(os.close, reader)
+        for path, number in ((unopened, HUP), (silent, TERM)):
+            with self.subTest(path.name):
+                process = start("export", self.run_folder, "--out", path)
+                self.addCleanup(self.end, process)
+                wait_for_handlers(process)
+                time.sleep(0.3)
+                process.send_signal(number)
+                self.assert_ends(process, number)
+
+    def test_a_reader_that_comes_late_gets_the_whole_result(self):
+        path, file = self.fifo("late"), self.folder / "file"
+        self.done("export", self.run_folder, "--out", file)
+        process = start("export", self.run_folder, "--out", path)
+        self.addCleanup(self.end, process)
+        wait_for_handlers(process)
+        time.sleep(0.3)
+        self.assertEqual(path.read_bytes(), file.read_bytes())
+        self.assertEqual(process.wait(timeout=60), 0)
+
     def test_who_waits_for_a_sweeps_journal_hears_a_signal(self):
         out = self.folder / "sweep"
         self.done("sweep", "run", self.sweep_file(), "--data", self.text, "--out", out, env=self.trial("exit 0\n"))

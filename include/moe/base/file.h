@@ -77,7 +77,8 @@ class FileLayer {
   void replace(const fs::path& path, std::string_view text) { replace(path, Pieces(&text, 1)); }
   /// A file that the user named for a result: as replace, but a device, a pipe or an open file
   /// (/dev/fd/3) is written to as it is, and so is, with a warning, a file that can not be renamed
-  /// over (a bind mount, a folder without permission). Left-overs of earlier writes go.
+  /// over (a bind mount, a folder without permission). Left-overs of earlier writes go. Throws
+  /// Interrupted if a signal asks to stop while a pipe waits for its reader.
   void write_output(const fs::path& path, Pieces pieces);
   void write_output(const fs::path& path, std::string_view text) {
     write_output(path, Pieces(&text, 1));

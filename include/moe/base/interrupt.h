@@ -2,6 +2,7 @@
 
 #include <array>
 #include <csignal>
+#include <string>
 
 namespace moe {
 
@@ -39,6 +40,9 @@ class InterruptFlag {
 
 /// The same as InterruptFlag::signal(), for what waits deep inside; 0 where there is no flag.
 int stop_signal() noexcept;
+
+/// "SIGTERM", "Ctrl-C (SIGINT)": for people.
+std::string signal_text(int signal);
 
 /// Waits until there is something to read, or the end of it. False once a signal asks to stop.
 bool wait_for_input(int descriptor);
