@@ -59,6 +59,15 @@ std::vector<std::string> put_aside(const std::vector<PassedOver>& passed_over, F
   return lines;
 }
 
+std::vector<std::string> make_way_for(const fs::path& run, std::int64_t step, FileLayer& files) {
+  const RunIdentity identity(run);
+  std::vector<PassedOver> in_the_way;
+  for (const auto& ref : list_checkpoints(run))
+    if (ref.step == step && !is_sound(ref, identity))
+      in_the_way.push_back({ref, !identity.difference(ref).empty(), ""});
+  return put_aside(in_the_way, files);
+}
+
 void correct_hints(const CheckpointInfo& newest, FileLayer& files) {
   const auto checkpoints = newest.ref.folder.parent_path();
   correct_hint(checkpoints / "last", newest.ref, files);

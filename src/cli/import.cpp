@@ -45,7 +45,7 @@ int run_import(const ImportArgs& args, const Services& services) {
   const auto [tokenizer, sums] = read_origin(args, config, services.log);
   auto memory = estimate_memory(config, tokenizer.vocab_size(), {}, resident_memory());
   memory.batch = 0;  // nothing is learned here
-  check_memory(memory);
+  check_memory(memory, "importing");
   // A run at step 0 has a data cursor; any tokens give it one.
   const Tokens placeholder(static_cast<std::size_t>(config.model.block_size) + 1, 0);
   TrainState state(config, tokenizer.vocab_size(), placeholder, at::kCPU);

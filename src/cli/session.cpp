@@ -94,14 +94,6 @@ LoadedModel build_loaded(CheckpointInfo info, WeightValues values, const std::st
 
 }  // namespace
 
-CheckpointInfo load_noticed(const std::string& name, Log& log,
-                            const std::function<void(const CheckpointInfo&)>& load) {
-  std::vector<std::string> notices;
-  auto info = load_checkpoint(name, notices, load);
-  for (const auto& notice : notices) log.warn(notice);
-  return info;
-}
-
 LoadedModel load_model(const CheckpointArgs& checkpoint, const std::string& device,
                        const std::vector<std::string>& overrides, Log& log) {
   std::optional<LoadedModel> loaded;

@@ -33,10 +33,6 @@ struct CheckpointArgs {
 void add_checkpoint(CLI::App& command, CheckpointArgs& args);
 void add_allow_nonfinite(CLI::App& command, WeightValues& values);
 
-/// load_checkpoint, whose notices become warnings.
-CheckpointInfo load_noticed(const std::string& name, Log& log,
-                            const std::function<void(const CheckpointInfo&)>& load = {});
-
 /// Loads a checkpoint by its command-line name; `device` "" means "auto". `overrides` are --set
 /// texts over the checkpoint's config.
 LoadedModel load_model(const CheckpointArgs& checkpoint, const std::string& device,

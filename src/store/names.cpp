@@ -51,8 +51,14 @@ CheckpointInfo read_step(const fs::path& run, const std::string& which) {
 
 std::vector<fs::path> folders_in(const fs::path& run) {
   std::vector<fs::path> folders;
+  if (run.empty()) return folders;  // the name is a checkpoint that lies in no run
   for (const auto& ref : list_checkpoints(run)) folders.push_back(ref.folder);
   return folders;
+}
+
+bool is_any_gone(const std::vector<fs::path>& folders) {
+  std::error_code ignored;
+  return std::ranges::any_of(folders, [&](const auto& one) { return !fs::exists(one, ignored); });
 }
 
 /// RUN without more: its best checkpoint, else its last.
@@ -62,7 +68,7 @@ CheckpointInfo best_else_last(const fs::path& run, NewestSound newest,
   try {
     if (auto best = best_checkpoint(newest.info)) return std::move(*best);
   } catch (const CheckpointError& error) {
-    if (folders_in(run) != before) throw;  // removed while it was read: looked up again
+    if (is_any_gone(before)) throw;  // removed while it was read: looked up again
     notices.push_back(
         cat(error.what(), " (the last one is taken, of step ", newest.info.ref.step, ")"));
   }
@@ -110,7 +116,7 @@ CheckpointInfo load_checkpoint(const std::string& name, std::vector<std::string>
       return info;
     } catch (const CheckpointError&) {
       // A run that trains removes its old checkpoints, also the one that is being read.
-      if (folders_in(parsed.run) == before) throw;
+      if (!is_any_gone(before)) throw;
       if (attempt == kLookUps)
         throw CheckpointError(cat(parsed.run.string(),
                                   ": its checkpoints were removed while they "
@@ -120,6 +126,14 @@ CheckpointInfo load_checkpoint(const std::string& name, std::vector<std::string>
                                   "or give it a larger train.keep_checkpoints"));
     }
   }
+}
+
+CheckpointInfo load_noticed(const std::string& name, Log& log,
+                            const std::function<void(const CheckpointInfo&)>& load) {
+  std::vector<std::string> notices;
+  auto info = load_checkpoint(name, notices, load);
+  for (const auto& notice : notices) log.warn(notice);
+  return info;
 }
 
 }  // namespace moe

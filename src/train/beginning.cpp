@@ -35,6 +35,16 @@ std::vector<std::string> shape_differences(const RunConfig& theirs, const RunCon
   return keys;
 }
 
+/// The same without a model to fill, for --dry-run.
+void require_same_shapes(const CheckpointInfo& other, const RunConfig& config) {
+  if (const auto keys = shape_differences(other.config, config); !keys.empty())
+    throw CheckpointError(
+        cat(other.ref.folder.string(),
+            ": its weights have other shapes than the config asks for; take these "
+            "back, or name another checkpoint\n",
+            join(keys, "\n")));
+}
+
 /// The weights of --init-from, laid out as a model of `config` has them. Throws CheckpointError
 /// with all differences.
 at::Tensor fitting_weights(const CheckpointInfo& other, const RunConfig& config) {
@@ -66,13 +76,6 @@ std::optional<NewestSound> find_beginning(const fs::path& run, const RunConfig& 
   return found;
 }
 
-CheckpointInfo load_noticed(const std::string& name, Log& log) {
-  std::vector<std::string> notices;
-  auto info = load_checkpoint(name, notices);
-  for (const auto& notice : notices) log.warn(notice);
-  return info;
-}
-
 /// Where weights and vocabulary come from: a checkpoint of the run itself, to continue from, else
 /// the one of --init-from, else neither.
 struct Source {
@@ -98,7 +101,7 @@ Material read_material_for(const RunConfig& config, const Source& source, Log& l
   }
   if (source.other)
     return make_material(std::move(texts), source.other->tokenizer, config, ErrorKind::checkpoint);
-  const auto vocabulary = CharTokenizer::from_text(texts.text.utf8);
+  const auto vocabulary = vocabulary_of(texts, config);
   return make_material(std::move(texts), vocabulary, config);
 }
 
@@ -135,7 +138,9 @@ Beginning prepare(const TrainRequest& request, Log& log) {
 
 TrainRequirements requirements_of(const TrainRequest& request, Log& log) {
   const auto process = resident_memory();
-  const auto material = read_material_for(request.config, find_source(request, log), log);
+  const auto source = find_source(request, log);
+  const auto material = read_material_for(request.config, source, log);
+  if (source.other) require_same_shapes(*source.other, request.config);
   return requirements_for(request.config, material, process);
 }
 

@@ -107,7 +107,7 @@ void Loop::write_routing(const RoutingTallies& routing) {
   try {
     folder_.write_json("routing.json", json, /*indent=*/-1);
   } catch (const ResourceError& error) {
-    log_.warn(cat(error.what(), " (training goes on; the next evaluation writes it again)"));
+    log_.warn(cat(error.what(), " (training continues; the next evaluation writes it again)"));
   }
 }
 
@@ -133,6 +133,8 @@ void Loop::save() {
   folder_.require_lock();
   const auto& at = state_.at;
   folder_.catch_up();  // so that no row is missing of the steps that a resumed run does not repeat
+  if (!verified_.contains(at.step))
+    for (const auto& line : make_way_for(folder_.path(), at.step, files_)) log_.warn(line);
   save_checkpoint(folder_.path(), at.step, state_.flat, state_.optimizer,
                   state_to_json(state_, material_.sums, seconds()), request_.config,
                   material_.tokenizer, at.best_step == at.step, files_);
@@ -153,7 +155,7 @@ bool Loop::save_or_warn() {
   } catch (const LockLost&) {
     throw;
   } catch (const ResourceError& error) {
-    log_.warn(cat(error.what(), " (training goes on; the next checkpoint is tried again)"));
+    log_.warn(cat(error.what(), " (training continues; the next checkpoint is tried again)"));
     return false;
   }
 }
@@ -218,10 +220,13 @@ void Loop::sample() {
 
 NumericsError Loop::diverged(std::string_view what, std::int64_t step) const {
   const auto run = folder_.path().string();
-  return NumericsError(
-      cat(run, ": ", what, " is not finite at step ", step,
-          "; lower optim.learning_rate or set optim.grad_clip in a new run (--init-from ", run,
-          " takes the weights of its best checkpoint over)"));
+  const auto saved =
+      list_checkpoints(folder_.path()).empty()
+          ? ""
+          : cat(" (--init-from ", run, " takes over the weights of its best checkpoint)");
+  return NumericsError(cat(run, ": ", what, " is not finite at step ", step,
+                           "; lower optim.learning_rate or set optim.grad_clip in a new run",
+                           saved));
 }
 
 void Loop::update() {

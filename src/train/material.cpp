@@ -69,6 +69,15 @@ RunTexts read_texts(const RunConfig& config, Log& log) {
   return texts;
 }
 
+CharTokenizer vocabulary_of(const RunTexts& texts, const RunConfig& config) {
+  auto vocabulary = CharTokenizer::from_text(texts.text.utf8);
+  if (vocabulary.vocab_size() == 1)
+    throw DataError(cat(config.data.path, ": is made of one single symbol, \"",
+                        printable(vocabulary.symbol(0)),
+                        "\": there is nothing to learn; give a text with more than one"));
+  return vocabulary;
+}
+
 void require_same_texts(const RunTexts& texts, const DataSums& saved, const RunConfig& config) {
   const auto now = texts.sums();
   for (std::size_t i = 0; i * kSumLength < saved.files.size(); ++i) {
@@ -103,7 +112,7 @@ Material make_material(RunTexts texts, const CharTokenizer& vocabulary, const Ru
 
 Material read_material(const RunConfig& config, Log& log) {
   auto texts = read_texts(config, log);
-  const auto vocabulary = CharTokenizer::from_text(texts.text.utf8);
+  const auto vocabulary = vocabulary_of(texts, config);
   return make_material(std::move(texts), vocabulary, config);
 }
 

@@ -30,6 +30,9 @@ struct RunTexts {
 /// for what can not be read, or not be recorded so that a resume would find it.
 RunTexts read_texts(const RunConfig& config, Log& log);
 
+/// Of the whole of data.path. Throws DataError if that has one single symbol: the loss would be 0.
+CharTokenizer vocabulary_of(const RunTexts& texts, const RunConfig& config);
+
 /// Throws DataError naming the first text that is not the one that `saved` remembers. Names do not
 /// count, nor do line ends and a byte-order mark.
 void require_same_texts(const RunTexts& texts, const DataSums& saved, const RunConfig& config);

@@ -79,12 +79,12 @@ MemoryEstimate estimate_memory(const RunConfig& config, std::int64_t vocab_size,
   return out;
 }
 
-void check_memory(const MemoryEstimate& needed) {
+void check_memory(const MemoryEstimate& needed, std::string_view what) {
   const auto available = available_memory(), total = needed.total();
   const auto room = available + resident_memory();  // part of the total is held already
   if (available < 0 || total <= room) return;
   const auto shown = [](double bytes) { return human_bytes(bytes); };
-  throw ResourceError(cat("memory: training needs about ", shown(static_cast<double>(total)),
+  throw ResourceError(cat("memory: ", what, " needs about ", shown(static_cast<double>(total)),
                           " (batch ", shown(needed.batch), ", model ", shown(needed.model),
                           ", text ", shown(needed.text), ", program ", shown(needed.process), "), ",
                           shown(static_cast<double>(room)), " are available; ",

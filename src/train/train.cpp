@@ -10,8 +10,8 @@ namespace moe {
 
 namespace {
 
-/// Before a run continues past what was passed over. What can not be renamed does no harm either:
-/// nothing counts it, and no name of a checkpoint means it.
+/// Before a run continues past what was passed over. What can not be renamed now is tried again
+/// when its step is saved (make_way_for); until then nothing counts it.
 void tidy_checkpoints(const NewestSound& from, FileLayer& files, Log& log) {
   try {
     for (const auto& line : put_aside(from.passed_over, files)) log.warn(line);

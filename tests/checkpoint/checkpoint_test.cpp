@@ -310,6 +310,23 @@ TEST_F(Checkpoint, WhatWasPassedOverIsKeptAsideUnderANameOfItsOwn) {
   }
 }
 
+TEST_F(Checkpoint, WhatIsNoSoundOneOfTheRunMakesWayForTheStepThatIsSaved) {
+  FileLayer files;
+  save(1);
+  save(2);
+  EXPECT_THAT(make_way_for(run, 2, files), ::testing::IsEmpty()) << "the run's own is replaced";
+  damage("step-00000002");
+  EXPECT_THAT(make_way_for(run, 2, files),
+              ::testing::ElementsAre(HasSubstr("damaged-step-00000002")));
+  std::ofstream(run / "config.json") << json_text(config_to_json(config));
+  config.seed += 1;
+  save(2);
+  EXPECT_THAT(make_way_for(run, 2, files),
+              ::testing::ElementsAre(HasSubstr("foreign-step-00000002")));
+  EXPECT_THAT(folders(), ::testing::UnorderedElementsAre("step-00000001", "damaged-step-00000002",
+                                                         "foreign-step-00000002"));
+}
+
 TEST_F(Checkpoint, HintsAreCorrectedToWhatTheNewestSoundStateSays) {
   FileLayer files;
   save(1, true);

@@ -301,6 +301,7 @@ class Contents(RunCase):
                         self.folder / f"{key}-out"), says)
                  for key, value, says in (("model.n_embed", 64, "(64"), ("model.n_layer", 2, "blocks.1."),
                                           ("model.moe.num_experts", 5, "experts.4"))}
+        cases["told beforehand"] = (("train", *self.small, "--set", "model.n_embed=64", "--init-from", self.run_folder, "--dry-run"), "model.n_embed")
         for number, name in enumerate(("absent", f"{self.run_folder}@99", self.folder)):
             cases[str(name)] = (("train", *self.small, "--init-from", name, "--out", self.folder / str(number)), str(name).split("@")[0])
         self.refuse_all(CHECKPOINT, cases)

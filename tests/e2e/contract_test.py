@@ -242,6 +242,10 @@ class Divergence(RunCase):
     def test_an_evaluation_that_is_not_finite_says_the_same(self):
         result = self.train_small(self.folder / "run", "--set", "optim.learning_rate=1e30", "--set", "train.max_iters=9")
         self.assert_refused(result, NUMERICS, ("not finite at step", "--init-from"))
+        result = self.train_small(self.folder / "early", "--set", "optim.learning_rate=1e30", "--set", "train.max_iters=9", "--set",
+                                  "train.eval_interval=9")
+        self.assert_refused(result, NUMERICS, "not finite at step")
+        self.assertNotIn("--init-from", result.err)  # it has no checkpoint to take weights from
 
 
 class Memory(RunCase):

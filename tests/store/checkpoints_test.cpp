@@ -196,5 +196,17 @@ TEST_F(Names, AreNotLookedUpAgainForDamage) {
   EXPECT_EQ(loads, 1);
 }
 
+TEST_F(Names, AreNotLookedUpAgainBecauseTheRunSavedAnotherMeanwhile) {
+  save(1, 1);
+  int loads = 0;
+  const auto load = [&](const CheckpointInfo& info) {
+    ++loads;
+    save(info.ref.step + 1, 1);
+    throw CheckpointError("damaged");
+  };
+  EXPECT_THROW(load_checkpoint(run.string() + "@last", notices, load), CheckpointError);
+  EXPECT_EQ(loads, 1);
+}
+
 }  // namespace
 }  // namespace moe

@@ -41,6 +41,11 @@ void save_checkpoint(const std::filesystem::path& run, std::int64_t step,
 /// overwritten: RUN/checkpoints/damaged-step-N or foreign-step-N. Returns a line for each.
 std::vector<std::string> put_aside(const std::vector<PassedOver>& passed_over, FileLayer& files);
 
+/// Before step N is saved: renames in the same way what has its name and is no sound checkpoint of
+/// the run, so that saving never overwrites it. Returns a line for each.
+std::vector<std::string> make_way_for(const std::filesystem::path& run, std::int64_t step,
+                                      FileLayer& files);
+
 /// Makes the hints say what `newest`, and its best step, decide. Throws ResourceError.
 void correct_hints(const CheckpointInfo& newest, FileLayer& files);
 

@@ -9,6 +9,7 @@
 
 #include "moe/base/file.h"
 #include "moe/base/json.h"
+#include "moe/base/log.h"
 #include "moe/config/config.h"
 #include "moe/data/tokenizer.h"
 
@@ -88,5 +89,8 @@ bool is_sound(const CheckpointRef& ref, const RunIdentity& identity);
 /// what there is.
 CheckpointInfo load_checkpoint(const std::string& name, std::vector<std::string>& notices,
                                const std::function<void(const CheckpointInfo&)>& load = {});
+/// The same; the notices are warnings.
+CheckpointInfo load_noticed(const std::string& name, Log& log,
+                            const std::function<void(const CheckpointInfo&)>& load = {});
 
 }  // namespace moe

@@ -78,8 +78,8 @@ struct TrainRequirements {
 /// text. Reads that text; throws as train() for what does not fit.
 TrainRequirements requirements_of(const TrainRequest& request, Log& log);
 
-/// Throws ResourceError if that is more than this process can have in all. Names what to lower: the
-/// keys of the largest part.
-void check_memory(const MemoryEstimate& needed);
+/// Throws ResourceError if that is more than this process can have in all, saying that `what` needs
+/// it. Names what to lower: the keys of the largest part.
+void check_memory(const MemoryEstimate& needed, std::string_view what = "training");
 
 }  // namespace moe
