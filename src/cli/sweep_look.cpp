@@ -78,7 +78,9 @@ int run_sweep_export(const SweepArgs& args, const Services& services) {
   const auto text =
       args.json ? json_text(sweep::sweep_json(sweep), 2) + "\n" : sweep::sweep_csv(sweep);
   const std::string_view whole = text;
-  write_result(args.out.empty() ? "-" : args.out, Pieces(&whole, 1), services.files);
+  const auto out = args.out.empty() ? "-" : args.out;
+  write_result(out, Pieces(&whole, 1), services.files);
+  if (!is_standard_output(out)) services.log.info(cat("wrote ", out));
   return 0;
 }
 

@@ -136,6 +136,8 @@ int run_sweep_worker(const SweepArgs& args, const Services& services) {
   SweepView view(queue, services.log);
   const auto end = sweep::work(queue, services.files, options, services.interrupt, view);
   if (end.stop) refuse_stopped(args.dir, *end.stop);
+  if (end.taken == 0 && end.signal == 0)
+    services.log.info(cat(args.dir, ": no trial is left to take; makemoe sweep status shows them"));
   return end.signal == 0 ? 0 : 128 + end.signal;
 }
 

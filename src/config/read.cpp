@@ -4,9 +4,25 @@
 
 namespace moe::config_detail {
 
+namespace {
+
+/// "1e12", "1e-9", "0.5": as people write it, without the padding of 1e+12 and 1e-09.
+std::string bound_text(double value) {
+  auto text = cat(value);
+  const auto exponent = text.find('e');
+  if (exponent == std::string::npos) return text;
+  const auto sign = exponent + 1;
+  text.erase(sign + 1, text.find_first_not_of('0', sign + 1) - sign - 1);
+  if (text[sign] == '+') text.erase(sign, 1);
+  return text;
+}
+
+}  // namespace
+
 std::string bounds_text(const Bounds& bounds) {
-  if (bounds.min && bounds.max) return cat("from ", *bounds.min, " to ", *bounds.max);
-  if (bounds.min) return cat("at least ", *bounds.min);
+  if (bounds.min && bounds.max)
+    return cat("from ", bound_text(*bounds.min), " to ", bound_text(*bounds.max));
+  if (bounds.min) return cat("at least ", bound_text(*bounds.min));
   return "any value";
 }
 

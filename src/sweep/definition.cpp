@@ -91,13 +91,21 @@ void absolute_choices(Json& space, const fs::path& folder) {
   }
 }
 
+/// The same of a base that is written out in the file.
+Json with_absolute_texts(Json base, const fs::path& folder) {
+  if (const auto data = base.find("data"); data != base.end() && data->is_object())
+    for (auto& item : data->items())
+      if (is_path("data." + item.key())) make_absolute(item.value(), folder);
+  return base;
+}
+
 RunConfig read_base(const Json& base, const fs::path& folder, Problems& problems) {
   RunConfig config;
   collect(problems, "", [&] {
     if (base.is_string())
       config = load_config((folder / base.get<std::string>()).lexically_normal(), {});
     else if (base.is_object())
-      config = config_from_json(base, "base");
+      config = config_from_json(with_absolute_texts(base, folder), "base");
     else if (!base.is_null())
       problems.push_back(cat("base: ", shown(base), " is no path; write one in quotes"));
   });

@@ -227,7 +227,7 @@ std::int64_t number_after(std::string_view line, std::string_view key) {
 
 }  // namespace
 
-void PassedOver::add(std::int64_t line, const std::string& reason) {
+void PassedOverLines::add(std::int64_t line, const std::string& reason) {
   if (count++ > 0) return;
   first = line;
   why = reason;

@@ -23,7 +23,7 @@ Sweep read_sweep(const fs::path& dir) {
   return {dir, std::move(definition), reader.study(), reader.passed_over()};
 }
 
-std::string passed_over_text(const fs::path& dir, const PassedOver& passed_over) {
+std::string passed_over_text(const fs::path& dir, const PassedOverLines& passed_over) {
   if (passed_over.count == 0) return "";
   return cat((dir / "journal.log").string(), ": ", passed_over.count,
              passed_over.count == 1 ? " entry is" : " entries are", " passed over, first entry ",

@@ -94,7 +94,7 @@ class Worker {
 
   bool may_take() const {
     return static_cast<std::int64_t>(running_.size()) < options_.slots &&
-           (!options_.count || taken_ < *options_.count) && monotonic_seconds() >= next_look_;
+           (!options_.count || end_.taken < *options_.count) && monotonic_seconds() >= next_look_;
   }
 
   void fill() {
@@ -104,7 +104,7 @@ class Worker {
         next_look_ = monotonic_seconds() + kIdlePause;
         return;
       }
-      ++taken_;
+      ++end_.taken;
       start(*claim);
       if (is_stopping()) return;
     }
@@ -218,7 +218,7 @@ class Worker {
 
   /// Nothing runs here. Whether there is nothing to wait for either.
   bool is_done() {
-    if (options_.count && taken_ >= *options_.count) return true;
+    if (options_.count && end_.taken >= *options_.count) return true;
     if (next_look_ == 0) return false;  // not asked since the last end
     queue_.refresh();
     return options_.stays ? !queue_.is_unfinished() : !queue_.is_watching();
@@ -234,7 +234,6 @@ class Worker {
   bool has_journal_ = true;  // false: it failed, and what runs is stopped without it
   std::string likeness_;     // of the trials that ended last: their reason without its numbers
   std::int64_t alike_ = 0;   // how many those are
-  std::int64_t taken_ = 0;
   double began_ = monotonic_seconds();
   int saves_passed_on_ = 0;  // of interrupt_.saves_asked()
   double next_look_ = 0;     // [s] monotonic; 0: at once

@@ -27,7 +27,7 @@ class MlflowRun {
 
   /// Makes the run on the server, with params and tags, where it is not there.
   void announce();
-  /// Says that training goes on, where the server heard otherwise.
+  /// Says that training continues, where the server heard otherwise.
   void reopen();
   /// Sends every row of metrics.jsonl that the server does not have; returns how many.
   std::int64_t send_rows();

@@ -123,7 +123,7 @@ void MlflowSender::Work::failed(const std::string& what) {
   const std::lock_guard lock(mutex);
   if (is_cancelled || has_warned) return;
   has_warned = true;
-  log.warn(cat("mlflow: ", what, " (training goes on, and sending is tried again)"));
+  log.warn(cat("mlflow: ", what, " (training continues, and sending is tried again)"));
 }
 
 MlflowSender::MlflowSender(fs::path run, const RunConfig& config, const MlflowTarget& target,
@@ -133,7 +133,7 @@ MlflowSender::MlflowSender(fs::path run, const RunConfig& config, const MlflowTa
     const BlockedSignals blocked;
     thread_ = std::thread([work = work_] { work->loop(); });
   } catch (const std::exception& error) {  // no such address, no thread to be had
-    log.warn(cat("mlflow: ", target.address.origin, ": ", error.what(), " (training goes on)"));
+    log.warn(cat("mlflow: ", target.address.origin, ": ", error.what(), " (training continues)"));
     work_.reset();
   }
 }

@@ -124,7 +124,7 @@ void RunFolder::write_out(Lines& lines) {
     lines.unwritten.clear();
   } catch (const ResourceError& error) {
     if (!warned_)
-      std::fprintf(stderr, "warning: %s (training goes on)\n",
+      std::fprintf(stderr, "warning: %s (training continues)\n",
                    without_controls(error.what()).c_str());
     warned_ = true;
   }

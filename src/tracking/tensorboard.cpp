@@ -116,7 +116,7 @@ void TensorBoardSink::end(double seconds, bool succeeded) {
 void TensorBoardSink::fail(const std::string& what) {
   is_whole_ = false;
   if (!warned_)
-    log_.warn(cat(what, " (training goes on; TensorBoard's file is made anew at the end)"));
+    log_.warn(cat(what, " (training continues; TensorBoard's file is made anew at the end)"));
   warned_ = true;
 }
 

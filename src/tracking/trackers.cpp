@@ -25,7 +25,7 @@ Trackers::Trackers(RunFolder& folder, const RunConfig& config, FileLayer& files,
     if (const auto target = tracking::mlflow_target(config.tracking.mlflow))
       sinks_->mlflow.emplace(folder.path(), config, *target, files, log);
   } catch (const ConfigError& error) {  // of an environment that is not about this run alone
-    log.warn(cat(error.what(), " (training goes on)"));
+    log.warn(cat(error.what(), " (training continues)"));
   }
 }
 

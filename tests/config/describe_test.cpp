@@ -210,7 +210,7 @@ TEST(DescribeConfig, ALineHoldsTypeDefaultAndMeaningInThisOrder) {
 TEST(DescribeConfig, ABoundReadsAsItIs) {
   EXPECT_THAT(described("model.n_embed"), EndsWith("(from 1 to 16384)"));
   EXPECT_THAT(described("model.dropout"), EndsWith("(from 0 to 0.99)"));
-  EXPECT_THAT(described("optim.learning_rate"), EndsWith("(from 1e-12 to 1e+30)"));
+  EXPECT_THAT(described("optim.learning_rate"), EndsWith("(from 1e-12 to 1e30)"));
   EXPECT_THAT(described("seed"), EndsWith("(at least 0)"));
 }
 

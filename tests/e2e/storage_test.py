@@ -78,7 +78,7 @@ class Faults(RunCase):
     def test_a_full_disk_at_any_operation_loses_nothing(self):
         codes = self.failing("ENOSPC", "No space left on device")
         self.assertGreater(len(codes), 60)
-        self.assertGreater(codes.count(0), 20)  # in the middle of a run: training goes on
+        self.assertGreater(codes.count(0), 20)  # in the middle of a run: training continues
         self.assertGreater(codes.count(RESOURCES), 5)
 
     def test_a_short_write_at_any_operation_loses_nothing(self):
@@ -153,7 +153,7 @@ class Sizes(RunCase):
         before = tree(run / "checkpoints")
         result = self.train_small(run, "--resume", preexec_fn=limited(FSIZE=100_000))
         self.assert_refused(result, RESOURCES, ("File too large", "step-0000000"))
-        self.assertIn("training goes on", result.err)
+        self.assertIn("training continues", result.err)
         self.assertEqual(tree(run / "checkpoints"), before)
         self.assertEqual(self.train_small(run, "--resume").code, 0)
         self.assert_same_end(run, self.run_folder, rows="some")

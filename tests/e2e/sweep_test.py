@@ -52,7 +52,7 @@ class WholeSweeps(SweepCase):
         self.done("sweep", "run", file, "--out", out)
         before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
         self.done("sweep", "run", file, "--out", out)
-        self.done("sweep", "worker", out)
+        self.assertIn("no trial is left to take", self.done("sweep", "worker", out).err)
         self.assertEqual({path: path.read_bytes() for path in out.rglob("*") if path.is_file()}, before)
 
     def test_the_shipped_quick_sweep_runs_from_anywhere(self):
@@ -89,7 +89,7 @@ class WholeSweeps(SweepCase):
         self.done("sweep", "run", self.small_sweep(), "--out", out, env=self.quick_program())
         rows = list(csv.DictReader(io.StringIO(self.done("sweep", "export", out).out)))
         self.assertEqual([row["model.moe.top_k"] for row in rows], ["2", "3", "2", "3"])
-        self.done("sweep", "export", out, "--json", "--out", self.folder / "all.json")
+        self.assertIn("wrote ", self.done("sweep", "export", out, "--json", "--out", self.folder / "all.json").err)
         self.assertEqual(len(strict_json((self.folder / "all.json").read_text())["trials"]), 4)
 
 

@@ -99,6 +99,15 @@ TEST(Definition, TextsToChooseFromAreNamedRelativeToTheFile) {
   EXPECT_EQ(definition.space.parameters()[0].choices[0], (scratch / "a.txt").string());
 }
 
+TEST(Definition, TextsOfABaseThatIsWrittenOutAreNamedRelativeToTheFile) {
+  Scratch scratch;
+  write(scratch / "a.txt", "a");
+  const auto definition = defined(scratch, R"({"base": {"data": {"path": "a.txt", "val_path": ""}},
+    "space": {"optim.learning_rate": {"choices": [0.01]}}})");
+  EXPECT_EQ(definition.base.data.path, (scratch / "a.txt").string());
+  EXPECT_EQ(definition.base.data.val_path, "");
+}
+
 TEST(Definition, RefusesTwoSourcesOfOneKey) {
   Scratch scratch;
   EXPECT_THAT(message_of<ConfigError>([&] {

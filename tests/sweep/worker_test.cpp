@@ -90,7 +90,8 @@ TEST_F(WorkerTest, TakesTheLastValueWhereAsked) {
 TEST_F(WorkerTest, RecordsWhyATrialFailedAndGoesOn) {
   auto queue = queue_of(
       "case $4 in *0) echo 'error: memory: too little; lower y' >&2; exit 6;; *2) kill -SEGV $$;; "
-      "*3) exit 1;; *4) exit 5;; esac\n" +
+      "*3) exit 1;; *4) exit 5;; *5) echo 'error: train.precision: not here; set it' >&2; exit 6;; "
+      "esac\n" +
       row(0, "1"));
   const auto end = run(queue);
   EXPECT_FALSE(end.stop);

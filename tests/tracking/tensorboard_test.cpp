@@ -157,7 +157,7 @@ TEST(TensorBoard, AFullDiskIsWarnedOfOnceAndTheFileIsMadeAnewAtTheEnd) {
     watched.train(sink, 1, 5);
     sink.end(5, true);
     EXPECT_THAT(testing::internal::GetCapturedStderr(),
-                testing::ContainsRegex("^warning: [^\n]*training goes on[^\n]*\n$"))
+                testing::ContainsRegex("^warning: [^\n]*training continues[^\n]*\n$"))
         << fault;
     EXPECT_THAT(watched.steps(), ElementsAre(1, 2, 3, 4, 5)) << fault;
   }

@@ -47,7 +47,7 @@ class Journal {
           LongWait wait = {});
 
   const Study& study() const { return reader_.study(); }
-  const PassedOver& passed_over() const { return reader_.passed_over(); }
+  const PassedOverLines& passed_over() const { return reader_.passed_over(); }
   /// Reads on without the lock.
   void refresh() { reader_.refresh(); }
   /// Under the lock: cuts a torn last line, reads on, lets `decide` look and add operations,

@@ -57,8 +57,7 @@ class Queue {
   const Definition& definition() const { return definition_; }
   const std::filesystem::path& dir() const { return dir_; }
   const Study& study() const { return journal_.study(); }
-  const Identity& identity() const { return identity_; }
-  const PassedOver& passed_over() const { return journal_.passed_over(); }
+  const PassedOverLines& passed_over() const { return journal_.passed_over(); }
   void refresh() { journal_.refresh(); }
 
   /// The next piece of work: a trial whose worker died or gave it back, one that a user enqueued,

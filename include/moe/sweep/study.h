@@ -82,7 +82,7 @@ class Study {
 enum class Damage { refused, passed_over };
 
 /// Lines of a journal that a reader went past.
-struct PassedOver {
+struct PassedOverLines {
   std::int64_t count = 0, first = 0;  // the first one's number, from 1
   std::string why;                    // of the first
 
@@ -101,7 +101,7 @@ class JournalReader {
   void refresh();
   /// Operations that this version does not know, of a newer Optuna; and, where damage is passed
   /// over, damaged lines.
-  const PassedOver& passed_over() const { return passed_over_; }
+  const PassedOverLines& passed_over() const { return passed_over_; }
   /// Bytes of whole lines read.
   std::uint64_t offset() const { return offset_; }
 
@@ -111,7 +111,7 @@ class JournalReader {
   std::filesystem::path path_;
   Study study_;
   Damage damage_;
-  PassedOver passed_over_;
+  PassedOverLines passed_over_;
   std::uint64_t offset_ = 0;
   std::int64_t line_ = 0;
 };

@@ -18,14 +18,14 @@ struct Sweep {
   std::filesystem::path dir;
   Definition definition;
   Study study;
-  PassedOver passed_over;  // lines of the journal that could not be read
+  PassedOverLines passed_over;  // lines of the journal that could not be read
 };
 
 /// Reads DIR/sweep.json and the journal, without its lock. Throws ConfigError where there is none.
 Sweep read_sweep(const std::filesystem::path& dir);
 
 /// What to say of lines of the journal that were passed over; "" where none was.
-std::string passed_over_text(const std::filesystem::path& dir, const PassedOver& passed_over);
+std::string passed_over_text(const std::filesystem::path& dir, const PassedOverLines& passed_over);
 
 /// Makes DIR the folder of this sweep, or continues the one there; of several at once one makes it,
 /// the others wait. Unless `allow_changes`, throws DataError when a text has changed since the

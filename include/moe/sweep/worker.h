@@ -32,6 +32,7 @@ struct Stop {
 struct WorkerEnd {
   int signal = 0;  // not 0: stopped by it
   bool out_of_time = false;
+  std::int64_t taken = 0;  // trials that it began or continued
   std::optional<Stop> stop;
 };
 
