@@ -102,10 +102,9 @@ TEST(Definition, TextsToChooseFromAreNamedRelativeToTheFile) {
 TEST(Definition, TextsOfABaseThatIsWrittenOutAreNamedRelativeToTheFile) {
   Scratch scratch;
   write(scratch / "a.txt", "a");
-  const auto definition = defined(scratch, R"({"base": {"data": {"path": "a.txt", "val_path": ""}},
+  const auto definition = defined(scratch, R"({"base": {"data": {"val_path": "a.txt"}},
     "space": {"optim.learning_rate": {"choices": [0.01]}}})");
-  EXPECT_EQ(definition.base.data.path, (scratch / "a.txt").string());
-  EXPECT_EQ(definition.base.data.val_path, "");
+  EXPECT_EQ(definition.base.data.val_path, (scratch / "a.txt").string());
 }
 
 TEST(Definition, RefusesTwoSourcesOfOneKey) {

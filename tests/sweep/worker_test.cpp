@@ -90,8 +90,7 @@ TEST_F(WorkerTest, TakesTheLastValueWhereAsked) {
 TEST_F(WorkerTest, RecordsWhyATrialFailedAndGoesOn) {
   auto queue = queue_of(
       "case $4 in *0) echo 'error: memory: too little; lower y' >&2; exit 6;; *2) kill -SEGV $$;; "
-      "*3) exit 1;; *4) exit 5;; *5) echo 'error: train.precision: not here; set it' >&2; exit 6;; "
-      "esac\n" +
+      "*3) exit 1;; *4) exit 5;; esac\n" +
       row(0, "1"));
   const auto end = run(queue);
   EXPECT_FALSE(end.stop);
@@ -104,6 +103,14 @@ TEST_F(WorkerTest, RecordsWhyATrialFailedAndGoesOn) {
   EXPECT_THAT(reason(3), HasSubstr("exit code 1"));
   EXPECT_THAT(reason(4), HasSubstr("exit code 5"));
   EXPECT_EQ(counts_of(queue.definition(), queue.study(), dir).complete, 1);
+}
+
+TEST_F(WorkerTest, APrecisionThatTheMachineLacksIsTheTrialsAffair) {
+  auto queue = queue_of(
+      "case $4 in *0) echo 'error: train.precision: not here' >&2; exit 6;; esac\n" + row(0, "1"));
+  EXPECT_FALSE(run(queue).stop);
+  EXPECT_EQ(queue.study().trials()[0].user("reason"), "train.precision: not here");
+  EXPECT_EQ(counts_of(queue.definition(), queue.study(), dir).complete, 4);
 }
 
 TEST_F(WorkerTest, TroubleThatNoTrialCanHelpEndsTheWorkerAndGivesTheTrialBack) {
