@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <optional>
 #include <vector>
 
@@ -14,12 +15,20 @@ double cost(const Definition& definition, double value) {
   return definition.minimizes() ? value : -value;
 }
 
+/// Costs by step, without that of step 0: it depends on the shape and the seed alone.
+std::map<std::int64_t, double> learned_costs(const Definition& definition, const Trial& trial) {
+  std::map<std::int64_t, double> out;
+  for (const auto& [step, value] : trial.reported)
+    if (step > 0) out[step] = cost(definition, value);
+  return out;
+}
+
 std::optional<double> mean_cost_up_to(const Definition& definition, const Trial& trial,
                                       std::int64_t step) {
   double sum = 0, count = 0;
-  for (const auto& [at, value] : trial.reported) {
+  for (const auto& [at, value] : learned_costs(definition, trial)) {
     if (at > step) break;
-    sum += cost(definition, value);
+    sum += value;
     ++count;
   }
   if (count == 0) return std::nullopt;
@@ -34,23 +43,24 @@ double median_of(std::vector<double> values) {
 
 bool worse_than_median(const Definition& definition, const Study& study, const Trial& trial) {
   const auto& pruner = definition.settings.pruner;
-  const auto step = trial.reported.rbegin()->first;
-  if (step < pruner.warmup_steps) return false;
+  const auto mine = learned_costs(definition, trial);
+  if (mine.empty() || mine.rbegin()->first < pruner.warmup_steps) return false;
+  const auto step = mine.rbegin()->first;
   std::vector<double> others;
   for (const auto& other : study.trials()) {
     if (other.state != TrialState::complete) continue;
     if (const auto mean = mean_cost_up_to(definition, other, step)) others.push_back(*mean);
   }
   if (static_cast<std::int64_t>(others.size()) < pruner.startup_trials) return false;
-  double best = cost(definition, trial.reported.begin()->second);
-  for (const auto& [at, value] : trial.reported) best = std::min(best, cost(definition, value));
+  double best = mine.begin()->second;
+  for (const auto& [at, value] : mine) best = std::min(best, value);
   return best > median_of(std::move(others));
 }
 
 /// The cost at the first report on or after the rung; nullopt: not reached.
 std::optional<double> cost_at_rung(const Definition& definition, const Trial& trial, double rung) {
-  for (const auto& [step, value] : trial.reported)
-    if (static_cast<double>(step) >= rung) return cost(definition, value);
+  for (const auto& [step, value] : learned_costs(definition, trial))
+    if (static_cast<double>(step) >= rung) return value;
   return std::nullopt;
 }
 

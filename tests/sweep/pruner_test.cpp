@@ -5,8 +5,9 @@
 namespace moe::sweep {
 namespace {
 
-/// A study of trials that reported these values at steps 10, 20, ...; all but the last complete.
-Study study_of(const std::vector<std::vector<double>>& trials) {
+/// A study of trials that reported these values at steps first, first + 10, ...; all but the last
+/// complete.
+Study study_of(const std::vector<std::vector<double>>& trials, std::size_t first = 10) {
   Study study("s");
   study.apply({{"op_code", 0}, {"study_name", "s"}, {"directions", {1}}});
   for (std::size_t i = 0; i < trials.size(); ++i) {
@@ -14,7 +15,7 @@ Study study_of(const std::vector<std::vector<double>>& trials) {
     for (std::size_t at = 0; at < trials[i].size(); ++at)
       study.apply({{"op_code", 7},
                    {"trial_id", i},
-                   {"step", 10 * (at + 1)},
+                   {"step", first + 10 * at},
                    {"intermediate_value", trials[i][at]}});
     if (i + 1 < trials.size())
       study.apply({{"op_code", 6}, {"trial_id", i}, {"state", 1}, {"values", {1.0}}});
@@ -22,8 +23,9 @@ Study study_of(const std::vector<std::vector<double>>& trials) {
   return study;
 }
 
-bool pruned(const Definition& definition, const std::vector<std::vector<double>>& trials) {
-  const auto study = study_of(trials);
+bool pruned(const Definition& definition, const std::vector<std::vector<double>>& trials,
+            std::size_t first = 10) {
+  const auto study = study_of(trials, first);
   return should_prune(definition, study, study.trials().back());
 }
 
@@ -63,6 +65,14 @@ TEST_F(Median, TurnsRoundWhenMoreIsBetter) {
 
 TEST_F(Median, SaysNothingBeforeAReport) { EXPECT_FALSE(pruned(definition, {{1}, {1}, {1}, {}})); }
 
+TEST_F(Median, NeverJudgesTheLossBeforeTraining) {
+  EXPECT_FALSE(pruned(definition, {{1}, {1}, {1}, {9}}, 0));
+  EXPECT_FALSE(pruned(definition, {{1, 1}, {1, 1}, {1, 1}, {9, 1}}, 0));
+  EXPECT_TRUE(pruned(definition, {{9, 1}, {9, 1}, {9, 1}, {9, 2}}, 0))
+      << "means are of 1, not of 5";
+  EXPECT_TRUE(pruned(definition, {{1, 1}, {1, 1}, {1, 1}, {0, 2}}, 0)) << "0 is not its best";
+}
+
 struct Asha : ::testing::Test {
   Definition definition;
   void SetUp() override {
@@ -87,6 +97,12 @@ TEST_F(Asha, LooksAtRungsOnlyAndNeverAtTheEnd) {
   EXPECT_TRUE(pruned(definition, {{1, 1, 1}, {0.5, 9, 9}}));
   definition.settings.pruner.min_steps = 90;
   EXPECT_FALSE(pruned(definition, {{0, 0, 0, 0, 0, 0, 0, 0, 0}, {1, 1, 1, 1, 1, 1, 1, 1, 1}}));
+}
+
+TEST_F(Asha, NeverJudgesTheLossBeforeTraining) {
+  definition.settings.pruner.min_steps = 1;
+  EXPECT_FALSE(pruned(definition, {{1}, {9}}, 0));
+  EXPECT_TRUE(pruned(definition, {{9, 1}, {0, 2}}, 0));
 }
 
 TEST_F(Asha, CountsTrialsThatWereStoppedAtTheRung) {

@@ -8,7 +8,8 @@
 namespace moe::sweep {
 
 /// Whether `trial`, which has just reported, should be stopped, by what all trials of `study`
-/// reported. Trials are compared in the direction of the definition's objective.
+/// reported. Trials are compared in the direction of the definition's objective. What they reported
+/// at step 0, before the first update, is never judged.
 ///
 /// median: its best value so far is worse than the median of the finished trials' running means up
 ///   to the same step (Golovin et al. 2017, "Google Vizier", section 3.2.2).
