@@ -78,6 +78,17 @@ void warn_of_passed_over(const sweep::Queue& queue, Log& log) {
   if (!text.empty()) log.warn(text);
 }
 
+void repeat_failed(sweep::Queue& queue, Log& log) {
+  const auto repeats = queue.retry_failed();
+  log.info(cat(queue.dir().string(), ": failed trials to repeat: ", repeats.count));
+  if (repeats.refused.empty()) return;
+  const auto count = repeats.refused.size();
+  log.warn(
+      cat(queue.dir().string(), ": ", count, count == 1 ? " failed trial is" : " failed trials are",
+          " not repeated, since the space does not have the same point: ", repeats.refused.front(),
+          count == 1 ? "" : "; ..."));
+}
+
 }  // namespace
 
 void refuse_without_best(const sweep::Sweep& sweep) {
@@ -105,8 +116,7 @@ int run_sweep_run(const SweepArgs& args, const Services& services) {
   sweep::open_sweep(dir, definition, args.allow_changes, services.files, wait);
   sweep::Queue queue(dir, definition, services.files, {}, wait);
   warn_of_passed_over(queue, services.log);
-  if (args.retry_failed)
-    services.log.info(cat(dir.string(), ": failed trials to repeat: ", queue.retry_failed()));
+  if (args.retry_failed) repeat_failed(queue, services.log);
   sweep::WorkerOptions options;
   options.slots = args.jobs > 0 ? args.jobs : definition.settings.budget.workers;
   options.seconds = definition.settings.budget.seconds;

@@ -97,6 +97,7 @@ std::optional<Claim> Queue::take_over(const Study& study, Operations& operations
     }
     claim.attempt += given_back ? 0 : 1;
     claim.point = point_of(definition_.space, trial);
+    claim.misfit = misfit(definition_.space, trial, claim.point);
     claim.seed_index = proposal_of(trial).value_or(0) % definition_.settings.seeds;
     operations.set_system(trial.id, kClaim, claim_json(claim));
     seen_.erase(trial.id);
@@ -105,24 +106,25 @@ std::optional<Claim> Queue::take_over(const Study& study, Operations& operations
   return std::nullopt;
 }
 
-/// One that waits, a repeat or enqueued from Python: what it has stays, the rest is drawn.
+/// What the trial has, and the rest drawn.
+Point Queue::completed(const Trial& trial) const {
+  const auto seed = static_cast<std::uint64_t>(definition_.settings.strategy.seed);
+  return random_point(definition_.space, stream_key(seed, "enqueued"),
+                      static_cast<std::uint64_t>(trial.number),
+                      given_point(definition_.space, trial));
+}
+
+/// One that waits, a repeat or enqueued from Python. One that does not fit gets no values of ours:
+/// it will be failed, with what was asked for as it stands.
 std::optional<Claim> Queue::take_waiting(const Study& study, Operations& operations) {
   const auto& space = definition_.space;
   for (const auto& trial : study.trials()) {
     if (trial.state != TrialState::waiting) continue;
     Claim claim{trial.id, trial.number, 1, 0, 0, {}};
-    const auto fixed = trial.system("fixed_params");
-    const auto seed = static_cast<std::uint64_t>(definition_.settings.strategy.seed);
-    auto point =
-        random_point(space, stream_key(seed, "enqueued"), static_cast<std::uint64_t>(trial.number));
-    for (const auto& parameter : space.parameters())
-      if (fixed.is_object() && fixed.contains(parameter.key))
-        if (const auto value = parameter.internal_of(fixed[parameter.key]))
-          point[parameter.key] = *value;
-    for (const auto& [key, value] : point_of(space, trial)) point[key] = value;
     claim.seed_index = proposal_of(trial).value_or(0) % definition_.settings.seeds;
-    claim.point = space.active_part(point);
-    if (!space.is_complete(claim.point)) claim.point = point;
+    claim.point = completed(trial);
+    claim.misfit = misfit(space, trial, claim.point);
+    if (!claim.misfit.empty()) claim.point = point_of(space, trial);
     operations.start_waiting(trial.id);
     for (const auto& [key, parameter] : stored(space, claim.point))
       if (!trial.parameters.contains(key)) operations.set_parameter(trial.id, key, parameter);
@@ -173,15 +175,25 @@ std::optional<Claim> Queue::claim() {
   return claim;
 }
 
-std::int64_t Queue::retry_failed() {
-  std::int64_t count = 0;
+/// A trial that has no parameters was enqueued, and never got beyond that.
+std::string Queue::reason_against_repeat(const Trial& trial) const {
+  const auto& space = definition_.space;
+  return misfit(space, trial, trial.parameters.empty() ? completed(trial) : point_of(space, trial));
+}
+
+Repeats Queue::retry_failed() {
+  Repeats repeats;
   journal_.transact([&](const Study& study, Operations& operations) {
     const auto repeated = superseded(study);
-    count = 0;
+    repeats = {};
     for (const auto& trial : study.trials()) {
       const bool ran_here = trial.system(kClaim).is_object();
       if (trial.state != TrialState::failed || !ran_here || repeated.contains(trial.number))
         continue;
+      if (const auto reason = reason_against_repeat(trial); !reason.empty()) {
+        repeats.refused.push_back(cat("trial ", trial.number, ": ", reason));
+        continue;
+      }
       auto user = trial.user_attributes;
       for (const auto* key : {"reason", "exit_code"}) user.erase(key);
       Json system = {{kFailedTrial, trial.number}, {kRetryHistory, Json::array()}};
@@ -190,10 +202,10 @@ std::int64_t Queue::retry_failed() {
       if (!system[kRetryHistory].is_array()) system[kRetryHistory] = Json::array();
       system[kRetryHistory].push_back(trial.number);
       operations.create_trial(trial.parameters, user, system, TrialState::waiting);
-      ++count;
+      ++repeats.count;
     }
   });
-  return count;
+  return repeats;
 }
 
 bool Queue::is_watching() const {

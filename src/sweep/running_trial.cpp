@@ -51,8 +51,7 @@ RunConfig config_of(const Queue& queue, const Claim& claim, std::int64_t slots) 
   config.seed += claim.seed_index;
   if (config.threads == 0 && slots > 1)
     config.threads = std::max<std::int64_t>(1, default_threads().count / slots);
-  if (!queue.definition().space.is_complete(claim.point))
-    throw ConfigError("a value is missing or outside the space; see the trial's parameters");
+  if (!claim.misfit.empty()) throw ConfigError(claim.misfit);
   return config_at(config, queue.definition().space, claim.point);
 }
 

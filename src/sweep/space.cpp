@@ -23,6 +23,7 @@ std::int64_t steps_between(double low, double high, double step) {
 
 /// The choices of Optuna's `distribution`; [] where it has none.
 Json choices_in(std::string_view distribution) {
+  if (distribution.find("\"choices\"") == std::string_view::npos) return Json::array();
   try {
     const auto json = parse_json(distribution, "distribution", ErrorKind::resource);
     const Json::json_pointer place("/attributes/choices");
@@ -81,18 +82,17 @@ std::string Parameter::distribution() const {
 }
 
 std::optional<double> Parameter::internal_of(double internal, std::string_view distribution) const {
-  if (kind != Kind::choices) return internal_of(Json(internal));
   const auto listed = choices_in(distribution);
+  if (listed.empty() && kind != Kind::choices) return internal_of(Json(internal));
   if (!(internal >= 0 && internal < static_cast<double>(listed.size()))) return std::nullopt;
-  const auto& chosen = listed[static_cast<std::size_t>(internal)];
-  for (std::size_t i = 0; i < choices.size(); ++i)
-    if (optuna_choice(choices[i]) == chosen) return static_cast<double>(i);
-  return std::nullopt;
+  return internal_of(listed[static_cast<std::size_t>(internal)]);
 }
 
 std::optional<double> Parameter::internal_of(const Json& external) const {
   if (kind == Kind::choices) {
-    const auto found = std::find(choices.begin(), choices.end(), external);
+    const auto found = std::find_if(choices.begin(), choices.end(), [&](const Json& choice) {
+      return choice == external || optuna_choice(choice) == external;
+    });
     if (found == choices.end()) return std::nullopt;
     return static_cast<double>(found - choices.begin());
   }
@@ -100,7 +100,36 @@ std::optional<double> Parameter::internal_of(const Json& external) const {
   const auto value = external.get<double>();
   const bool whole = kind == Kind::real || value == std::floor(value);
   if (!whole || !(value >= low && value <= high)) return std::nullopt;
+  const auto steps = (value - low) / step.value_or(1);
+  // A hair beside a step is the step: Python's 0.1 * 3 is 0.30000000000000004.
+  if (step && std::abs(steps - std::round(steps)) > 1e-9 * std::max(1.0, steps))
+    return std::nullopt;
   return value;
+}
+
+std::string Parameter::range_text() const {
+  constexpr std::size_t kMost = 20;  // choices that are told
+  if (kind != Kind::choices)
+    return cat(json_text(external(low)), " to ", json_text(external(high)),
+               step ? cat(" in steps of ", *step) : "");
+  std::vector<std::string> all;
+  for (const auto& choice : choices) all.push_back(printable(json_text(choice), 60, Quotes::kept));
+  if (all.size() > kMost) {
+    all.resize(kMost);
+    all.emplace_back("...");
+  }
+  if (all.size() < 2) return join(all, "");
+  const auto last = all.back();
+  all.pop_back();
+  return cat(join(all, ", "), " or ", last);
+}
+
+Json optuna_value(double internal, std::string_view distribution) {
+  const auto listed = choices_in(distribution);
+  if (internal >= 0 && internal < static_cast<double>(listed.size()))
+    return listed[static_cast<std::size_t>(internal)];
+  const bool is_whole = std::abs(internal) < 1e15 && internal == std::floor(internal);
+  return is_whole ? Json(static_cast<std::int64_t>(internal)) : Json(internal);
 }
 
 const Parameter* Space::find(std::string_view key) const {

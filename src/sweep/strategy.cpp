@@ -109,13 +109,18 @@ class Tpe : public Strategy {
 
 }  // namespace
 
-Point random_point(const Space& space, std::uint64_t seed, std::uint64_t index) {
+Point random_point(const Space& space, std::uint64_t seed, std::uint64_t index,
+                   const Point& fixed) {
   Point point;
-  // A stream a key: a parameter that is added, or not active, moves no other's draws.
-  for (const auto& parameter : space.parameters())
-    if (space.is_active(parameter, point))
-      point[parameter.key] =
-          random_value(parameter, Generator(stream_key(seed, parameter.key, index)));
+  // A stream a key: a parameter that is added, fixed or not active moves no other's draws.
+  for (const auto& parameter : space.parameters()) {
+    if (!space.is_active(parameter, point)) continue;
+    const auto given = fixed.find(parameter.key);
+    point[parameter.key] =
+        given != fixed.end()
+            ? given->second
+            : random_value(parameter, Generator(stream_key(seed, parameter.key, index)));
+  }
   return point;
 }
 

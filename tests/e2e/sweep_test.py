@@ -140,6 +140,16 @@ class Failures(SweepCase):
         self.assertGreater(self.status(out)["complete"], 4)
 
 
+    def test_a_failed_point_that_the_space_lost_is_not_repeated_as_another(self):
+        out, fails = self.folder / "sweep", self.quick_program("#!/bin/sh\nexit 1\n")
+        self.assertNotEqual(makemoe("sweep", "run", self.small_sweep(), "--out", out, env=fails).code, 0)
+        narrow = self.small_sweep(space={"optim.learning_rate": {"choices": [0.001, 0.01]}, "model.moe.top_k": {"int": [2, 2]}})
+        result = self.done("sweep", "run", narrow, "--out", out, "--retry-failed", "--allow-changes", env=self.quick_program())
+        self.assertIn("2 failed trials are not repeated, since the space does not have the same point: trial 1: "
+                      "model.moe.top_k: 3 is not in the space, which has 2 to 2", result.err)
+        self.assertEqual([trial["repeats"] for trial in self.status(out)["trials"][4:]], [0, 2])
+
+
 class Stops(SweepCase):
     def test_a_signal_saves_gives_back_and_the_same_command_goes_on(self):
         file, out = self.small_sweep(budget={"steps": 400}), self.folder / "sweep"
@@ -227,6 +237,35 @@ study.add_trial(optuna.trial.create_trial(params={"optim.learning_rate": 0.01, "
         self.assertTrue((out / "trials" / "00004" / "metrics.jsonl").exists())
         theirs = optuna_support.read_study(out / "journal.log", "small")
         self.assertEqual([trial["state"] for trial in theirs["trials"]], ["COMPLETE"] * 6)
+
+
+    def test_a_trial_enqueued_outside_the_space_fails_with_its_key_and_value(self):
+        out = self.folder / "sweep"
+        self.done("sweep", "run", self.small_sweep(), "--out", out, env=self.quick_program())
+        code = """
+import sys, optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+study = optuna.load_study(study_name="small", storage=JournalStorage(JournalFileBackend(sys.argv[1])))
+study.enqueue_trial({"model.moe.top_k": 7})
+study.enqueue_trial({"top_k": 2})
+study.enqueue_trial({"model.moe.top_k": "2"})
+study.enqueue_trial({"model.moe.top_k": 3})
+"""
+        subprocess.run([venvs.python_with("optuna"), "-c", code, out / "journal.log"], check=True, timeout=120)
+        worked = self.done("sweep", "worker", out, env=self.quick_program())
+        reasons = ["model.moe.top_k: 7 is not in the space, which has 2 to 3",
+                   "top_k: 2 cannot be used: the space has no such key",
+                   'model.moe.top_k: "2" is not in the space, which has 2 to 3']
+        trials = self.status(out)["trials"][4:]
+        self.assertEqual([trial["state"] for trial in trials], ["failed"] * 3 + ["complete"])
+        self.assertEqual([trial["reason"] for trial in trials], [*reasons, None])
+        for reason in reasons:
+            self.assertIn(f"failed: {reason}", worked.err)
+        self.assertEqual(trials[3]["values"]["model.moe.top_k"], 3)
+        self.assertIn("optim.learning_rate", trials[3]["values"], "what it leaves out is drawn")
+        theirs = optuna_support.read_study(out / "journal.log", "small")["trials"]
+        self.assertEqual([trial["state"] for trial in theirs[4:]], ["FAIL"] * 3 + ["COMPLETE"])
 
 
 class Stress(SweepCase):

@@ -40,6 +40,13 @@ struct QueueTest : ::testing::Test {
     ::waitpid(child, &status, 0);
     ASSERT_EQ(status, 0);
   }
+  /// As Optuna's study.enqueue_trial writes it.
+  void enqueue(const std::string& fixed) {
+    files.append(dir / "journal.log",
+                 R"({"op_code":4,"worker_id":"p","study_id":0,"datetime_start":null,"state":4,)"
+                 R"("system_attrs":{"fixed_params":)" +
+                     fixed + "}}\n");
+  }
   Study now() { return read_sweep(dir).study; }
   /// As another machine's worker would have written it.
   void claim_from_elsewhere(std::int64_t trial, std::int64_t beat) {
@@ -192,10 +199,7 @@ TEST_F(QueueTest, RunsWhatPythonEnqueuedAndLeavesItsOwnTrialsAlone) {
     operations.create_trial({}, Json::object(),
                             Json::object());  // study.ask() in Python: runs there
   });
-  files.append(
-      dir / "journal.log",
-      R"({"op_code":4,"worker_id":"p","study_id":0,"datetime_start":null,"state":4,"system_attrs":{"fixed_params":{"model.moe.num_experts":8,"model.n_layer":2}}})"
-      "\n");
+  enqueue(R"({"model.moe.num_experts":8,"model.n_layer":2})");
   const auto claim = queue.claim();
   EXPECT_EQ(claim->number, 1);
   EXPECT_EQ(json_text(values_of(of.space, claim->point)),
@@ -207,6 +211,70 @@ TEST_F(QueueTest, RunsWhatPythonEnqueuedAndLeavesItsOwnTrialsAlone) {
   EXPECT_EQ(counts_of(of, queue.study(), dir).total, 8);
 }
 
+constexpr const char* kConditional = R"({
+  "space": {"optim.schedule.kind": {"choices": ["constant", "cosine"]},
+            "optim.schedule.warmup_iters": {"int": [0, 100], "step": 50,
+                                            "when": {"optim.schedule.kind": "cosine"}},
+            "optim.betas": {"choices": [[0.9, 0.99], [0.9, 0.999]]}},
+  "strategy": {"kind": "random"}, "budget": {"trials": 1}})";
+
+TEST_F(QueueTest, WhatPythonEnqueuedWithoutAKeyHasThatDrawn) {
+  const auto of = definition(kConditional);
+  auto queue = open(of);
+  for (int i = 0; i < 20; ++i) {
+    enqueue(R"({"optim.schedule.kind":"cosine","optim.betas":"[0.9,0.999]"})");
+    const auto claim = *queue.claim();
+    EXPECT_EQ(claim.misfit, "");
+    EXPECT_TRUE(of.space.is_complete(claim.point));
+    EXPECT_EQ(claim.point.at("optim.schedule.kind"), 1);
+    EXPECT_EQ(claim.point.at("optim.betas"), 1) << "Optuna knows a list by its text";
+  }
+}
+
+TEST_F(QueueTest, WhatPythonEnqueuedOutsideTheSpaceIsNotReplaced) {
+  const auto of = definition(kConditional);
+  auto queue = open(of);
+  const auto misfit_of = [&](const std::string& fixed) {
+    enqueue(fixed);
+    const auto claim = *queue.claim();
+    EXPECT_TRUE(now().trials().back().parameters.empty());
+    return claim.misfit;
+  };
+  EXPECT_EQ(
+      misfit_of(R"({"optim.schedule.kind":"linear"})"),
+      R"(optim.schedule.kind: "linear" is not in the space, which has "constant" or "cosine")");
+  EXPECT_EQ(
+      misfit_of(R"({"optim.schedule.kind":"cosine","optim.schedule.warmup_iters":60})"),
+      "optim.schedule.warmup_iters: 60 is not in the space, which has 0 to 100 in steps of 50");
+  EXPECT_THAT(misfit_of(R"({"optim.schedule.kind":"cosine","optim.schedule.warmup_iters":"50"})"),
+              HasSubstr("optim.schedule.warmup_iters: \"50\" is not in the space"));
+  EXPECT_EQ(misfit_of(R"({"schedule.kind":"cosine"})"),
+            R"(schedule.kind: "cosine" cannot be used: the space has no such key)");
+  EXPECT_EQ(misfit_of(R"({"optim.schedule.kind":"constant","optim.schedule.warmup_iters":50})"),
+            R"(optim.schedule.warmup_iters: 50 cannot be used: the key's "when" does not hold)");
+  EXPECT_EQ(misfit_of("3"), "fixed_params: 3 cannot be used: the space has no such key");
+}
+
+TEST_F(QueueTest, ATrialWhosePointTheSpaceLostIsNotRunAsAnotherPoint) {
+  const auto before = definition();
+  {
+    auto queue = open(before);
+    queue.finish(*queue.claim(), {TrialState::failed, std::nullopt, "x", 1});
+    queue.release(*queue.claim());
+  }
+  const auto after = definition(R"({
+    "space": {"model.moe.num_experts": {"choices": [4, 8]}, "model.n_layer": {"int": [1, 2]},
+              "model.moe.top_k": {"int": [1, 2]}},
+    "strategy": {"kind": "grid"}})");
+  auto queue = open(after);
+  const auto repeats = queue.retry_failed();
+  EXPECT_EQ(repeats.count, 0);
+  EXPECT_THAT(repeats.refused,
+              ::testing::ElementsAre("trial 0: model.moe.num_experts: 2 is not in the space, which "
+                                     "has 4 or 8; model.moe.top_k: the trial has no value for it"));
+  EXPECT_THAT(queue.claim()->misfit, HasSubstr("model.moe.num_experts: 2"));  // given back: trial 1
+}
+
 TEST_F(QueueTest, AFailedTrialIsRepeatedOnceAsANewTrialOfItsPoint) {
   const auto of = definition(R"({"seeds": 2, "strategy": {"kind": "grid"},
     "space": {"model.moe.num_experts": {"choices": [2, 4]}}})");
@@ -214,14 +282,14 @@ TEST_F(QueueTest, AFailedTrialIsRepeatedOnceAsANewTrialOfItsPoint) {
   queue.finish(*queue.claim(), {TrialState::complete, 1.0, "", 0});
   const auto failed = *queue.claim();
   queue.finish(failed, {TrialState::failed, std::nullopt, "x", 6});
-  EXPECT_EQ(queue.retry_failed(), 1);
-  EXPECT_EQ(queue.retry_failed(), 0);  // it is under way
+  EXPECT_EQ(queue.retry_failed().count, 1);
+  EXPECT_EQ(queue.retry_failed().count, 0);  // it is under way
   const auto again = *queue.claim();
   EXPECT_EQ(again.number, 2);
   EXPECT_EQ(again.point, failed.point);
   EXPECT_EQ(again.seed_index, 1);
   queue.finish(again, {TrialState::failed, std::nullopt, "y", 6});
-  EXPECT_EQ(queue.retry_failed(), 1);
+  EXPECT_EQ(queue.retry_failed().count, 1);
   queue.finish(*queue.claim(), {TrialState::complete, 3.0, "", 0});
   const auto& last = queue.study().trials().back();
   EXPECT_EQ(last.system("failed_trial"), 1);  // as Optuna's RetryFailedTrialCallback has it

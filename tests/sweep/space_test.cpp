@@ -49,6 +49,9 @@ TEST(Space, AStepOfTenthsReachesItsEnd) {
   const auto space = parsed(R"({"a": {"float": [0.1, 1.0], "step": 0.3}})");
   EXPECT_EQ(*space.size(100), 4);
   EXPECT_DOUBLE_EQ(space.points(3, 1)[0].at("a"), 1.0);
+  const auto& a = space.parameters()[0];
+  EXPECT_TRUE(a.internal_of(Json(0.1 + 0.3 * 2)));
+  EXPECT_FALSE(a.internal_of(Json(0.5)));
 }
 
 TEST(Space, HasNoSizeInARangeOfNumbers) {
@@ -66,6 +69,7 @@ TEST(Space, ReadsOptunasValuesOfItsOwnRangeOnly) {
   EXPECT_FALSE(choices.internal_of(0.0, "nonsense"));
   EXPECT_FALSE(space.parameters()[1].internal_of(5.0, ""));
   EXPECT_FALSE(space.parameters()[1].internal_of(1.5, ""));
+  EXPECT_EQ(space.parameters()[1].internal_of(0.0, other), 4);  // a range that was choices before
 }
 
 TEST(Space, ChoicesThatAreNoScalarsGoToOptunaAsText) {

@@ -19,6 +19,8 @@ namespace moe::sweep {
 // The system attributes of a trial that are ours: who works on it, and which proposal it is.
 inline constexpr const char* kClaim = "moe:claim";
 inline constexpr const char* kProposal = "moe:proposal";
+// What Optuna's study.enqueue_trial gives a trial.
+inline constexpr const char* kFixedParams = "fixed_params";
 // Those that Optuna's RetryFailedTrialCallback writes: the number of the failed trial that one
 // repeats, and the numbers of all that failed on the way.
 inline constexpr const char* kFailedTrial = "failed_trial";
@@ -31,6 +33,7 @@ struct Claim {
   std::int64_t beat = 0;
   std::int64_t seed_index = 0;  // which of the point's seeds
   Point point;
+  std::string misfit = {};  // why the point is not what the trial asks for; it must not run
 };
 
 /// How a trial ended.
@@ -44,6 +47,12 @@ struct Outcome {
 /// Seconds between heartbeats, and without one until a claim counts as dead.
 struct Pace {
   double beat_s = 10, dead_s = 60;
+};
+
+/// What became of a wish to repeat the trials that failed.
+struct Repeats {
+  std::int64_t count = 0;            // trials that will be repeated
+  std::vector<std::string> refused;  // "trial 3: ...": the space no longer has their points
 };
 
 /// The trials of a sweep, shared by every worker through its journal (ADR 0021).
@@ -64,8 +73,8 @@ class Queue {
   /// or a new one. nullopt: there is none now. Throws ResourceError when the study is gone.
   std::optional<Claim> claim();
   /// Enqueues each failed trial that nobody has repeated again, as a new trial of the same point
-  /// (ADR 36). Returns how many.
-  std::int64_t retry_failed();
+  /// (ADR 36), if the space still has that.
+  Repeats retry_failed();
   /// Whether trials of other workers are running of which it is not known yet whether these live.
   bool is_watching() const;
   /// Whether anything is waiting or running, whoever works on it.
@@ -92,6 +101,8 @@ class Queue {
   std::optional<Claim> take_over(const Study& study, Operations& operations);
   std::optional<Claim> take_waiting(const Study& study, Operations& operations);
   std::optional<Claim> propose(const Study& study, Operations& operations);
+  Point completed(const Trial& trial) const;
+  std::string reason_against_repeat(const Trial& trial) const;
   bool holds(std::int64_t trial) const;
   Json claim_json(const Claim& claim) const;
 
@@ -115,5 +126,12 @@ std::optional<std::int64_t> proposal_of(const Trial& trial);
 
 /// The trial's parameters in this sweep's space; what does not fit is left out.
 Point point_of(const Space& space, const Trial& trial);
+
+/// Those, and what Python enqueued it with: active or not, what does not fit left out.
+Point given_point(const Space& space, const Trial& trial);
+
+/// What the trial was given and does not have in `point`, by key and value, and active keys that
+/// have no value there; "" when the point is what it asks for.
+std::string misfit(const Space& space, const Trial& trial, const Point& point);
 
 }  // namespace moe::sweep

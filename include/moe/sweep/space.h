@@ -46,9 +46,15 @@ struct Parameter {
   std::string distribution() const;
   /// The value that `internal` under Optuna's `distribution` means here; nullopt: not in the range.
   std::optional<double> internal_of(double internal, std::string_view distribution) const;
-  /// The value of this parameter that is `external` in a config; nullopt: not in the range.
+  /// The value of this parameter that is `external` in a config, or in Optuna, which knows a choice
+  /// that is a list by its JSON text; nullopt: not in the range.
   std::optional<double> internal_of(const Json& external) const;
+  /// Its values for people: "2, 4 or 8", "1 to 4".
+  std::string range_text() const;
 };
+
+/// What `internal` stands for in Optuna's `distribution`, as Optuna shows it.
+Json optuna_value(double internal, std::string_view distribution);
 
 /// The parameters in an order in which each stands after those that it depends on.
 class Space {

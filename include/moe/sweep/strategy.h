@@ -28,8 +28,10 @@ class Strategy {
 
 std::unique_ptr<Strategy> make_strategy(const Definition& definition);
 
-/// The point of a random search with this seed, before points that stand twice are replaced.
-Point random_point(const Space& space, std::uint64_t seed, std::uint64_t index);
+/// The point of a random search with this seed, before points that stand twice are replaced. Keys
+/// of `fixed` have their values there, as far as they are active.
+Point random_point(const Space& space, std::uint64_t seed, std::uint64_t index,
+                   const Point& fixed = {});
 
 /// Tree-structured Parzen estimators over `history` (Bergstra et al. 2011; ADR 0022).
 Point tpe_point(const Space& space, const StrategyConfig& config, std::uint64_t key,
