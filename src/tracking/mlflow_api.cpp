@@ -34,6 +34,14 @@ MlflowRunRef ref_of(const Json& run) {
   return {text_at(run, "info.run_id"), text_at(run, "info.artifact_uri")};
 }
 
+std::map<std::string, std::string> params_of(const Json& run) {
+  std::map<std::string, std::string> out;
+  const auto data = run.is_object() ? run.value("data", Json()) : Json();
+  const auto params = data.is_object() ? data.value("params", Json()) : Json();
+  for (const auto& param : params) out[text_at(param, "key")] = text_at(param, "value");
+  return out;
+}
+
 }  // namespace
 
 HttpReply MlflowApi::answer(const HttpRequest& request) {
@@ -105,14 +113,15 @@ std::string MlflowApi::experiment_id(const std::string& name) {
   return text_at(parsed(reply), "experiment.experiment_id");
 }
 
-std::optional<MlflowRunRef> MlflowApi::find_run(const std::string& experiment_id,
-                                                const std::string& tag, const std::string& value) {
+std::optional<FoundMlflowRun> MlflowApi::find_run(const std::string& experiment_id,
+                                                  const std::string& tag,
+                                                  const std::string& value) {
   const auto found = call("runs/search", {{"experiment_ids", Json::array({experiment_id})},
                                           {"filter", cat("tags.`", tag, "` = '", value, "'")},
                                           {"max_results", 1}});
   const auto runs = found.is_object() ? found.value("runs", Json::array()) : Json::array();
   if (!runs.is_array() || runs.empty()) return std::nullopt;
-  return ref_of(runs[0]);
+  return FoundMlflowRun{ref_of(runs[0]), params_of(runs[0])};
 }
 
 MlflowRunRef MlflowApi::create_run(const std::string& experiment_id, const std::string& name,

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,6 +17,12 @@ struct MlflowRunRef {
   std::string run_id, artifact_uri;
 };
 
+/// A run that a server has already.
+struct FoundMlflowRun {
+  MlflowRunRef ref;
+  std::map<std::string, std::string> params;
+};
+
 /// MLflow's REST interface, /api/2.0/mlflow, as far as it is needed. Every function throws
 /// ResourceError: "<server>: <what it answered>; <what to do>".
 class MlflowApi {
@@ -26,8 +33,8 @@ class MlflowApi {
   /// The experiment's id; it is made where there is none.
   std::string experiment_id(const std::string& name);
   /// The run that carries this tag.
-  std::optional<MlflowRunRef> find_run(const std::string& experiment_id, const std::string& tag,
-                                       const std::string& value);
+  std::optional<FoundMlflowRun> find_run(const std::string& experiment_id, const std::string& tag,
+                                         const std::string& value);
   /// `tags` is a list of {"key", "value"}.
   MlflowRunRef create_run(const std::string& experiment_id, const std::string& name,
                           std::int64_t start_ms, const Json& tags);

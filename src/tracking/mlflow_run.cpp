@@ -128,7 +128,8 @@ void MlflowRun::find_or_create() {
   const auto id = sha256_hex(cat(text_at(facts_, "host"), "\n", text_at(facts_, "start"), "\n",
                                  fs::weakly_canonical(run_, ignored).string()));
   if (const auto found = api_.find_run(experiment_id_, kIdTag, id)) {
-    ref_ = *found;
+    ref_ = found->ref;
+    there_ = found->params;
     return;
   }
   auto with_id = tags();
@@ -138,18 +139,35 @@ void MlflowRun::find_or_create() {
   status_ = "RUNNING";
 }
 
+/// Those that the server has stay as they are: one that changed would be refused, and the rest of
+/// its batch with it.
 void MlflowRun::send_params() {
+  std::vector<std::string> kept;
   auto batch = Json::array();
   const auto send = [&] {
     if (!batch.empty()) api_.log_batch(ref_.run_id, {{"params", batch}});
     batch = Json::array();
   };
   for (const auto& [key, value] : params_) {
-    batch.push_back({{"key", mlflow_name(key)}, {"value", mlflow_param(value)}});
+    const auto name = mlflow_name(key), text = mlflow_param(value);
+    if (const auto found = there_.find(name); found != there_.end()) {
+      if (found->second != text) kept.push_back(key);
+      continue;
+    }
+    batch.push_back({{"key", name}, {"value", text}});
     if (batch.size() == kMostParams) send();
   }
   send();
   has_params_ = true;
+  warn_of_kept_params(std::move(kept));
+}
+
+void MlflowRun::warn_of_kept_params(std::vector<std::string> keys) {
+  if (keys.empty()) return;
+  log_.warn(
+      cat("mlflow: the run there keeps the params that it began with, since MLflow does not "
+          "let them change: ",
+          join(keys, ", ")));
 }
 
 void MlflowRun::announce() {

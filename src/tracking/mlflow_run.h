@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -44,6 +45,7 @@ class MlflowRun {
   void save();
   void find_or_create();
   void send_params();
+  void warn_of_kept_params(std::vector<std::string> keys);
   std::int64_t deliver(MetricBatch batch);  // rows
   void send_artifacts();
   std::vector<std::string> artifacts() const;
@@ -67,6 +69,8 @@ class MlflowRun {
   SentRows sent_;
   bool has_params_ = false;
   std::optional<MetricBatch> in_flight_;  // the server may have it, or not
+
+  std::map<std::string, std::string> there_;  // params of a run that was found again
 
   bool warned_ = false;
 };

@@ -134,9 +134,10 @@ class FakeMlflow:
             return self.log_batch(run, body)
         return 404, {"error_code": "ENDPOINT_NOT_FOUND", "message": path}
 
-    @staticmethod
-    def info(run_id):
-        return {"info": {"run_id": run_id, "artifact_uri": f"mlflow-artifacts:/0/{run_id}/artifacts"}}
+    def info(self, run_id):
+        params = [{"key": key, "value": value} for key, value in self.runs[run_id].params.items()]
+        return {"info": {"run_id": run_id, "artifact_uri": f"mlflow-artifacts:/0/{run_id}/artifacts"},
+                "data": {"params": params}}
 
     def log_batch(self, run, body):
         if len(body.get("metrics", ())) > 1000 or len(body.get("params", ())) > 100:
@@ -146,9 +147,14 @@ class FakeMlflow:
             run.received += 1
             if entry not in run.metrics:
                 run.metrics.append(entry)
-        for param in body.get("params", ()):
-            if not isinstance(param["value"], str) or run.params.setdefault(param["key"], param["value"]) != param["value"]:
+        params = {param["key"]: param["value"] for param in body.get("params", ())}
+        for key, value in params.items():
+            if not isinstance(value, str):
                 return self.refused("INVALID_PARAMETER_VALUE")
+            if run.params.get(key, value) != value:  # and none of the batch is kept
+                return 400, {"error_code": "INVALID_PARAMETER_VALUE", "message":
+                             f"Changing param values is not allowed. Param with key='{key}' was already logged"}
+        run.params.update(params)
         run.tags.update({tag["key"]: tag["value"] for tag in body.get("tags", ())})
         return 200, {}
 

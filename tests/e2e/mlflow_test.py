@@ -250,6 +250,23 @@ class Mlflow(RunCase):
         self.assertEqual(sorted(run.name for run in self.server.runs.values()), ["a", "b"])
         self.assertEqual(first[0]["url"], f"{self.server.uri}/#/experiments/0/runs/{first[0]['run_id']}")
 
+    def test_a_run_found_again_keeps_the_params_that_it_began_with_and_gets_its_rows(self):
+        self.train()
+        first = self.there().params["train.max_iters"]
+        says = "mlflow: the run there keeps the params that it began with, since MLflow does not let them change: train.max_iters"
+        (self.out / "mlflow.json").unlink()
+        longer = makemoe("train", "--resume", "--out", self.out, "--set", f"train.max_iters={int(first) + 4}")
+        self.assertEqual(longer.code, 0, longer)
+        self.assertEqual(longer.err.count("warning: "), 1, longer)
+        self.assertIn(says, longer.err)
+        del self.there().params["seed"]  # as if the first session had been cut off between two batches
+        (self.out / "mlflow.json").unlink()
+        pushed = makemoe("track", "push", self.out)
+        self.assertEqual(pushed.code, 0, pushed)
+        self.assertIn(says, pushed.err)
+        self.assert_arrived()
+        self.assertEqual(self.there().params, {**mlflow_params(self.out), "train.max_iters": first})
+
     def test_a_push_that_makes_no_sense_is_refused(self):
         shutil.copytree(self.run_folder, self.out)
         (self.folder / "empty").mkdir()
