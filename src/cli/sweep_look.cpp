@@ -4,6 +4,7 @@
 #include "cli/report.h"
 #include "cli/sweep_args.h"
 #include "cli/sweep_text.h"
+#include "moe/base/program.h"
 #include "moe/base/text.h"
 
 namespace moe::cli {
@@ -66,9 +67,9 @@ int run_sweep_best(const SweepArgs& args, const Services& services) {
   }
   const auto config = sweep::trial_folder(sweep.dir, board.front().best->number) / "config.json";
   if (std::error_code ignored; !fs::exists(config, ignored))
-    throw ResourceError(cat(config.string(),
-                            ": is gone; put the trial's folder back, or set the values that "
-                            "makemoe sweep best prints over the base yourself"));
+    throw ResourceError(
+        cat(config.string(), ": is gone; put the trial's folder back, or set the values that ",
+            command_line({"sweep", "best", sweep.dir.string()}), " prints over the base yourself"));
   print(cat(config.string(), "\n"));
   return 0;
 }

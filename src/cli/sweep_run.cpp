@@ -8,6 +8,7 @@
 #include "cli/sweep_args.h"
 #include "cli/sweep_text.h"
 #include "cli/sweep_view.h"
+#include "moe/base/program.h"
 #include "moe/base/text.h"
 #include "moe/sweep/worker.h"
 
@@ -22,7 +23,7 @@ std::string trial_program() {
   std::error_code error;
   const auto own = fs::read_symlink("/proc/self/exe", error);
   if (error)
-    throw ResourceError(cat("/proc/self/exe: can not be read: ", error.message(),
+    throw ResourceError(cat("/proc/self/exe: cannot be read: ", error.message(),
                             "; a sweep needs /proc, so mount it"));
   return own.string();
 }
@@ -39,8 +40,18 @@ ErrorKind kind_of_all(const std::set<std::int64_t>& codes) {
   return code >= 2 && code <= 6 ? static_cast<ErrorKind>(code) : ErrorKind::resource;
 }
 
+/// The command that repeats what failed; a worker does not know the sweep's file.
+std::string retry_command(const fs::path& dir, const SweepArgs& args) {
+  std::vector<std::string> words{"sweep", "run", args.file.empty() ? "FILE" : args.file, "--out",
+                                 dir.string()};
+  if (!args.data.empty()) words.insert(words.end(), {"--data", args.data});
+  words.emplace_back("--retry-failed");
+  return command_line(words);
+}
+
 /// A trial that died of a signal, or of a bug, counts as resources.
-[[noreturn]] void refuse_stopped(const fs::path& dir, const sweep::Stop& stop) {
+[[noreturn]] void refuse_stopped(const fs::path& dir, const sweep::Stop& stop,
+                                 const SweepArgs& args) {
   using Why = sweep::Stop::Why;
   const auto& reason = stop.outcome.reason;
   const auto kind = kind_of_all({stop.outcome.exit_code});
@@ -48,16 +59,15 @@ ErrorKind kind_of_all(const std::set<std::int64_t>& codes) {
   if (stop.why == Why::outside)
     throw_error(kind, cat(dir.string(), ": stopped, what ran is given back: ", reason,
                           "; then the same command continues"));
-  throw_error(
-      kind,
-      cat(dir.string(),
-          ": stopped, trials failed alike one after another "
-          "(budget.max_consecutive_failures): ",
-          reason, "; mend the cause, then makemoe sweep run --retry-failed repeats what failed"));
+  throw_error(kind, cat(dir.string(),
+                        ": stopped, trials failed alike one after another "
+                        "(budget.max_consecutive_failures): ",
+                        reason, "; mend the cause, then repeat what failed with: ",
+                        retry_command(dir, args)));
 }
 
 int finish(const fs::path& dir, const sweep::WorkerEnd& end, const SweepArgs& args, Log& log) {
-  if (end.stop) refuse_stopped(dir, *end.stop);
+  if (end.stop) refuse_stopped(dir, *end.stop, args);
   const auto sweep = sweep::read_sweep(dir);
   if (end.signal != 0) {
     log.info(cat(dir.string(), ": stopped; the same command continues"));
@@ -71,6 +81,19 @@ int finish(const fs::path& dir, const sweep::WorkerEnd& end, const SweepArgs& ar
   else if (!board.empty())
     print(best_text(sweep, terminal_width(STDOUT_FILENO)));
   return 0;
+}
+
+/// Why a worker ended, and what may follow.
+std::string end_of_worker(const sweep::Queue& queue, const sweep::WorkerEnd& end,
+                          const SweepArgs& args) {
+  constexpr const char* kContinues = "; the same command continues";
+  if (end.signal != 0) return cat("stopped by signal ", end.signal, kContinues);
+  if (end.out_of_time) return cat("the time is over (--time-budget)", kContinues);
+  const auto counts = sweep::counts_of(queue.definition(), queue.study(), queue.dir());
+  if (args.count > 0 && end.taken >= args.count && counts.ended() < counts.total)
+    return cat("took ", end.taken, end.taken == 1 ? " trial" : " trials", " (--count)", kContinues);
+  return cat("no trial is left to take; ", command_line({"sweep", "status", args.dir}),
+             " shows them");
 }
 
 void warn_of_passed_over(const sweep::Queue& queue, Log& log) {
@@ -101,8 +124,8 @@ void refuse_without_best(const sweep::Sweep& sweep) {
   }
   if (first == nullptr)
     throw ResourceError(cat(sweep.dir.string(),
-                            ": no trial has completed yet; wait for one, or see "
-                            "makemoe sweep status"));
+                            ": no trial has completed yet; wait for one, or see ",
+                            command_line({"sweep", "status", sweep.dir.string()})));
   throw_error(kind_of_all(codes),
               cat(sweep.dir.string(), ": no trial has completed; trial ", first->number,
                   " failed: ", first->user("reason").get<std::string>()));
@@ -145,9 +168,8 @@ int run_sweep_worker(const SweepArgs& args, const Services& services) {
   options.program = trial_program();
   SweepView view(queue, services.log);
   const auto end = sweep::work(queue, services.files, options, services.interrupt, view);
-  if (end.stop) refuse_stopped(args.dir, *end.stop);
-  if (end.taken == 0 && end.signal == 0)
-    services.log.info(cat(args.dir, ": no trial is left to take; makemoe sweep status shows them"));
+  if (end.stop) refuse_stopped(args.dir, *end.stop, args);
+  services.log.info(cat(args.dir, ": ", end_of_worker(queue, end, args)));
   return end.signal == 0 ? 0 : 128 + end.signal;
 }
 

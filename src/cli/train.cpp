@@ -5,6 +5,7 @@
 #include "cli/output.h"
 #include "cli/report.h"
 #include "cli/session.h"
+#include "moe/base/program.h"
 #include "moe/base/system.h"
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
@@ -93,7 +94,8 @@ int run_train(const TrainArgs& args, const Services& services) {
                                    : "",
                           ", ", human_seconds(done.seconds)));
   if (done.signal != 0)
-    services.log.info(cat("resume it with: makemoe train --resume --out ", done.run.string()));
+    services.log.info(
+        cat("resume it with: ", command_line({"train", "--resume", "--out", done.run.string()})));
   return done.signal == 0 ? 0 : 128 + done.signal;
 }
 

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "moe/base/program.h"
 #include "moe/base/text.h"
 
 namespace moe::cli {
@@ -12,6 +13,16 @@ namespace {
 std::string full_name(const CLI::App& command) {
   const auto* parent = command.get_parent();
   return parent == nullptr ? command.get_name() : cat(full_name(*parent), " ", command.get_name());
+}
+
+/// "build/makemoe config check", as it is called here.
+std::string called_name(const CLI::App& command) {
+  const auto* parent = command.get_parent();
+  return parent == nullptr ? program() : cat(called_name(*parent), " ", command.get_name());
+}
+
+std::string see_help(const CLI::App& command) {
+  return cat("see ", called_name(command), " --help");
 }
 
 std::vector<std::string> subcommands_of(const CLI::App& command) {
@@ -49,14 +60,14 @@ std::string unknown_word(const CLI::App& command, const std::string& word) {
   if (word.starts_with('-')) {
     const auto name = word.substr(0, word.find('='));
     const auto near = meant(name, options_of(command));
-    return cat(where, ": ", printable(name), " is no option; ",
-               near.empty() ? cat("see ", where, " --help") : cat("did you mean ", near, "?"));
+    return cat(where, ": ", printable(name), " is not an option; ",
+               near.empty() ? see_help(command) : cat("did you mean ", near, "?"));
   }
   if (subcommands.empty())
     return cat(where, ": \"", printable(word), "\" is one argument too many; put a text with ",
-               "spaces in quotes, and see ", where, " --help");
+               "spaces in quotes, and ", see_help(command));
   const auto near = meant(word, subcommands);
-  return cat(where, ": \"", printable(word), "\" is no command; ",
+  return cat(where, ": \"", printable(word), "\" is not a command; ",
              near.empty() ? cat("give one of ", join(subcommands, ", "))
                           : cat("did you mean \"", near, "\"?"));
 }
@@ -81,9 +92,8 @@ std::string usage_problem(const CLI::App& app, const CLI::ParseError& error) {
   if (is_a<CLI::ValidationError>(error) && what.find("; ") != std::string::npos)
     return cat(where, ": ", what);
   if (is_a<CLI::ArgumentMismatch>(error))
-    return cat(where, ": ", what.substr(0, what.find(':')), " needs a value; see ", where,
-               " --help");
-  return cat(where, ": ", what, "; see ", where, " --help");
+    return cat(where, ": ", what.substr(0, what.find(':')), " needs a value; ", see_help(command));
+  return cat(where, ": ", what, "; ", see_help(command));
 }
 
 }  // namespace moe::cli

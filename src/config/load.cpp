@@ -5,6 +5,7 @@
 #include <set>
 
 #include "moe/base/file.h"
+#include "moe/base/program.h"
 #include "moe/config/visit.h"
 
 namespace moe {
@@ -60,10 +61,8 @@ void read_file_into(const fs::path& file, std::set<fs::path>& chain, RunConfig& 
   auto json = read_json(file.string(), ErrorKind::config, {}, &found);
   if (json.is_object()) {
     if (is_sweep(json))
-      throw ConfigError(cat(file.string(),
-                            ": is the file of a sweep, not a config; run it with: makemoe sweep "
-                            "run ",
-                            file.string()));
+      throw ConfigError(cat(file.string(), ": is the file of a sweep, not a config; run it with: ",
+                            command_line({"sweep", "run", file.string()})));
     json.erase("$schema");
     if (const auto base = json.find("extends"); base != json.end()) {
       if (base->is_string())
@@ -111,8 +110,8 @@ void add_overrides(RunConfig& config, std::span<const std::string> overrides, Pr
     }
     const auto key = text.substr(0, equals);
     if (std::count(key.begin(), key.end(), '.') > 3) {
-      problems.push_back(
-          cat("--set ", printable(key), ": unknown key; see makemoe config defaults"));
+      problems.push_back(cat("--set ", printable(key), ": unknown key; see ",
+                             command_line({"config", "defaults"})));
       continue;
     }
     config_detail::read_section(nested(key, override_value(text.substr(equals + 1))), "", config,
@@ -144,7 +143,7 @@ RunConfig load_config(const std::optional<fs::path>& file, std::span<const std::
 void require_recordable(const std::string& path) {
   if (!is_utf8(path))
     throw DataError(cat(printable(path, kLongestPath),
-                        ": this name is not UTF-8, so that config.json can not hold it and no "
+                        ": this name is not UTF-8, so that config.json cannot hold it and no "
                         "resume would find the text; rename it, or link to it: ln -s FILE NAME"));
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "moe/base/file.h"
+#include "moe/base/program.h"
 #include "moe/base/text.h"
 #include "moe/config/load.h"
 #include "moe/config/visit.h"
@@ -160,8 +161,8 @@ void refuse_config(const Json& json, const fs::path& where) {
                           "{\"base\": \"",
                           where.filename().string(),
                           "\", \"space\": {...}}, or "
-                          "train it with: makemoe train --config ",
-                          where.string()));
+                          "train it with: ",
+                          command_line({"train", "--config", where.string()})));
 }
 
 /// Where a definition is read from. What one in a sweep's folder measures was checked when the
@@ -239,7 +240,8 @@ Definition read_definition(const fs::path& dir) {
   if (!is_there(file, ErrorKind::config))
     throw ConfigError(cat(dir.string(),
                           ": is no sweep (it has no sweep.json); name the folder of a "
-                          "sweep, or start one with makemoe sweep run FILE"));
+                          "sweep, or start one with ",
+                          command_line({"sweep", "run", "FILE"})));
   return parse_definition(file, "", Source::folder);
 }
 

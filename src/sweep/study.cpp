@@ -9,6 +9,7 @@
 
 #include "moe/base/error.h"
 #include "moe/base/path.h"
+#include "moe/base/program.h"
 #include "moe/base/text.h"
 
 namespace moe::sweep {
@@ -198,7 +199,7 @@ std::string bytes_from(const fs::path& path, std::uint64_t offset) {
   const auto size = fs::file_size(path, error);  // of a file alone: a folder or a pipe is refused
   std::ifstream file(path, std::ios::binary);
   if (error || !file)
-    throw ResourceError(cat(path.string(), ": can not be read: ",
+    throw ResourceError(cat(path.string(), ": cannot be read: ",
                             error ? error.message() : std::strerror(errno), "; check the path"));
   if (size < offset)
     throw ResourceError(cat(path.string(), ": is shorter than it was, ", size, " bytes instead of ",
@@ -243,9 +244,9 @@ void JournalReader::read_line(const std::string& line) {
       passed_over_.add(line_, "an operation that this version does not know");
   } catch (const Error& error) {
     if (damage_ == Damage::refused)
-      throw ResourceError(cat(error.what(),
-                              "; or put the journal back from a copy: makemoe sweep "
-                              "status, best and export show what can still be read"));
+      throw ResourceError(cat(error.what(), "; or put the journal back from a copy: ",
+                              command_line({"sweep", "status"}),
+                              ", best and export show what can still be read"));
     passed_over_.add(line_, "it is damaged");
     if (number_after(line, "op_code") == kCreateTrial)
       study_.apply_lost_trial(number_after(line, "study_id"));

@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "moe/base/interrupt.h"
+#include "moe/base/program.h"
 #include "moe/base/text.h"
 
 namespace moe::tracking {
@@ -169,8 +170,8 @@ void MlflowSender::end(double seconds, bool heeds_signals) {
                     : unsent == 0 ? std::string("the end of the run")
                                   : cat(unsent, unsent == 1 ? " row" : " rows");
   work->log.warn(cat("mlflow: ", what, " did not reach ", work->origin, "; the run folder keeps ",
-                     unsent == 0 ? "it" : "them", ", send with: makemoe track push ",
-                     work->run.string()));
+                     unsent == 0 ? "it" : "them",
+                     ", send with: ", command_line({"track", "push", work->run.string()})));
 }
 
 void MlflowSender::stop() {

@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "moe/base/path.h"
+#include "moe/base/program.h"
 #include "moe/base/text.h"
 #include "moe/config/load.h"
 #include "train/beginning.h"
@@ -10,7 +11,7 @@ namespace moe {
 
 namespace {
 
-/// Before a run continues past what was passed over. What can not be renamed now is tried again
+/// Before a run continues past what was passed over. What cannot be renamed now is tried again
 /// when its step is saved (make_way_for); until then nothing counts it.
 void tidy_checkpoints(const NewestSound& from, FileLayer& files, Log& log) {
   try {
@@ -29,8 +30,8 @@ void track_finished(const RunFolder& folder, const RunConfig& wanted, FileLayer&
   const auto saved = saved_config(folder.path());
   const auto& uri = wanted.tracking.mlflow.uri;
   if (!uri.empty() && uri != "none" && (!saved || saved->tracking.mlflow.uri != uri))
-    log.info(
-        cat(run, ": send it with: makemoe track push ", run, " --set tracking.mlflow.uri=", uri));
+    log.info(cat(run, ": send it with: ",
+                 command_line({"track", "push", run, "--set", cat("tracking.mlflow.uri=", uri)})));
 }
 
 /// Where nothing is left to do, says how the run ended.

@@ -1,8 +1,12 @@
 """Bad command lines, configs, texts and prompts: each is refused in one clear message, and nothing is left behind."""
 
 import json
+import os
+import pathlib
+import shlex
+import subprocess
 
-from support import CHECKPOINT, DATA, RESOURCES, TINY, USAGE, Case, RunCase, limited, main, makemoe, strict_json
+from support import BINARY, CHECKPOINT, DATA, RESOURCES, TINY, USAGE, Case, RunCase, limited, main, makemoe, strict_json
 
 GUARD = limited(AS=3 << 30)  # [bytes] what slips through fails here instead of taking the machine
 
@@ -15,15 +19,15 @@ class Usage(RunCase):
     def test_a_mistyped_word_is_named_with_the_nearest_one(self):
         run = self.run_folder
         self.refuse(USAGE, {" ".join(map(str, a)): (a, says) for a, says in {
-            ("trian",): 'makemoe: "trian" is no command; did you mean "train"?',
-            ("trian", "--config", TINY): '"trian" is no command',
+            ("trian",): 'makemoe: "trian" is not a command; did you mean "train"?',
+            ("trian", "--config", TINY): '"trian" is not a command',
             ("gen", run): 'did you mean "',
             ("chat", run): "give one of train, eval, generate",
-            ("config", "chek", TINY): 'makemoe config: "chek" is no command; did you mean "check"?',
-            ("--verison",): "makemoe: --verison is no option; did you mean --version?",
-            ("train", "--confg", TINY): "makemoe train: --confg is no option; did you mean --config?",
-            ("train", "--lr=3"): "makemoe train: --lr is no option; see makemoe train --help",
-            ("train", "-x"): "-x is no option",
+            ("config", "chek", TINY): 'makemoe config: "chek" is not a command; did you mean "check"?',
+            ("--verison",): "makemoe: --verison is not an option; did you mean --version?",
+            ("train", "--confg", TINY): "makemoe train: --confg is not an option; did you mean --config?",
+            ("train", "--lr=3"): f"makemoe train: --lr is not an option; see {BINARY} train --help",
+            ("train", "-x"): "-x is not an option",
             ("train", TINY): "one argument too many",
             ("generate", run, "--temprature", "2"): "did you mean --temperature?",
             ("generate", "--temprature", "2", run): "did you mean --temperature?",
@@ -32,10 +36,24 @@ class Usage(RunCase):
             ("generate", run, "ROMEO:"): 'makemoe generate: "ROMEO:" is one argument too many; put a text with spaces in quotes',
             ("eval", run, "--jsn"): "did you mean --json?",
             ("config", "check", TINY, TINY): "one argument too many",
-            ("\x1b[31m",): '"\\x1b[31m" is no command',
-            ("x" * 100_000,): "is no command",
-            ("--" + "x" * 100_000,): "is no option",
+            ("\x1b[31m",): '"\\x1b[31m" is not a command',
+            ("x" * 100_000,): "is not a command",
+            ("--" + "x" * 100_000,): "is not an option",
         }.items()})
+
+    def test_hints_name_the_program_as_it_was_called_and_can_be_pasted(self):
+        run, uri = self.folder / "it's a run", "http://127.0.0.1:9"
+        self.done("train", *self.small, "--out", run)
+        said = self.done("train", "--resume", "--out", run, "--set", f"tracking.mlflow.uri={uri}").err
+        hint = said.partition("send it with: ")[2].splitlines()[0]
+        self.assertEqual(shlex.split(hint), [BINARY, "track", "push", str(run), "--set", f"tracking.mlflow.uri={uri}"])
+        binary = pathlib.Path(BINARY)
+        for program, cwd in ((f"./{binary.name}", binary.parent), (f"../{binary.parent.name}/{binary.name}", binary.parent)):
+            said = subprocess.run([program, "train", "--lr"], cwd=cwd, capture_output=True, text=True)
+            self.assertIn(f"see {program} train --help", said.stderr)
+        said = subprocess.run(["makemoe", "train", "--lr"], executable=BINARY, capture_output=True, text=True,
+                              env={**os.environ, "PATH": str(binary.parent)})
+        self.assertIn("see makemoe train --help", said.stderr)
 
     def test_what_is_missing_is_named(self):
         run = self.run_folder
@@ -86,7 +104,7 @@ class Usage(RunCase):
         cases |= {f"{command[0]} with an empty {name}": ((*command, name, ""), (name, "is empty"))
                   for command, names in empty.items() for name in names}
         cases["an empty stop text"] = (("generate", run, "--stop", ""), "--stop")
-        cases["--set of a command that has none"] = (("generate", run, "--set", "seed=1"), "is no option")
+        cases["--set of a command that has none"] = (("generate", run, "--set", "seed=1"), "is not an option")
         self.refuse(USAGE, cases)
         self.refuse(RESOURCES, {f"--device {d}": (("generate", run, "--device", d), (d, "--device cpu")) for d in ("cuda:99", "cuda:999")})
 

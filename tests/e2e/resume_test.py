@@ -3,7 +3,7 @@
 import json
 import shutil
 
-from support import CHECKPOINT, STEPS, USAGE, Case, RunCase, main, makemoe, reseal, start, strict_json, wait_for
+from support import BINARY, CHECKPOINT, STEPS, USAGE, Case, RunCase, main, makemoe, reseal, start, strict_json, wait_for
 
 OTHER = 9  # the step of a checkpoint that comes from another run
 
@@ -272,7 +272,7 @@ class Ends(Case):
         run, uri = self.folder / "run", "http://127.0.0.1:9"
         self.done("train", *self.small, "--out", run)
         result = self.done("train", "--resume", "--out", run, "--set", f"tracking.mlflow.uri={uri}")
-        self.assertIn(f"makemoe track push {run} --set tracking.mlflow.uri={uri}", result.err)
+        self.assertIn(f"{BINARY} track push {run} --set tracking.mlflow.uri={uri}", result.err)
 
 
 class Texts(Case):

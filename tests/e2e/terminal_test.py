@@ -3,7 +3,7 @@
 import json
 import unittest
 
-from support import DATA, RunCase, at_terminal
+from support import BINARY, DATA, RunCase, at_terminal
 
 ENDLESS = ("--set", "train.max_iters=100000000", "--set", "train.eval_interval=100000000")
 CTRL_C = b"\x03"
@@ -40,7 +40,7 @@ class Terminal(RunCase):
         run = self.folder / "run"
         code, seen = at_terminal("train", *self.small, *ENDLESS, "--out", run, press=CTRL_C, after=b"step 2/")
         self.assertEqual(code, 130, seen)
-        self.assertIn(f"makemoe train --resume --out {run}\r\n", seen)
+        self.assertIn(f"resume it with: {BINARY} train --resume --out {run}\r\n", seen)
         self.done("train", "--resume", "--out", run, "--stop-after", 1)
 
     def test_ctrl_c_ends_a_sample_on_a_line_of_its_own(self):

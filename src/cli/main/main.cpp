@@ -17,6 +17,7 @@
 #include "cli/output.h"
 #include "cli/usage.h"
 #include "moe/base/error.h"
+#include "moe/base/program.h"
 #include "moe/base/text.h"
 #include "moe/base/version.h"
 #include "moe/cli/app.h"
@@ -146,6 +147,7 @@ int makemoe(int argc, char** argv, const InterruptFlag& interrupt, Log& log) {
 
 int main(int argc, char** argv) {
   occupy_closed_streams();
+  if (argc > 0) set_program(argv[0]);
   const InterruptFlag interrupt;
   Log log;
   return guarded(log, [&] { return makemoe(argc, argv, interrupt, log); });
