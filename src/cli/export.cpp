@@ -14,11 +14,42 @@ struct ExportArgs {
   std::string format = "makemoe", out;
 };
 
+/// Where a model computes otherwise than makeMoE.py, and what to write there (ADR 0010). Capacity
+/// is not among it: it never holds in evaluation here.
+std::vector<std::string> changes_to_original(const ModelConfig& model) {
+  std::vector<std::string> out;
+  const bool is_noisy = model.moe.router == RouterKind::noisy_topk;
+  if (model.attention_scale != AttentionScale::n_embed)
+    out.emplace_back(
+        "model.attention_scale is not n_embed (in Head, write k.shape[-1]**-0.5 for C**-0.5)");
+  if (!is_noisy)
+    out.emplace_back(
+        "model.moe.router is not noisy_topk (in the router, keep one Linear, \"linear\", and no "
+        "noise)");
+  if (is_noisy && !model.moe.noise_in_eval)
+    out.emplace_back(
+        "model.moe.noise_in_eval is not true (in NoisyTopkRouter, add noise only if "
+        "self.training)");
+  if (model.moe.gate != Gate::topk_softmax)
+    out.emplace_back(
+        "model.moe.gate is not topk_softmax (in the router, compute router_output as this gate "
+        "does)");
+  return out;
+}
+
+void warn_of_changes(const ModelConfig& model, Log& log) {
+  if (const auto changes = changes_to_original(model); !changes.empty())
+    log.warn(
+        cat("the Python original computes other numbers with these weights until it is changed: ",
+            join(changes, "; ")));
+}
+
 int run_export(const ExportArgs& args, const Services& services) {
   auto loaded = load_model(args.checkpoint, "cpu", {}, services.log);
   const FlatParameters flat(loaded.model);
   export_weights(flat, loaded.info.config.model,
                  [&](Pieces pieces) { write_result(args.out, pieces, services.files); });
+  warn_of_changes(loaded.info.config.model, services.log);
   if (!is_standard_output(args.out)) services.log.info(cat("wrote ", args.out));
   return 0;
 }

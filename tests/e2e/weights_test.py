@@ -154,6 +154,22 @@ class Weights(RunCase):
         self.done(*self.importing("sound", self.exported))
         self.done(*self.holding("sound", self.model()))
 
+    def test_an_export_says_what_to_change_in_the_original(self):
+        said = self.done("export", self.run_folder, "--out", self.folder / "w.safetensors").err
+        self.assertEqual(said.count("warning: "), 1, said)
+        for says in ("model.attention_scale is not n_embed (in Head, write k.shape[-1]**-0.5 for C**-0.5)",
+                     "model.moe.noise_in_eval is not true (in NoisyTopkRouter, add noise only if self.training)"):
+            self.assertIn(says, said)
+        self.assertNotIn("model.moe.gate", said)
+        run = self.folder / "published"
+        self.train_small(run, "--set", "model.attention_scale=n_embed", "--set", "model.moe.noise_in_eval=true")
+        self.assertNotIn("warning", self.done("export", run, "--out", self.folder / "w.safetensors").err)
+        self.train_small(self.folder / "gate", "--set", "model.moe.router=topk", "--set", "model.moe.gate=sigmoid")
+        said = self.done("export", self.folder / "gate", "--out", self.folder / "w.safetensors").err
+        self.assertIn("model.moe.router is not noisy_topk", said)
+        self.assertIn("model.moe.gate is not topk_softmax", said)
+        self.assertNotIn("noise_in_eval", said)
+
     def test_hostile_weights_are_not_imported(self):
         cases = {}
         for number, (label, (content, says)) in enumerate(hostile_headers(self.exported).items()):
