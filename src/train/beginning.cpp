@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <sstream>
 #include <utility>
 
 #include "moe/base/path.h"
@@ -20,7 +21,7 @@ namespace {
 void check_resumable(const fs::path& run, const RunConfig& saved, const RunConfig& wanted) {
   const auto differences = resume_differences(saved, wanted);
   if (!differences.empty())
-    throw ConfigError(cat(run.string(), ": --resume can not change ", join(differences, "; "),
+    throw ConfigError(cat(run.string(), ": --resume cannot change ", join(differences, "; "),
                           "; take these back, or train into another folder"));
 }
 
@@ -35,18 +36,32 @@ std::vector<std::string> shape_differences(const RunConfig& theirs, const RunCon
   return keys;
 }
 
-/// The same without a model to fill, for --dry-run.
+std::string shape_problem(const CheckpointInfo& other, const std::vector<std::string>& keys) {
+  return cat(other.ref.folder.string(),
+             ": its weights have other shapes than the config asks for; take these back, or name "
+             "another checkpoint\n",
+             join(keys, "\n"));
+}
+
+/// The lines about tensors in a refusal, after its first: ten of what may be hundreds.
+std::string few_tensors(const std::string& refusal) {
+  constexpr int kMost = 10;
+  std::istringstream lines(refusal.substr(std::min(refusal.find('\n'), refusal.size())));
+  std::string line, out;
+  int count = 0;
+  while (std::getline(lines, line))
+    if (!line.empty() && ++count <= kMost) out += cat("\n", line);
+  return count > kMost ? cat(out, "\n  and ", count - kMost, " more") : out;
+}
+
+/// Without a model to fill, for --dry-run.
 void require_same_shapes(const CheckpointInfo& other, const RunConfig& config) {
   if (const auto keys = shape_differences(other.config, config); !keys.empty())
-    throw CheckpointError(
-        cat(other.ref.folder.string(),
-            ": its weights have other shapes than the config asks for; take these "
-            "back, or name another checkpoint\n",
-            join(keys, "\n")));
+    throw CheckpointError(shape_problem(other, keys));
 }
 
 /// The weights of --init-from, laid out as a model of `config` has them. Throws CheckpointError
-/// with all differences.
+/// with the keys that differ, and with some of the tensors.
 at::Tensor fitting_weights(const CheckpointInfo& other, const RunConfig& config) {
   FlatParameters flat(SparseMoELanguageModel(config.model, other.tokenizer.vocab_size()));
   try {
@@ -54,12 +69,12 @@ at::Tensor fitting_weights(const CheckpointInfo& other, const RunConfig& config)
   } catch (const CheckpointError& error) {
     const auto keys = shape_differences(other.config, config);
     if (keys.empty()) throw;
-    throw CheckpointError(cat(error.what(), "\n", join(keys, "\n")));
+    throw CheckpointError(shape_problem(other, keys) + few_tensors(error.what()));
   }
   return flat.values();
 }
 
-/// The checkpoint to continue from; says which newer ones can not be.
+/// The checkpoint to continue from; says which newer ones cannot be.
 std::optional<NewestSound> find_beginning(const fs::path& run, const RunConfig& wanted, Log& log) {
   const auto saved = saved_config(run);
   if (saved) check_resumable(run, *saved, wanted);

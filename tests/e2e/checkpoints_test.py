@@ -301,6 +301,10 @@ class Contents(RunCase):
                         self.folder / f"{key}-out"), says)
                  for key, value, says in (("model.n_embed", 64, "(64"), ("model.n_layer", 2, "blocks.1."),
                                           ("model.moe.num_experts", 5, "experts.4"))}
+        refusal = makemoe(*cases["model.n_embed"][0]).err.splitlines()
+        self.assertEqual([line[:17] for line in refusal[1:3]], ["model.n_embed: 32", '  "blocks.0.ln1.b'], "keys first")
+        self.assertEqual(len(refusal), 13)
+        self.assertRegex(refusal[-1], r"^  and \d+ more$")
         cases["told beforehand"] = (("train", *self.small, "--set", "model.n_embed=64", "--init-from", self.run_folder, "--dry-run"), "model.n_embed")
         for number, name in enumerate(("absent", f"{self.run_folder}@99", self.folder)):
             cases[str(name)] = (("train", *self.small, "--init-from", name, "--out", self.folder / str(number)), str(name).split("@")[0])
