@@ -77,8 +77,7 @@ std::vector<std::string> with_values(std::vector<std::string> row, const Sweep& 
 std::string activity(const fs::path& dir, const Trial& trial) {
   const auto claim = trial.system(sweep::kClaim);
   if (!claim.is_object()) return "elsewhere";  // Python's own
-  if (!sweep::Identity::from_json(claim.value("worker", Json()))) return "given back";
-  return sweep::present_state(dir, trial) == TrialState::running ? "runs" : "was killed";
+  return sweep::present_state(dir, trial) == TrialState::running ? "runs" : "waiting";
 }
 
 }  // namespace

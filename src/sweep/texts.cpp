@@ -22,9 +22,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-[[noreturn]] void refuse_unreadable(const fs::path& path) {
-  throw DataError(
-      cat(path.string(), ": can not be read: ", std::strerror(errno), "; check the path"));
+[[noreturn]] void refuse_unreadable(const fs::path& path, std::string_view remedy) {
+  throw DataError(cat(path.string(), ": cannot be read: ", std::strerror(errno), "; ", remedy));
 }
 
 std::string sha256_of(const fs::path& path) {
@@ -35,7 +34,7 @@ std::string sha256_of(const fs::path& path) {
     file.read(buffer.data(), buffer.size());
     sum.update({buffer.data(), static_cast<std::size_t>(file.gcount())});
   }
-  if (!file.eof()) refuse_unreadable(path);
+  if (!file.eof()) refuse_unreadable(path, "check the path");
   return sum.hex();
 }
 
@@ -99,7 +98,10 @@ TextWatch::Stamp TextWatch::stamp_of(const fs::path& path) {
 void TextWatch::check(const RunConfig& config) {
   for (const auto& path : {config.data.path, config.data.val_path}) {
     if (path.empty()) continue;
-    if (::access(path.c_str(), R_OK) != 0) refuse_unreadable(path);
+    if (::access(path.c_str(), R_OK) != 0)
+      refuse_unreadable(path,
+                        "sweep.json names the text by this path, so put it there, on every machine "
+                        "that works on the sweep");
     const auto wanted = sums_.find(path);
     if (wanted == sums_.end()) continue;
     const auto stamp = stamp_of(path);

@@ -46,9 +46,9 @@ MlflowPush push_to_mlflow(const fs::path& run, std::span<const std::string> over
   const auto config = config_of(run, overrides);
   const auto target = tracking::mlflow_target(config.tracking.mlflow);
   if (!target)
-    throw ConfigError(
-        "tracking.mlflow.uri: names no MLflow server; give --set "
-        "tracking.mlflow.uri=http://HOST:PORT, or set MLFLOW_TRACKING_URI");
+    throw ConfigError(cat(run.string(),
+                          ": its tracking.mlflow.uri names no MLflow server; give --set "
+                          "tracking.mlflow.uri=http://HOST:PORT, or set MLFLOW_TRACKING_URI"));
   const auto folder = RunFolder::open(run, files);
   const auto http = connect_to(*target);
   tracking::MlflowRun server(run, config, *http, target->address, files, log);

@@ -9,7 +9,7 @@ import unittest
 
 import fake_mlflow
 from fake_mlflow import FakeMlflow
-from support import RESOURCES, USAGE, RunCase, makemoe, start, strict_json, wait_for
+from support import BINARY, RESOURCES, USAGE, RunCase, makemoe, start, strict_json, wait_for
 from tracked import ENDLESS, assert_as_without_tracking, mlflow_metrics, mlflow_params, rows_of, started
 
 
@@ -115,7 +115,7 @@ class Mlflow(RunCase):
         self.assertIn(says, result.err)
         rows = len(rows_of(self.out))
         self.assertIn(f"mlflow: {rows} rows did not reach {self.server.uri}; the run folder keeps them, send with: "
-                      f"makemoe track push {self.out}", result.err)
+                      f"{BINARY} track push {self.out}", result.err)
         self.assertEqual(result.err.count("warning: "), 2, "one when it began, one of what is left")
         self.server.weather = lambda handler: False
         self.assertEqual(self.push()[0]["rows"], rows)
@@ -272,7 +272,7 @@ class Mlflow(RunCase):
         (self.folder / "empty").mkdir()
         env = {"MLFLOW_TRACKING_URI": self.server.uri}
         none = {"MLFLOW_TRACKING_URI": ""}
-        cases = {"no server": (USAGE, "tracking.mlflow.uri: names no MLflow server; give --set", none, (self.out,)),
+        cases = {"no server": (USAGE, f"{self.out}: its tracking.mlflow.uri names no MLflow server; give --set", none, (self.out,)),
                  "a file store": (USAGE, 'MLFLOW_TRACKING_URI: "sqlite:///a" is no address', {"MLFLOW_TRACKING_URI": "sqlite:///a"}, (self.out,)),
                  "no run": (RESOURCES, "empty: is not a run folder", env, (self.folder / "empty",)),
                  "nothing": (RESOURCES, "gone: is not a run folder", env, (self.folder / "gone",)),

@@ -14,7 +14,7 @@ import unittest
 
 import optuna_support
 import venvs
-from support import DATA, NUMERICS, RESOURCES, SOURCE, TEXT, USAGE, makemoe, start, strict_json, wait_for
+from support import BINARY, DATA, NUMERICS, RESOURCES, SOURCE, TEXT, USAGE, makemoe, start, strict_json, wait_for
 from sweep_support import SweepCase
 
 SWEEPS = SOURCE / "configs" / "sweep"
@@ -70,6 +70,16 @@ class WholeSweeps(SweepCase):
                 self.done("sweep", "run", path, "--data", TEXT, "--out", out, "-j", 8, env=program)
                 status = self.status(out)
                 self.assertEqual((status["complete"], status["failed"]), (status["total"], 0))
+
+    def test_the_first_example_of_the_document_runs_without_a_failure(self):
+        example = (SOURCE / "docs" / "sweeps.md").read_text().partition("```json\n")[2].partition("```")[0]
+        (self.folder / "sweep").mkdir()
+        shutil.copy(SOURCE / "configs" / "quickstart.json", self.folder)
+        program = self.quick_program("#!/bin/sh\necho '{\"step\": 1, \"val/loss\": 1}' > $4/metrics.jsonl\n")
+        out = self.folder / "out"
+        self.done("sweep", "run", self.write("sweep/example.json", example), "--data", TEXT, "--out", out, "-j", 8, env=program)
+        status = self.status(out)
+        self.assertEqual((status["complete"], status["failed"]), (40, 0))
 
     def test_proposals_repeat_at_one_worker_and_random_ones_at_any(self):
         values = []
@@ -186,11 +196,21 @@ class Stops(SweepCase):
         never = self.quick_program("#!/bin/sh\ntrap 'exit 143' TERM\nwhile :; do sleep 0.1; done\n")
         result = makemoe("sweep", "run", self.small_sweep(budget={"steps": 4, "seconds": 0.5}), "--out", out, env=never)
         self.assertEqual(result.code, 0, result)
-        self.done("sweep", "worker", out, "--time-budget", "0.5s", env=never)
+        said = self.done("sweep", "worker", out, "--time-budget", "0.5s", env=never).err
+        self.assertIn("the time is over (--time-budget); the same command continues", said)
         self.assertEqual(self.status(out)["complete"], 0)
-        self.done("sweep", "worker", out, "--count", 2, env=self.quick_program())
+        said = self.done("sweep", "worker", out, "--count", 2, env=self.quick_program()).err
+        self.assertIn("took 2 trials (--count); the same command continues", said)
         self.assertEqual(self.status(out)["complete"], 2)
         self.assertEqual(makemoe("sweep", "worker", out, "--time-budget", "soon").code, USAGE)
+        worker = start("sweep", "worker", out, env=never)
+        wait_for(lambda: self.status(out)["running"] == 1, worker)
+        worker.send_signal(signal.SIGTERM)
+        said = worker.communicate(timeout=60)[1].decode()
+        self.assertEqual(worker.returncode, 128 + signal.SIGTERM)
+        self.assertIn("stopped by signal 15; the same command continues", said)
+        said = self.done("sweep", "worker", out, "--count", 2, env=self.quick_program()).err
+        self.assertIn(f"no trial is left to take; {BINARY} sweep status {out} shows them", said)
 
 
 class Optuna(SweepCase):
@@ -296,7 +316,7 @@ class Stress(SweepCase):
             kills += 1
             print("read", file=optuna.stdin, flush=True)
             answer = optuna.stdout.readline().split()
-            self.assertEqual(len(answer), 2, "Optuna can not open the journal")
+            self.assertEqual(len(answer), 2, "Optuna cannot open the journal")
             self.assertGreaterEqual(int(answer[1]), ended)
             ended = int(answer[1])
         for worker in workers:
