@@ -238,11 +238,10 @@ void add_bench(CLI::App& app, Run& run) {
   add_name(*command, "--config", args->config, "JSON config; default: the built-in one");
   add_overrides(*command, args->overrides,
                 "set a key of the config, e.g. threads=1; may be repeated");
-  add_whole(*command, "--steps", args->steps, "training steps to time; default 30", std::int64_t{1},
-            kMostSteps);
-  command->add_flag(
-      "--compare", args->compare,
-      "also time fewer threads and the reference kernels (takes longer); default: off");
+  add_whole(*command, "--steps", args->steps, "training steps to time; default: 30",
+            std::int64_t{1}, kMostSteps);
+  command->add_flag("--compare", args->compare,
+                    "also time fewer threads and the reference kernels (takes longer)");
   command->add_flag("--json", args->json, "print one JSON object instead of text");
   command->footer("Example:\n  makemoe bench --config configs/makemoe.json --set threads=1 --json");
   command->callback([args, &run] {

@@ -152,7 +152,9 @@ void add_completion(CLI::App& app, Run& run) {
       ->check(CLI::IsMember({"bash", "zsh"}));
   command->footer(
       "Examples:\n  source <(makemoe completion bash)   # in ~/.bashrc\n"
-      "  makemoe completion zsh > ~/.zfunc/_makemoe   # a folder of fpath, before compinit");
+      "  mkdir -p ~/.zfunc\n"
+      "  makemoe completion zsh > ~/.zfunc/_makemoe   # fpath+=~/.zfunc before compinit in "
+      "~/.zshrc");
   command->callback([shell, &app, &run] {
     run = [shell, &app](const Services&) {
       const auto commands = command_table(app);

@@ -38,6 +38,7 @@ void add_config(CLI::App& app, Run& run) {
   add_name(*show, "--config", args->file, "JSON config; default: the built-in one");
   add_overrides(*show, args->overrides,
                 "set a key of the config, e.g. model.n_layer=4; may be repeated");
+  show->footer("Example:\n  makemoe config show --config configs/tiny.json --set model.n_layer=4");
   show->callback([args, &run] {
     run = [args](const Services&) {
       print_json(config_to_json(load(*args)));

@@ -155,22 +155,22 @@ void add_generate(CLI::App& app, Run& run) {
   add_name(*command, "--prompt-file", args->prompt_file,
            "file with the text to continue; - is standard input")
       ->excludes(prompt);
-  add_whole(*command, "--max-new-tokens", options.max_new_tokens, "symbols to write; default 500",
+  add_whole(*command, "--max-new-tokens", options.max_new_tokens, "symbols to write; default: 500",
             std::int64_t{0}, kMostTokens);
-  add_whole(*command, "--num-samples", options.num_samples, "texts to write; default 1",
+  add_whole(*command, "--num-samples", options.num_samples, "texts to write; default: 1",
             std::int64_t{1}, kMostSamples);
   auto& sampler = options.sampler;
   add_number(*command, "--temperature", sampler.temperature,
-             "below 1 more predictable, above 1 more varied, 0 always the likeliest; default 1");
+             "below 1 more predictable, above 1 more varied, 0 always the likeliest; default: 1");
   add_whole(*command, "--top-k", sampler.top_k,
-            "draw from the N likeliest symbols only; default 0: from all", std::int64_t{0},
+            "draw from the N likeliest symbols only; default: 0, from all", std::int64_t{0},
             std::numeric_limits<std::int64_t>::max());
   add_number(*command, "--top-p", sampler.top_p,
-             "draw from the fewest symbols whose probabilities sum to X; default 1: from all");
+             "draw from the fewest symbols whose probabilities sum to X; default: 1, from all");
   add_number(*command, "--min-p", sampler.min_p,
-             "draw from symbols at least X times as likely as the likeliest; default 0: from all");
+             "draw from symbols at least X times as likely as the likeliest; default: 0, from all");
   add_number(*command, "--repetition-penalty", sampler.repetition_penalty,
-             "above 1 makes symbols that were seen less likely; default 1: no penalty");
+             "above 1 makes symbols that were seen less likely; default: 1, no penalty");
   auto* stop = command
                    ->add_option("--stop", options.stop,
                                 "end before this text; may be repeated; default: none")

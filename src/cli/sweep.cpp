@@ -70,8 +70,9 @@ void add_run(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& args) 
                  "differences");
   here->add_flag("--json", args->json,
                  "print one JSON object at the end; default: the best trial, for people");
-  here->footer(std::string(kSignals) + "Keys of a sweep file (docs/sweeps.md):\n" +
-               sweep::describe_settings());
+  here->footer(std::string("Example:\n  makemoe sweep run configs/sweep/quick.json -j 2 --out "
+                           "runs/quick\n\n") +
+               kSignals + "Keys of a sweep file (docs/sweeps.md):\n" + sweep::describe_settings());
 }
 
 void add_worker(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& args) {
@@ -92,7 +93,8 @@ void add_worker(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& arg
   worker->add_flag(
       "--fail-fast", args->fail_fast,
       "end at the first trial that fails; default: it is noted, and the next is taken");
-  worker->footer(kSignals);
+  worker->footer(std::string("Example:\n  makemoe sweep worker runs/quick --time-budget 50m\n\n") +
+                 kSignals);
 }
 
 void add_looking(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& args) {
@@ -103,6 +105,9 @@ void add_looking(CLI::App& sweep, Run& run, const std::shared_ptr<SweepArgs>& ar
                         "Write every trial as CSV, or as JSON with --json", run_sweep_export);
   auto* reporting =
       add(sweep, run, args, "report", "Write an HTML page about a sweep", run_sweep_report);
+  best->footer(
+      "Example:\n  makemoe train --config $(makemoe sweep best runs/quick --path) --out runs/best");
+  exporting->footer("Example:\n  makemoe sweep export runs/quick --out trials.csv");
   for (auto* command : {status, best, exporting, reporting}) add_dir(*command, *args);
   for (auto* command : {status, best})
     command->add_flag("--json", args->json, "print one JSON object; default: text for people");
