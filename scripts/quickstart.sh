@@ -17,8 +17,8 @@ cmake --build --preset release --target makemoe
 text=data/tinyshakespeare.txt
 if ! data/fetch.sh; then
   text=data/the-lantern-keepers.txt
-  say "tinyshakespeare could not be had; training on the text shipped here, $text." \
-    "It is small: expect a higher loss and a plainer sample."
+  say "tinyshakespeare could not be downloaded; training on $text instead." \
+    "That text is small, so expect a higher loss and a poorer sample."
 fi
 
 run=runs/quickstart

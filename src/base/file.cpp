@@ -129,11 +129,11 @@ void FileLayer::sync_folder(const fs::path& folder) {
   const Descriptor file(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (error == 0 && (file.get() < 0 || ::fsync(file.get()) != 0)) error = errno;
   if (error == 0) return;
-  // A folder that may be written but not read can not be synced either.
+  // A folder that may be written but not read cannot be synced either.
   if (!is_unsupported(error) && error != EACCES) fail("fsync", folder, error);
   warn_once(
       warned_of_syncing_,
-      cat(folder.string(), ": folders can not be synced here (", std::strerror(error),
+      cat(folder.string(), ": folders cannot be synced here (", std::strerror(error),
           "): a power failure may lose the newest files, as a crash of the program does not"));
 }
 

@@ -56,7 +56,7 @@ std::string holder_of(int descriptor) {
 /// network file system keeps inode numbers: where they differ, what the file says decides.
 bool is_at(const fs::path& path, int descriptor, const std::string& note) {
   struct stat held = {}, found = {};
-  if (::fstat(descriptor, &held) != 0) return true;  // it can not be told
+  if (::fstat(descriptor, &held) != 0) return true;  // it cannot be told
   if (::stat(path.c_str(), &found) != 0) return errno != ENOENT && errno != ENOTDIR;
   if (held.st_dev == found.st_dev && held.st_ino == found.st_ino) return true;
   const Descriptor there(::open(path.c_str(), O_RDONLY | O_CLOEXEC));

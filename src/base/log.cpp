@@ -55,7 +55,7 @@ std::string on_screen(std::string_view text) {
 struct Log::State {
   std::mutex mutex;
   std::shared_ptr<spdlog::logger> file;
-  // One that can not move its cursor gets plain lines.
+  // One that cannot move its cursor gets plain lines.
   bool terminal = isatty(STDERR_FILENO) != 0 && !is_dumb();
   bool colour = terminal && wants_colour();
   std::string live;
@@ -122,7 +122,7 @@ void Log::also_to(const std::filesystem::path& path) {
     const std::lock_guard lock(state_->mutex);
     state_->file = std::move(file);
   } catch (const std::exception&) {
-    warn(path.string() + ": can not be written; messages go to standard error only");
+    warn(path.string() + ": cannot be written; messages go to standard error only");
   }
 }
 

@@ -20,7 +20,7 @@ bool means_absent(const std::error_code& error) {
 }
 
 [[noreturn]] void refuse_look(const fs::path& path, ErrorKind kind, const std::error_code& error) {
-  throw_error(kind, cat(printable(path.string(), 300, Quotes::kept), ": can not be looked at: ",
+  throw_error(kind, cat(printable(path.string(), 300, Quotes::kept), ": cannot be looked at: ",
                         error.message(), "; check the path and the permissions"));
 }
 
@@ -101,7 +101,7 @@ fs::path absolute_path(const fs::path& path) {
   std::error_code error;
   const auto out = fs::absolute(path, error);
   if (error)
-    throw ResourceError(cat("the current folder: can not be told: ", error.message(),
+    throw ResourceError(cat("the current folder: cannot be told: ", error.message(),
                             "; go to a folder that exists, or name ", printable(path.string(), 300),
                             " by its whole path"));
   return out.lexically_normal();

@@ -28,8 +28,8 @@ int open_to_read(const fs::path& path, ErrorKind kind) {
   const bool is_fifo = ::stat(path.c_str(), &status) == 0 && S_ISFIFO(status.st_mode);
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | (is_fifo ? O_NONBLOCK : 0));
   if (file < 0)
-    throw_error(
-        kind, cat(name_of(path), ": can not be read: ", std::strerror(errno), "; check the path"));
+    throw_error(kind,
+                cat(name_of(path), ": cannot be read: ", std::strerror(errno), "; check the path"));
   return file;
 }
 
@@ -49,7 +49,7 @@ std::string read_descriptor(int descriptor, const std::string& name, ErrorKind k
   };
   struct stat status = {};
   if (::fstat(descriptor, &status) != 0)
-    refuse(cat("can not be read: ", std::strerror(errno), "; check the disk"));
+    refuse(cat("cannot be read: ", std::strerror(errno), "; check the disk"));
   if (S_ISDIR(status.st_mode)) refuse("is a folder, not a file; name a file in it");
   const auto size = static_cast<std::uint64_t>(std::max<off_t>(0, status.st_size));
   if (size > max_bytes) refuse_size();
@@ -60,7 +60,7 @@ std::string read_descriptor(int descriptor, const std::string& name, ErrorKind k
     if (!S_ISREG(status.st_mode) && !wait_for_input(descriptor)) throw Interrupted(stop_signal());
     const auto count = ::read(descriptor, buffer.data(), buffer.size());
     if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    if (count < 0) refuse(cat("can not be read: ", std::strerror(errno), "; check the disk"));
+    if (count < 0) refuse(cat("cannot be read: ", std::strerror(errno), "; check the disk"));
     if (count == 0) return out;
     out.append(buffer.data(), static_cast<std::size_t>(count));
     if (out.size() > max_bytes) refuse_size();
@@ -80,7 +80,7 @@ FileReader::FileReader(const fs::path& path, ErrorKind kind)
 
 void FileReader::read(std::uint64_t begin, std::span<char> to) const {
   const auto refuse = [&](std::string_view why) {
-    throw_error(kind_, cat(name_, ": can not be read: ", why, "; check the disk"));
+    throw_error(kind_, cat(name_, ": cannot be read: ", why, "; check the disk"));
   };
   if (held_) {
     if (begin + to.size() > held_->size()) refuse(cat("it ends at byte ", held_->size()));

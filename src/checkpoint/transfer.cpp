@@ -59,7 +59,7 @@ std::string step_name(std::int64_t step) {
 void publish(const fs::path& checkpoints, std::int64_t step,
              const std::vector<CheckpointFile>& files, FileLayer& layer) {
   const auto name = step_name(step);
-  // Names of their own: a left-over that can not be removed stands in nobody's way.
+  // Names of their own: a left-over that cannot be removed stands in nobody's way.
   const auto temporary = temporary_next_to(checkpoints / name);
   const auto aside = temporary_next_to(checkpoints / ("old-" + name));
   const auto target = checkpoints / name;

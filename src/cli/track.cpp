@@ -24,7 +24,7 @@ Json push(const std::string& run, const PushArgs& args, const Services& services
   return {{"run", run}, {"run_id", done.run_id}, {"url", done.url}, {"rows", done.rows}};
 }
 
-/// One run that can not be sent does not keep the others; the first one's code is the answer.
+/// One run that cannot be sent does not keep the others; the first one's code is the answer.
 int run_push(const PushArgs& args, const Services& services) {
   int code = 0;
   auto sent = Json::array();
@@ -48,7 +48,7 @@ void add_track(CLI::App& app, Run& run) {
   command->require_subcommand(1);
   const auto args = std::make_shared<PushArgs>();
   auto* push = command->add_subcommand(
-      "push", "Send an MLflow server what it lacks of runs that have ended");
+      "push", "Send runs that have ended, or what is missing of them, to an MLflow server");
   push->add_option("run", args->runs, "folders of runs that have ended")->required();
   add_overrides(*push, args->overrides, "set a tracking key of the run's config; may be repeated");
   push->add_flag("--json", args->json, "print one JSON object instead of text");

@@ -54,7 +54,7 @@ namespace {
 /// Before a byte is read. What the text has as symbols is known only then; it is a quarter of its
 /// bytes at least, each an id of four bytes.
 void require_memory_for(const std::filesystem::path& path) {
-  std::error_code error;  // what can not be read is the reader's to say, a pipe has no size
+  std::error_code error;  // what cannot be read is the reader's to say, a pipe has no size
   if (!fs::is_regular_file(path, error)) return;
   const auto bytes = static_cast<double>(fs::file_size(path, error));
   if (!error)

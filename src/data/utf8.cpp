@@ -6,7 +6,7 @@ namespace moe {
 
 namespace {
 
-/// Bytes of the sequence that `lead` begins, 0 for a byte that can not begin one.
+/// Bytes of the sequence that `lead` begins, 0 for a byte that cannot begin one.
 std::size_t sequence_length(unsigned char lead) {
   if (lead < 0x80) return 1;
   if (lead >= 0xC2 && lead <= 0xDF) return 2;

@@ -10,7 +10,7 @@ namespace moe {
 
 namespace {
 
-constexpr std::int64_t kMostDrawn = std::int64_t{1} << 62U;  // counting on from it can not overflow
+constexpr std::int64_t kMostDrawn = std::int64_t{1} << 62U;  // counting on from it cannot overflow
 constexpr const char* kRemedy = "resume from another checkpoint";
 
 std::int64_t length(const Tokens& tokens) { return static_cast<std::int64_t>(tokens.size()); }

@@ -34,7 +34,7 @@ Json object_in(RunData& run, const char* name, bool is_needed) {
 void read_rows(RunData& run) {
   const auto file = run.folder / "metrics.jsonl";
   if (is_there(file, ErrorKind::resource) && !std::ifstream(file))
-    run.notices.push_back(cat("metrics.jsonl can not be read: ", std::strerror(errno)));
+    run.notices.push_back(cat("metrics.jsonl cannot be read: ", std::strerror(errno)));
   RowReader reader(file);
   for (auto rows = reader.next(); !rows.empty(); rows = reader.next())
     std::move(rows.begin(), rows.end(), std::back_inserter(run.rows));

@@ -49,7 +49,7 @@ bool is_denied(const fs::path& folder) {
   return error == std::errc::permission_denied;
 }
 
-/// Reads a checkpoint of a run; throws CheckpointError where it can not stand for its step.
+/// Reads a checkpoint of a run; throws CheckpointError where it cannot stand for its step.
 CheckpointInfo read_named(const CheckpointRef& ref) {
   auto info = read_checkpoint_info(ref);
   if (info.ref.step != ref.step)

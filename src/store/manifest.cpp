@@ -152,7 +152,7 @@ Manifest verify_manifest(const fs::path& folder) {
   for (const auto& file : files) {
     std::error_code error;
     const auto size = fs::file_size(file.path, error);
-    if (error) damaged(file.path, cat("can not be read: ", error.message()));
+    if (error) damaged(file.path, cat("cannot be read: ", error.message()));
     if (size != file.size)
       damaged(file.path, cat("has ", size, " bytes where ", file.size, " belong"));
     out.bytes += size;

@@ -133,14 +133,14 @@ bool JournalLock::try_take() {
   const int file = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (file < 0 && errno == EEXIST) return false;
   if (file < 0)
-    throw ResourceError(cat(path_.string(), ": the lock can not be made: ", std::strerror(errno),
+    throw ResourceError(cat(path_.string(), ": the lock cannot be made: ", std::strerror(errno),
                             "; check the permissions and the disk"));
   const auto written = ::write(file, token_.data(), token_.size());
   ::close(file);
   if (written == static_cast<ssize_t>(token_.size())) return true;
   ::unlink(path_.c_str());
   throw ResourceError(
-      cat(path_.string(), ": the lock can not be written; free some space or write elsewhere"));
+      cat(path_.string(), ": the lock cannot be written; free some space or write elsewhere"));
 }
 
 bool JournalLock::is_mine() const { return content_of(path_) == token_; }

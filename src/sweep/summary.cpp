@@ -66,7 +66,7 @@ void open_sweep(const fs::path& dir, const Definition& definition, bool allow_ch
   const auto refuse_other = [&] {
     if (holds_something_else(dir))
       throw ResourceError(
-          cat(dir.string(), ": holds something else already; name another folder with --out"));
+          cat(dir.string(), ": already holds something else; name another folder with --out"));
   };
   refuse_other();  // before anything is written there
   files.make_folder(dir);

@@ -66,7 +66,7 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
       ::signal(number, SIG_DFL);
   }
   for (const int number : {SIGPIPE, SIGXFSZ}) ::signal(number, SIG_DFL);
-  // SIGUSR1 waits until the program is ready for it, and can not end it before.
+  // SIGUSR1 waits until the program is ready for it, and cannot end it before.
   sigset_t blocked;
   ::sigemptyset(&blocked);
   ::sigaddset(&blocked, SIGUSR1);
@@ -89,7 +89,7 @@ int opened(const fs::path& path, int flags) {
 }
 
 [[noreturn]] void refuse_start(const std::string& program, int error) {
-  throw ResourceError(cat(program, ": can not be started: ", std::strerror(error),
+  throw ResourceError(cat(program, ": cannot be started: ", std::strerror(error),
                           "; check the program and the limits on processes"));
 }
 

@@ -110,7 +110,7 @@ class HttplibClient : public Http {
     const auto file = std::make_shared<std::ifstream>(path, std::ios::binary);
     std::error_code error;
     const auto size = std::filesystem::file_size(path, error);
-    if (error || !*file) throw HttpFailure(cat(path.string(), " can not be read"));
+    if (error || !*file) throw HttpFailure(cat(path.string(), " cannot be read"));
     raw.content_length_ = size;
     raw.content_provider_ = [file](std::size_t offset, std::size_t length,
                                    httplib::DataSink& sink) {
@@ -175,8 +175,8 @@ std::unique_ptr<Http> connect(const HttpAddress& address, const HttpLogin& login
   }
   try {
     return std::make_unique<HttplibClient>(address, wanted);
-  } catch (const std::invalid_argument&) {  // https without OpenSSL, an address it can not take
-    throw HttpFailure("this build can not call such an address");
+  } catch (const std::invalid_argument&) {  // https without OpenSSL, an address it cannot take
+    throw HttpFailure("this build cannot call such an address");
   }
 }
 

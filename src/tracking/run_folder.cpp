@@ -17,7 +17,7 @@ constexpr std::size_t kMostUnwritten = std::size_t{16} << 20;  // [bytes] of lin
 void require_empty(const fs::path& path) {
   if (is_occupied(path, kLockName))
     throw ResourceError(cat(path.string(),
-                            ": holds files already; name another folder with --out, "
+                            ": already holds files; name another folder with --out, "
                             "or go on with the run in it with --resume"));
 }
 

@@ -53,7 +53,7 @@ TEST(ReadFile, GivesTheBytesAndNamesWhatIsWrong) {
   const auto refusal = [](const fs::path& path, std::uint64_t most) {
     return message_of<Error>([&] { read_file(path, ErrorKind::data, most); });
   };
-  EXPECT_TRUE(has(refusal(scratch / "none", 9), "none: can not be read: No such file"));
+  EXPECT_TRUE(has(refusal(scratch / "none", 9), "none: cannot be read: No such file"));
   EXPECT_TRUE(has(refusal(scratch.path(), 9), "is a folder"));
   EXPECT_TRUE(has(refusal(scratch / "a", 3), "larger than 3 B"));
   EXPECT_EQ(refusal(scratch / "a", 4), "");

@@ -143,7 +143,7 @@ TEST(Log, AFileThatCanNotBeWrittenIsDroppedWithAWarning) {
     log.info("still");
   }
   const auto text = testing::internal::GetCapturedStderr();
-  EXPECT_TRUE(text.starts_with("warning: /proc/none/log.txt: can not be written")) << text;
+  EXPECT_TRUE(text.starts_with("warning: /proc/none/log.txt: cannot be written")) << text;
   EXPECT_TRUE(text.ends_with("goes on\nstill\n")) << text;
 }
 

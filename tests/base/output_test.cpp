@@ -212,7 +212,7 @@ TEST(Syncing, AFileSystemThatCanNotSyncFoldersIsWarnedOfOnce) {
     told.files.replace(scratch / "f", "y");
     EXPECT_EQ(bytes_in(scratch / "f"), "y");
     ASSERT_EQ(told.warnings.size(), 1U) << error;
-    EXPECT_TRUE(has(told.warnings[0], "folders can not be synced here")) << told.warnings[0];
+    EXPECT_TRUE(has(told.warnings[0], "folders cannot be synced here")) << told.warnings[0];
   }
   FileLayer broken(FaultPlan::parse("EIO@fsync"));
   EXPECT_THROW(broken.replace(Scratch() / "f", "x"), ResourceError) << "that is a broken disk";

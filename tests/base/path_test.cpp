@@ -42,7 +42,7 @@ TEST(Path, AFolderThatMayNotBeReadIsNotTakenForAnEmptyOne) {
         message_of<ResourceError>([&] { is_there(scratch / "secret/run", ErrorKind::resource); });
     const auto list =
         message_of<ResourceError>([&] { entries_of(scratch / "secret", ErrorKind::resource); });
-    const std::string reason = "can not be looked at: Permission denied; ";
+    const std::string reason = "cannot be looked at: Permission denied; ";
     return look.find(reason) != std::string::npos && list.find(reason) != std::string::npos ? 0 : 1;
   });
   fs::permissions(scratch / "secret", fs::perms::owner_all);
@@ -70,7 +70,7 @@ TEST(Path, WithoutACurrentFolderARelativeNameIsRefused) {
     fs::current_path(scratch / "gone");
     fs::remove(scratch / "gone");
     const auto message = message_of<ResourceError>([] { absolute_path("text.txt"); });
-    return message.find("the current folder: can not be told: ") == 0 &&
+    return message.find("the current folder: cannot be told: ") == 0 &&
                    absolute_path("/a/../b") == "/b"
                ? 0
                : 1;

@@ -148,7 +148,7 @@ TEST_F(Checkpoint, IsReadBackAndLoadedWithoutASecondCopyInMemory) {
   FileLayer files;
   save_checkpoint(run, 1, large, moments, Json{{"step", 1}}, config, tokenizer, false, files);
   const CheckpointRef ref{folder("step-00000001"), run, 1};
-  if (!peak_memory()) GTEST_SKIP() << "the peak can not be reset here";
+  if (!peak_memory()) GTEST_SKIP() << "the peak cannot be reset here";
   const auto before = resident_memory();
   read_checkpoint_info(ref);
   load_weights(ref, large);

@@ -146,7 +146,7 @@ TEST(Config, AFileThatIsNotThereIsNamedExtendedOrNot) {
   const auto file = write(scratch / "c.json", R"({"extends": "gone.json"})");
   for (const auto& path : {file, scratch / "gone.json"})
     EXPECT_THAT(config_refusal([&] { load_config(path, {}); }),
-                StartsWith((scratch / "gone.json").string() + ": can not be read"));
+                StartsWith((scratch / "gone.json").string() + ": cannot be read"));
   EXPECT_THAT(config_refusal([&] { load_config(scratch.path(), {}); }), HasSubstr("is a folder"));
   write(file, R"({"extends": ""})");
   EXPECT_THAT(config_refusal([&] { load_config(file, {}); }), HasSubstr("is a folder"));

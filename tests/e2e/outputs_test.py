@@ -150,7 +150,7 @@ class Volumes(RunCase):
             result = self.train_small(out, "--stop-after", 0)
             self.assertEqual(result.code, 0, result)
             self.assertTrue((out / furniture).is_dir())
-            self.assert_refused(self.train_small(out), RESOURCES, "holds files already")
+            self.assert_refused(self.train_small(out), RESOURCES, "already holds files")
 
 
 class Locks(RunCase):
@@ -216,7 +216,7 @@ class Disks(RunCase):
 
     def test_a_file_system_without_locks_or_syncs_of_folders_is_warned_of_once(self):
         self.assert_survives("ENOLCK@locking", "the file system has no locks")
-        self.assert_survives("EINVAL@fsync", "folders can not be synced here")
+        self.assert_survives("EINVAL@fsync", "folders cannot be synced here")
 
     def test_an_old_checkpoint_that_can_not_be_removed_is_warned_of_once(self):
         self.assert_survives("EPERM@removing", "Operation not permitted")
@@ -249,7 +249,7 @@ class Disks(RunCase):
 
 
 class Reasons(RunCase):
-    """What can not be looked at is neither absent nor a bug: each command says why."""
+    """What cannot be looked at is neither absent nor a bug: each command says why."""
 
     def commands(self, run):
         return {"info": (("info", run), CHECKPOINT), "eval": (("eval", run), CHECKPOINT), "export": (("export", run, "--out", "-"), CHECKPOINT),
@@ -311,7 +311,7 @@ class Reasons(RunCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         done = in_a_mount_namespace(hidden, BINARY, "sweep", "run", definition, "--out", self.folder / "sweep")
         self.assertEqual(done.returncode, RESOURCES, done.stderr)
-        self.assertIn(b"/proc/self/exe: can not be read", done.stderr)
+        self.assertIn(b"/proc/self/exe: cannot be read", done.stderr)
 
 
 if __name__ == "__main__":

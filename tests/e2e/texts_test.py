@@ -33,7 +33,7 @@ def packed(kind, content):
 
 class ResumeCase(RunCase):
     def refuse_in_turn(self, code, cases):
-        """refuse_all of one case after another, since two commands can not have one run at once."""
+        """refuse_all of one case after another, since two commands cannot have one run at once."""
         for label, case in cases.items():
             self.refuse_all(code, {label: case})
 
@@ -288,8 +288,8 @@ class Files(Case):
         path = {name: self.folder / name for name in files}
         self.refuse_all(USAGE, {
             "a sweep to train": (("train", "--config", path["sweep.json"], "--out", self.folder / "made"),
-                                 (path["sweep.json"], "sweep", f"makemoe sweep run {path['sweep.json']}")),
-            "a sweep to check": (("config", "check", path["sweep.json"]), "makemoe sweep run"),
+                                 (path["sweep.json"], "sweep", f"{BINARY} sweep run {path['sweep.json']}")),
+            "a sweep to check": (("config", "check", path["sweep.json"]), f"{BINARY} sweep run"),
             "a config to sweep": (("sweep", "run", path["cfg.json"], "--out", self.folder / "made"), ("is a config", '{"base": "cfg.json"')),
             "a small config to sweep": (("sweep", "run", path["seed.json"], "--out", self.folder / "made"), "is a config"),
             "dotted keys": (("config", "check", path["dotted.json"]), ('write it nested: {"train":{"max_iters":5}}', 'nested: {"moe":{"top_k":2}}')),

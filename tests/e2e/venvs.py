@@ -12,7 +12,7 @@ SKIPPED = 77  # ctest reports such a test as skipped
 
 
 def python_with(package):
-    """The Python of an environment with this package. Skips the test where pip can not install it."""
+    """The Python of an environment with this package. Skips the test where pip cannot install it."""
     folder = pathlib.Path(BINARY).resolve().parent / "venvs" / package
     python, done = folder / "bin" / "python", folder / ".installed"
     if done.exists():

@@ -163,7 +163,7 @@ TEST_F(JournalTest, AReaderForPeoplePassesDamageOverAndCountsIt) {
 
 TEST_F(JournalTest, AFolderInItsPlaceIsRefused) {
   std::filesystem::create_directory(path);
-  EXPECT_THAT(message_of<ResourceError>([&] { open(); }), HasSubstr("can not be read"));
+  EXPECT_THAT(message_of<ResourceError>([&] { open(); }), HasSubstr("cannot be read"));
 }
 
 TEST_F(JournalTest, AShortenedJournalIsRefused) {

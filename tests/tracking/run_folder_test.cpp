@@ -66,7 +66,7 @@ TEST(RunFolder, AnOccupiedFolderIsRefusedAndLeftAsItWas) {
     fs::create_directory(folder);
     write(folder / name, "x");
     const auto message = message_of<ResourceError>([&] { RunFolder::create(folder, files); });
-    EXPECT_THAT(message, HasSubstr(folder.string() + ": holds files already; name another"));
+    EXPECT_THAT(message, HasSubstr(folder.string() + ": already holds files; name another"));
     EXPECT_THAT(names_in(folder), ElementsAre(name));
   }
 }

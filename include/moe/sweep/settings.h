@@ -76,7 +76,8 @@ struct PrunerConfig {
         Field{"min_steps", &C::min_steps,
               "asha: the first rung [steps]; null: max_iters / reduction_factor^3", steps_from(1)},
         Field{"reduction_factor", &C::reduction_factor,
-              "asha: one trial in so many continues from a rung to the next", between(2, 1000)}};
+              "asha: one of this many trials continues from each rung to the next",
+              between(2, 1000)}};
   }
 };
 static_assert(table_is_complete<PrunerConfig>);
@@ -124,7 +125,8 @@ struct BudgetConfig {
         Field{"steps", &C::steps, "train.max_iters of every trial; null: the base's",
               steps_from(1)},
         Field{"attempts", &C::attempts,
-              "how often a trial is started that is killed or whose worker dies", between(1, 1000)},
+              "starts of one trial, counting those after it was killed or its worker died",
+              between(1, 1000)},
         Field{"max_consecutive_failures", &C::max_consecutive_failures,
               "trials that fail alike one after another end the worker; null: no limit",
               between(1, 1000000)}};
