@@ -31,7 +31,7 @@ class AttentionCall : public LayerCall {
     layer_.output_dropout = dropout_arguments(run.dropout, parameters_.output_draw);
   }
 
-  at::Tensor forward(const at::Tensor& x) override {
+  Tensors forward(const at::Tensor& x) override {
     x_ = x.contiguous();
     auto out = memory_.result(x.sizes());
     const auto begin = memory_.position();
@@ -52,11 +52,12 @@ class AttentionCall : public LayerCall {
         layer_.windows, memory_, table_.attention_scratch(layer_),
         [&](std::int64_t w, T* scratch) { table_.attention_forward(layer_, w, scratch); });
     if (!keeps_) memory_.rewind(begin);
-    return out;
+    return {out};
   }
 
-  at::Tensor backward(const at::Tensor& d_out) override {
+  at::Tensor backward(const Tensors& d_outputs) override {
     memory_.require_kept();
+    const auto& d_out = d_outputs[0];
     auto d_x = memory_.result(d_out.sizes());
     const auto panels = layer_.windows * layer_.panels(), c = layer_.width;
     layer_.d_out = d_out.template const_data_ptr<T>();
@@ -146,11 +147,12 @@ at::Tensor attention_layer(const at::Tensor& x, const AttentionParameters& param
       gradient_source({x, parameters.norm.weight, parameters.norm.bias, parameters.qkv,
                        parameters.proj.weight, parameters.proj.bias});
   const bool keeps = source.defined();
+  c10::intrusive_ptr<LayerCall> call;
   if (x.scalar_type() == at::kDouble)
-    return run_layer(x, source,
-                     c10::make_intrusive<AttentionCall<double>>(parameters, run, keeps, cache));
-  return run_layer(x, source,
-                   c10::make_intrusive<AttentionCall<float>>(parameters, run, keeps, cache));
+    call = c10::make_intrusive<AttentionCall<double>>(parameters, run, keeps, cache);
+  else
+    call = c10::make_intrusive<AttentionCall<float>>(parameters, run, keeps, cache);
+  return run_layer(x, source, call)[0];
 }
 
 KeyValues make_key_values(const at::Tensor& x, std::int64_t positions) {

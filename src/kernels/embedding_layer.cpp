@@ -18,7 +18,7 @@ class EmbeddingCall : public LayerCall {
         gradients_(run.gradients),
         memory_(run.workspace, c10::CppTypeToScalarType<T>::value) {}
 
-  at::Tensor forward(const at::Tensor& /*the token table*/) override {
+  Tensors forward(const at::Tensor& /*the token table*/) override {
     const auto c = tokens_.size(1);
     auto out = memory_.result({ids_.size(0), ids_.size(1), c});
     auto* to = out.template mutable_data_ptr<T>();
@@ -28,16 +28,16 @@ class EmbeddingCall : public LayerCall {
       for (std::int64_t i = 0; i < c; ++i)
         to[n * c + i] = tokens[id * c + i] + positions[position * c + i];
     });
-    return out;
+    return {out};
   }
 
   /// Added in the order of the tokens, so that sums repeat.
-  at::Tensor backward(const at::Tensor& d_out) override {
+  at::Tensor backward(const Tensors& d_outputs) override {
     memory_.require_kept();
     const auto c = tokens_.size(1);
     auto* d_tokens = cleared_gradient(tokens_);
     auto* d_positions = cleared_gradient(positions_);
-    const auto* from = d_out.const_data_ptr<T>();
+    const auto* from = d_outputs[0].const_data_ptr<T>();
     for_each_token([&](std::int64_t n, std::int64_t id, std::int64_t position) {
       if (d_tokens != nullptr) add(from + n * c, d_tokens + id * c);
       if (d_positions != nullptr) add(from + n * c, d_positions + position * c);
@@ -75,13 +75,12 @@ at::Tensor embedding_layer(const at::Tensor& ids, const at::Tensor& tokens,
                            const at::Tensor& positions, std::int64_t first_position,
                            const LayerRun& run) {
   const auto source = gradient_source({tokens, positions});
+  c10::intrusive_ptr<LayerCall> call;
   if (tokens.scalar_type() == at::kDouble)
-    return run_layer(
-        tokens, source,
-        c10::make_intrusive<EmbeddingCall<double>>(ids, tokens, positions, first_position, run));
-  return run_layer(
-      tokens, source,
-      c10::make_intrusive<EmbeddingCall<float>>(ids, tokens, positions, first_position, run));
+    call = c10::make_intrusive<EmbeddingCall<double>>(ids, tokens, positions, first_position, run);
+  else
+    call = c10::make_intrusive<EmbeddingCall<float>>(ids, tokens, positions, first_position, run);
+  return run_layer(tokens, source, call)[0];
 }
 
 }  // namespace moe::kernels

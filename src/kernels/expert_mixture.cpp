@@ -1,7 +1,7 @@
+#include "moe/kernels/expert_mixture.h"
+
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
-
-#include "moe/kernels/dispatch.h"
 
 namespace moe::kernels {
 
@@ -22,6 +22,18 @@ std::vector<Segment> busy_segments(const std::vector<std::int64_t>& begins) {
     if (begins[e + 1] > begins[e])
       segments.push_back({static_cast<std::int64_t>(e), begins[e], begins[e + 1] - begins[e]});
   return segments;
+}
+
+/// E + 1 bounds into slots_without_gaps.
+std::vector<std::int64_t> begins_of(const SlotTable& table) {
+  const auto load = table.load.cpu();
+  const auto* served = load.const_data_ptr<std::int64_t>();
+  std::vector<std::int64_t> begins{0};
+  for (std::int64_t e = 0; e < load.numel(); ++e) begins.push_back(begins.back() + served[e]);
+  return begins;
+}
+at::Tensor slots_without_gaps(const SlotTable& table) {
+  return table.slots.masked_select(table.slots.ge(0)).to(at::kLong);
 }
 
 /// y (N, C) from what the slots answered: slot s adds gate * row to token slots[s] / K. Every token
@@ -121,21 +133,24 @@ struct ExpertMixture : torch::autograd::Function<ExpertMixture> {
 }  // namespace
 
 at::Tensor expert_mixture(const at::Tensor& x, const at::Tensor& gates, const at::Tensor& mask,
-                          const RoutingPlan& plan, const ExpertWeights& w) {
+                          const SlotTable& table, const ExpertWeights& w) {
   // An undefined tensor may not be an argument of an autograd function; an empty optional may.
   const auto given = mask.defined() ? std::optional(mask) : std::nullopt;
-  return ExpertMixture::apply(x, gates, w.w1, w.b1, w.w2, w.b2, given, plan.slots, plan.begins);
+  return ExpertMixture::apply(x, gates, w.w1, w.b1, w.w2, w.b2, given, slots_without_gaps(table),
+                              begins_of(table));
 }
 
 at::Tensor expert_mixture_reference(const at::Tensor& x, const at::Tensor& gates,
-                                    const at::Tensor& mask, const RoutingPlan& plan,
+                                    const at::Tensor& mask, const SlotTable& table,
                                     const ExpertWeights& w) {
   const auto n = x.size(0), k = gates.size(1);
   auto y = at::zeros_like(x);
-  for (std::size_t e = 0; e + 1 < plan.begins.size(); ++e) {
+  const auto slots = slots_without_gaps(table);
+  const auto begins = begins_of(table);
+  for (std::size_t e = 0; e + 1 < begins.size(); ++e) {
     const auto expert = static_cast<std::int64_t>(e);
     auto chosen = at::zeros({n * k}, x.options());  // 1 where this expert serves the slot
-    chosen.index_fill_(0, plan.slots.slice(0, plan.begins[e], plan.begins[e + 1]), 1);
+    chosen.index_fill_(0, slots.slice(0, begins[e], begins[e + 1]), 1);
     const auto hidden = (x.matmul(w.w1[expert].t()) + w.b1[expert]).relu();
     auto answer = (hidden.matmul(w.w2[expert].t()) + w.b2[expert]).unsqueeze(1);  // (N, 1, C)
     if (mask.defined()) answer = answer * mask;                                   // (N, K, C)

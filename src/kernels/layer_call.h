@@ -20,27 +20,35 @@
 
 namespace moe::kernels {
 
+using Tensors = std::vector<at::Tensor>;
+
 /// One call of a layer: what its backward needs of its forward.
 class LayerCall : public torch::CustomClassHolder {
  public:
-  virtual at::Tensor forward(const at::Tensor& x) = 0;
-  /// Gradient of x, or undefined; those of the parameters go to where they belong.
-  virtual at::Tensor backward(const at::Tensor& d_out) = 0;
+  virtual Tensors forward(const at::Tensor& x) = 0;
+  /// `d_outputs`: gradients of what forward returned, undefined where nobody wants one. Gradient of
+  /// x, or undefined; those of the parameters go to where they belong.
+  virtual at::Tensor backward(const Tensors& d_outputs) = 0;
+  /// How many of the outputs, from the first on, have gradients.
+  virtual std::size_t differentiable() const { return 1; }
 };
 
 /// Any layer call under autograd, which calls back if `source` (gradient_source) wants a gradient.
 struct LayerFunction : torch::autograd::Function<LayerFunction> {
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
-                            const at::Tensor& /*source*/,
-                            const c10::intrusive_ptr<LayerCall>& call) {
+  static Tensors forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
+                         const at::Tensor& /*source*/, const c10::intrusive_ptr<LayerCall>& call) {
+    context->set_materialize_grads(false);
     context->saved_data["call"] = c10::IValue::make_capsule(call);
-    return call->forward(x.detach());
+    auto outputs = call->forward(x.detach());
+    const auto others = outputs.begin() + static_cast<std::ptrdiff_t>(call->differentiable());
+    context->mark_non_differentiable({others, outputs.end()});
+    return outputs;
   }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
-                                                 const torch::autograd::variable_list& d_outputs) {
+  static Tensors backward(torch::autograd::AutogradContext* context, Tensors d_outputs) {
     const auto call = context->saved_data["call"].toCapsule();
-    return {static_cast<LayerCall&>(*call).backward(d_outputs[0].contiguous()), at::Tensor(),
-            at::Tensor()};
+    for (auto& gradient : d_outputs)
+      if (gradient.defined()) gradient = gradient.contiguous();
+    return {static_cast<LayerCall&>(*call).backward(d_outputs), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -55,8 +63,8 @@ inline at::Tensor gradient_source(
 }
 
 /// x through the call, under autograd if a backward may come.
-inline at::Tensor run_layer(const at::Tensor& x, const at::Tensor& source,
-                            const c10::intrusive_ptr<LayerCall>& call) {
+inline Tensors run_layer(const at::Tensor& x, const at::Tensor& source,
+                         const c10::intrusive_ptr<LayerCall>& call) {
   return source.defined() ? LayerFunction::apply(x, source, call) : call->forward(x.detach());
 }
 
@@ -77,7 +85,10 @@ class Memory {
   }
 
   /// What the call hands out. It is never kept here: it would hold the call, and the call it.
-  at::Tensor result(at::IntArrayRef sizes) { return take_from(workspace_, sizes, type_); }
+  at::Tensor result(at::IntArrayRef sizes) { return result(sizes, type_); }
+  at::Tensor result(at::IntArrayRef sizes, at::ScalarType type) {
+    return take_from(workspace_, sizes, type);
+  }
 
   template <class T>
   T* values(std::int64_t count) {

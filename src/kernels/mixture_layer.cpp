@@ -3,42 +3,47 @@
 #include <vector>
 
 #include "kernels/layer_call.h"
+#include "kernels/slot_sort.h"
 
 namespace moe::kernels {
 
 namespace {
 
+/// What a call returns; from the gates on if the routing is kept, the last if there is noise.
+enum Output : std::size_t { kOut, kLoad, kGates, kExperts, kLogits, kNoiseStd };
+
 template <class T>
 class MixtureCall : public LayerCall {
  public:
-  MixtureCall(MixtureParameters parameters, const LayerRun& run, bool keeps, std::int64_t* load,
-              Routing* routing)
+  MixtureCall(MixtureParameters parameters, const LayerRun& run, bool keeps)
       : parameters_(std::move(parameters)),
         rows_(run.rows),
         memory_(run.workspace, c10::CppTypeToScalarType<T>::value),
         gradients_(run.gradients),
         table_(table_of<T>(run)),
-        load_(load),
-        routing_(routing) {
+        keeps_routing_(run.keeps_routing) {
     layer_.keep = keeps;
     layer_.dropout = dropout_arguments(run.dropout, parameters_.dropout_draw);
   }
 
-  at::Tensor forward(const at::Tensor& x) override {
+  Tensors forward(const at::Tensor& x) override {
     x_ = x.contiguous();
     auto out = memory_.result(x.sizes());
+    auto load = memory_.result({parameters_.w1.size(0)}, at::kLong);
+    load_ = load.mutable_data_ptr<std::int64_t>();
     const auto begin = memory_.position();
     describe(out);
     take_forward_memory();
-    if (routing_ != nullptr) point_at_routing();
+    Tensors outputs{out, load};
+    if (keeps_routing_) add_routing(outputs);
     const auto panels = cpu::panels_of(layer_.tokens), scratch = table_.mixture_scratch(layer_);
     run_with_scratch<T>(panels, memory_, scratch,
                         [&](std::int64_t p, T* room) { table_.route(layer_, p, room); });
-    if (routing_ != nullptr) keep_routing();
+    if (keeps_routing_) copy_choices(outputs);
     if (takes_one_by_one()) {
       answer_one_by_one();
       memory_.rewind(begin);
-      return out;
+      return outputs;
     }
     plan();
     run_with_scratch<T>(tasks(), memory_, scratch, [&](std::int64_t t, T* room) {
@@ -47,11 +52,12 @@ class MixtureCall : public LayerCall {
     cpu::run_tasks(panels, at::get_num_threads(),
                    [&](std::int64_t p, int) { table_.combine(layer_, p); });
     if (!layer_.keep) memory_.rewind(begin);
-    return out;
+    return outputs;
   }
 
-  at::Tensor backward(const at::Tensor& d_out) override {
+  at::Tensor backward(const Tensors& d_outputs) override {
     memory_.require_kept();
+    const auto& d_out = d_outputs[0];
     auto d_x = memory_.result(d_out.sizes());
     layer_.d_out = d_out.template const_data_ptr<T>();
     layer_.d_x = d_x.template mutable_data_ptr<T>();
@@ -75,8 +81,6 @@ class MixtureCall : public LayerCall {
     memory_.rewind(begin);
     return d_x;
   }
-
-  std::int64_t dropped() const { return dropped_; }
 
  private:
   void describe(at::Tensor& out) {
@@ -111,7 +115,8 @@ class MixtureCall : public LayerCall {
     layer_.noise_slope = memory_.template values<T>(n * e);
     layer_.gates = memory_.template values<T>(n * k);
     layer_.chosen = memory_.template values<std::int32_t>(n * k);
-    layer_.is_kept = memory_.template values<unsigned char>(n * k);
+    layer_.served = nullptr;
+    if (parameters_.capacity >= 0) layer_.served = memory_.template values<unsigned char>(n * k);
     layer_.first_panel = memory_.template values<std::int32_t>(e + 1);
     layer_.slots = memory_.template values<std::int32_t>(most_panels() * cpu::kPanel);
     if (layer_.keep)
@@ -119,23 +124,22 @@ class MixtureCall : public LayerCall {
     layer_.answers = memory_.template values<T>(n * k * cpu::padded(c));
   }
 
-  void point_at_routing() {
-    const auto n = layer_.tokens, e = layer_.experts;
-    routing_->logits = at::empty({n, e}, x_.options());
-    layer_.clean_logits = routing_->logits.template mutable_data_ptr<T>();
+  /// In memory of their own: they may outlive a workspace's round.
+  void add_routing(Tensors& outputs) {
+    const auto n = layer_.tokens, e = layer_.experts, k = layer_.top_k;
+    outputs.push_back(at::empty({n, k}, x_.options()));
+    outputs.push_back(at::empty({n, k}, at::kLong));
+    outputs.push_back(at::empty({n, e}, x_.options()));
+    layer_.clean_logits = outputs[kLogits].template mutable_data_ptr<T>();
     if (layer_.noise.weight == nullptr) return;
-    routing_->noise_std = at::empty({n, e}, x_.options());
-    layer_.noise_std = routing_->noise_std.template mutable_data_ptr<T>();
+    outputs.push_back(at::empty({n, e}, x_.options()));
+    layer_.noise_std = outputs[kNoiseStd].template mutable_data_ptr<T>();
   }
 
-  /// Choices and gates lie in memory that goes back.
-  void keep_routing() {
+  void copy_choices(Tensors& outputs) {
     const auto count = layer_.tokens * layer_.top_k;
-    routing_->gates = at::empty({layer_.tokens, layer_.top_k}, x_.options());
-    routing_->experts = at::empty({layer_.tokens, layer_.top_k}, at::kLong);
-    std::copy_n(layer_.gates, count, routing_->gates.template mutable_data_ptr<T>());
-    std::copy_n(layer_.chosen, count, routing_->experts.template mutable_data_ptr<std::int64_t>());
-    routing_ = nullptr;  // the caller's: no business of a backward
+    std::copy_n(layer_.gates, count, outputs[kGates].template mutable_data_ptr<T>());
+    std::copy_n(layer_.chosen, count, outputs[kExperts].template mutable_data_ptr<std::int64_t>());
   }
 
   bool takes_one_by_one() const {
@@ -154,10 +158,8 @@ class MixtureCall : public LayerCall {
     table_.combine_parts(layer_, parts);
   }
 
-  /// Panels that any choice of experts fits in: the size of memory must not depend on the choice.
   std::int64_t most_panels() const {
-    const auto slots = layer_.tokens * layer_.top_k;
-    return std::min(slots, cpu::panels_of(slots) + layer_.experts);
+    return slot_panels(layer_.tokens * layer_.top_k, layer_.experts);
   }
 
   void take_backward_memory() {
@@ -184,38 +186,30 @@ class MixtureCall : public LayerCall {
 
   std::int64_t tasks() const { return static_cast<std::int64_t>(tasks_.size()); }
 
-  /// Slots by expert, in token order within each: a counting sort, so that sums have one order.
   void plan() {
-    const auto slots = layer_.tokens * layer_.top_k, e = layer_.experts;
-    std::fill_n(load_, e, 0);
-    const auto capacity = parameters_.capacity;
-    for (std::int64_t s = 0; s < slots; ++s) {
-      const bool fits = capacity < 0 || load_[layer_.chosen[s]] < capacity;
-      layer_.is_kept[s] = fits ? 1 : 0;
-      if (fits)
-        ++load_[layer_.chosen[s]];
-      else
-        ++dropped_;
+    const auto slots = layer_.tokens * layer_.top_k;
+    sort_slots(layer_.chosen, slots, layer_.experts, parameters_.capacity,
+               {layer_.slots, layer_.first_panel, load_});
+    if (layer_.served != nullptr) mark_served(slots);
+    for (std::int64_t e = 0; e < layer_.experts; ++e) add_tasks(e);
+  }
+
+  void mark_served(std::int64_t slots) {
+    std::fill_n(layer_.served, slots, 0);
+    const auto end = layer_.first_panel[layer_.experts] * kPanelSlots;
+    for (std::int64_t i = 0; i < end; ++i)
+      if (layer_.slots[i] >= 0) layer_.served[layer_.slots[i]] = 1;
+  }
+
+  /// The panels of an expert, cut as evenly as can be.
+  void add_tasks(std::int64_t expert) {
+    const auto first = layer_.first_panel[expert];
+    const auto panels = layer_.first_panel[expert + 1] - first;
+    const auto parts = (panels + cpu::kExpertPanels - 1) / cpu::kExpertPanels;
+    for (std::int64_t part = 0; part < parts; ++part) {
+      const auto begin = panels * part / parts, end = panels * (part + 1) / parts;
+      tasks_.push_back({expert, first + begin, end - begin});
     }
-    layer_.first_panel[0] = 0;
-    for (std::int64_t i = 0; i < e; ++i) {
-      const auto first = layer_.first_panel[i];
-      const auto panels = cpu::panels_of(load_[i]);
-      layer_.first_panel[i + 1] = static_cast<std::int32_t>(first + panels);
-      const auto parts = (panels + cpu::kExpertPanels - 1) / cpu::kExpertPanels;
-      for (std::int64_t part = 0; part < parts; ++part) {  // as even as can be
-        const auto begin = panels * part / parts, end = panels * (part + 1) / parts;
-        tasks_.push_back({i, first + begin, end - begin});
-      }
-    }
-    std::fill_n(layer_.slots, layer_.first_panel[e] * cpu::kPanel, -1);
-    std::vector<std::int64_t> next(static_cast<std::size_t>(e));
-    for (std::int64_t i = 0; i < e; ++i)
-      next[static_cast<std::size_t>(i)] = layer_.first_panel[i] * cpu::kPanel;
-    for (std::int64_t s = 0; s < slots; ++s)
-      if (layer_.is_kept[s] != 0)
-        layer_.slots[next[static_cast<std::size_t>(layer_.chosen[s])]++] =
-            static_cast<std::int32_t>(s);
   }
 
   MixtureParameters parameters_;
@@ -223,33 +217,32 @@ class MixtureCall : public LayerCall {
   Memory memory_;
   GradientLedger* gradients_;
   const cpu::Table<T>& table_;
-  std::int64_t* load_;
-  Routing* routing_;
+  bool keeps_routing_;
+  std::int64_t* load_ = nullptr;  // (E), of the outputs
   at::Tensor x_;
   cpu::Mixture<T> layer_{};
   std::vector<cpu::ExpertTask> tasks_;
-  std::int64_t dropped_ = 0;
 };
-
-template <class T>
-MixtureResult run_mixture(const at::Tensor& x, const MixtureParameters& parameters,
-                          const LayerRun& run, std::int64_t* load, Routing* routing) {
-  const auto source =
-      gradient_source({x, parameters.norm.weight, parameters.norm.bias, parameters.route.weight,
-                       parameters.route.bias, parameters.noise.weight, parameters.noise.bias,
-                       parameters.w1, parameters.b1, parameters.w2, parameters.b2});
-  const auto call =
-      c10::make_intrusive<MixtureCall<T>>(parameters, run, source.defined(), load, routing);
-  auto out = run_layer(x, source, call);
-  return {std::move(out), call->dropped()};
-}
 
 }  // namespace
 
 MixtureResult mixture_layer(const at::Tensor& x, const MixtureParameters& parameters,
-                            const LayerRun& run, std::int64_t* load, Routing* routing) {
-  return x.scalar_type() == at::kDouble ? run_mixture<double>(x, parameters, run, load, routing)
-                                        : run_mixture<float>(x, parameters, run, load, routing);
+                            const LayerRun& run) {
+  const auto source =
+      gradient_source({x, parameters.norm.weight, parameters.norm.bias, parameters.route.weight,
+                       parameters.route.bias, parameters.noise.weight, parameters.noise.bias,
+                       parameters.w1, parameters.b1, parameters.w2, parameters.b2});
+  c10::intrusive_ptr<LayerCall> call;
+  if (x.scalar_type() == at::kDouble)
+    call = c10::make_intrusive<MixtureCall<double>>(parameters, run, source.defined());
+  else
+    call = c10::make_intrusive<MixtureCall<float>>(parameters, run, source.defined());
+  const auto outputs = run_layer(x, source, call);
+  MixtureResult result{outputs[kOut], outputs[kLoad]};
+  if (!run.keeps_routing) return result;
+  result.routing = {outputs[kGates], outputs[kExperts], outputs[kLogits]};
+  if (outputs.size() > kNoiseStd) result.routing.noise_std = outputs[kNoiseStd];
+  return result;
 }
 
 }  // namespace moe::kernels

@@ -87,7 +87,6 @@ LmOutput SparseMoELanguageModelImpl::forward(const at::Tensor& ids, const at::Te
                                              const ForwardContext& context) {
   std::vector<at::Tensor> loads;
   std::vector<Routing> routing;
-  std::int64_t dropped = 0;
   // Autograd knows no first writer: it adds.
   if (context.gradients != nullptr && !is_fused()) context.gradients->zero_unwritten();
   auto x = embed(ids, 0, context);
@@ -95,11 +94,9 @@ LmOutput SparseMoELanguageModelImpl::forward(const at::Tensor& ids, const at::Te
     MoeOutput moe_output;
     x = module->as<Block>()->forward(x, context, /*cache=*/nullptr, moe_output);
     loads.push_back(moe_output.load);
-    dropped += moe_output.dropped;
     if (context.keeps_routing) routing.push_back(std::move(moe_output.routing));
   }
   auto out = head(x, targets, context);
-  out.dropped = dropped;
   out.routing = std::move(routing);
   out.expert_load = is_fused()
                         ? kernels::take_from(context.workspace,

@@ -19,16 +19,6 @@ std::int64_t expert_capacity(const MoeConfig& config, std::int64_t tokens, bool 
   return std::max<std::int64_t>(1, static_cast<std::int64_t>(share * *config.capacity_factor));
 }
 
-at::Tensor expert_load(const kernels::RoutingPlan& plan) {
-  const auto experts = static_cast<std::int64_t>(plan.begins.size()) - 1;
-  auto load = at::empty({experts}, at::kLong);
-  for (std::int64_t e = 0; e < experts; ++e) {
-    const auto i = static_cast<std::size_t>(e);
-    load.mutable_data_ptr<std::int64_t>()[e] = plan.begins[i + 1] - plan.begins[i];
-  }
-  return load;
-}
-
 kernels::GateKind gate_kind(Gate gate) {
   switch (gate) {
     case Gate::topk_softmax:
@@ -115,8 +105,8 @@ MoeOutput SparseMoEImpl::forward(const at::Tensor& x, const ForwardContext& cont
   const auto tokens = x.reshape({-1, c});
   const auto n = tokens.size(0);
   const auto routing = route(tokens, context);
-  const auto plan = kernels::make_routing_plan(routing.experts, config_.moe.num_experts,
-                                               expert_capacity(config_.moe, n, context.training));
+  const auto table = kernels::make_slot_table(routing.experts, config_.moe.num_experts,
+                                              expert_capacity(config_.moe, n, context.training));
   at::Tensor mask;  // (N, K, C)
   if (context.training && config_.dropout > 0)
     mask = kernels::dropout_mask(context.rows, k * kernels::whole_blocks(c), config_.dropout,
@@ -125,9 +115,9 @@ MoeOutput SparseMoEImpl::forward(const at::Tensor& x, const ForwardContext& cont
                .narrow(2, 0, c)
                .contiguous();
   const auto y = config_.kernels == Kernels::reference
-                     ? composed_experts(tokens, routing, plan, mask)
-                     : kernels::expert_mixture(tokens, routing.gates, mask, plan, weights_);
-  MoeOutput out{y.view(x.sizes()), expert_load(plan), plan.dropped};
+                     ? composed_experts(tokens, routing, table, mask)
+                     : kernels::expert_mixture(tokens, routing.gates, mask, table, weights_);
+  MoeOutput out{y.view(x.sizes()), table.load.cpu()};
   if (context.keeps_routing) {
     out.routing = {routing.gates.detach(), routing.experts, routing.logits.detach()};
     if (noisy_) out.routing.noise_std = noisy_->noise_std(tokens).detach();
@@ -169,27 +159,24 @@ MoeOutput SparseMoEImpl::fused(const at::Tensor& x, const torch::nn::LayerNorm& 
   parameters.top_k = config_.moe.top_k;
   parameters.capacity = expert_capacity(config_.moe, x.numel() / config_.n_embed, context.training);
   parameters.dropout_draw = draw_key(context, layer_, DrawKind::expert_dropout);
-  MoeOutput out;
-  out.load = kernels::take_from(context.workspace, {config_.moe.num_experts}, at::kLong);
-  const auto result = kernels::mixture_layer(x, parameters, layer_run(context, config_),
-                                             out.load.mutable_data_ptr<std::int64_t>(),
-                                             context.keeps_routing ? &out.routing : nullptr);
-  out.y = result.out;
-  out.dropped = result.dropped;
-  return out;
+  auto result = kernels::mixture_layer(x, parameters, layer_run(context, config_));
+  return {std::move(result.out), std::move(result.load), std::move(result.routing)};
 }
 
 at::Tensor SparseMoEImpl::composed_experts(const at::Tensor& x, const Routing& routing,
-                                           const kernels::RoutingPlan& plan,
+                                           const kernels::SlotTable& table,
                                            const at::Tensor& mask) {
   const auto k = routing.gates.size(1);
   const auto gates = routing.gates.reshape({-1, 1});                      // (N*K, 1)
   const auto masks = mask.defined() ? mask.flatten(0, 1) : at::Tensor();  // (N*K, C)
+  const auto load = table.load.cpu(), first_panel = table.first_panel.cpu();
   auto y = at::zeros_like(x);
-  for (std::size_t e = 0; e < experts_.size(); ++e) {
-    const auto slots = plan.slots.slice(0, plan.begins[e], plan.begins[e + 1]);
+  for (std::int64_t e = 0; e < config_.moe.num_experts; ++e) {
+    const auto begin = first_panel[e].item<std::int64_t>() * kernels::kPanelSlots;
+    const auto slots =
+        table.slots.flatten().narrow(0, begin, load[e].item<std::int64_t>()).to(at::kLong);
     const auto tokens = slots.div(k, "floor");
-    auto answer = experts_[e]->forward(x.index_select(0, tokens));
+    auto answer = experts_[static_cast<std::size_t>(e)]->forward(x.index_select(0, tokens));
     if (masks.defined()) answer = answer * masks.index_select(0, slots);
     y = y.index_add(0, tokens, answer * gates.index_select(0, slots));
   }

@@ -53,14 +53,10 @@ Json windows_from(const Json& cursor, TrainState& state) {
   return offsets;
 }
 
-/// (L) shares of each layer's `slots` that `served` (L, E), what the experts took, falls short of.
-std::vector<double> shares_dropped(const at::Tensor& served, std::int64_t slots) {
-  const auto kept = served.sum(1);
-  std::vector<double> shares;
-  for (std::int64_t layer = 0; layer < kept.size(0); ++layer)
-    shares.push_back(1 - static_cast<double>(kept[layer].item<std::int64_t>()) /
-                             static_cast<double>(slots));
-  return shares;
+/// The share of `slots` that `served`, what the experts took, falls short of.
+double share_dropped(const at::Tensor& served, std::int64_t slots) {
+  return static_cast<double>(slots - served.sum().item<std::int64_t>()) /
+         static_cast<double>(slots);
 }
 
 }  // namespace
@@ -83,7 +79,6 @@ StepResult train_step(TrainState& state) {
   Laps laps;
   const auto cursor = state.sampler.state();
   double loss_sum = 0;
-  std::int64_t dropped = 0;
   at::Tensor served;  // (L, E) where a capacity is set
   state.flat.ledger().begin_update();
   for (std::int64_t micro = 0; micro < config.train.grad_accumulation; ++micro) {
@@ -97,7 +92,6 @@ StepResult train_step(TrainState& state) {
     laps.end(result.seconds.data);
     const auto out = state.model->forward(tensors.inputs, tensors.targets, context);
     loss_sum += out.loss.item<double>();
-    dropped += out.dropped;
     if (config.model.moe.capacity_factor)  // a copy: the load is memory of this batch's workspace
       served = served.defined() ? served + out.expert_load : out.expert_load.clone();
     laps.end(result.seconds.forward);
@@ -125,9 +119,11 @@ StepResult train_step(TrainState& state) {
                        clip_scale(result.grad_norm, clip));
   laps.end(result.seconds.update);
   const auto slots = result.tokens * config.model.moe.top_k;  // of a layer
-  result.dropped_fraction =
-      static_cast<double>(dropped) / static_cast<double>(slots * config.model.n_layer);
-  if (served.defined()) result.dropped_by_layer = shares_dropped(served, slots);
+  if (served.defined()) {
+    result.dropped_fraction = share_dropped(served, slots * config.model.n_layer);
+    for (const auto& layer : served.unbind())
+      result.dropped_by_layer.push_back(share_dropped(layer, slots));
+  }
   state.at.step = update;
   state.at.tokens += result.tokens;
   return result;

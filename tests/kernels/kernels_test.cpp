@@ -12,8 +12,8 @@
 
 #include "moe/base/random.h"
 #include "moe/kernels/adamw.h"
-#include "moe/kernels/dispatch.h"
 #include "moe/kernels/draws.h"
+#include "moe/kernels/expert_mixture.h"
 #include "tests/support/device.h"
 #include "tests/support/golden.h"
 #include "tests/support/tolerance.h"
@@ -182,48 +182,57 @@ at::Tensor random_experts(std::int64_t n, std::int64_t k, std::int64_t used) {
   return order.narrow(1, 0, k).contiguous().to(test_device());
 }
 
-TEST(RoutingPlanTest, GroupsEverySlotOnceStably) {
+/// The slots of expert e, as many as its load says.
+at::Tensor served_by(const SlotTable& table, std::int64_t e) {
+  const auto begin = table.first_panel[e].item<std::int64_t>() * kPanelSlots;
+  return table.slots.flatten().narrow(0, begin, table.load[e].item<std::int64_t>());
+}
+
+class SlotTableTest : public testing::TestWithParam<decltype(&make_slot_table)> {};
+
+TEST_P(SlotTableTest, GroupsEverySlotOnceInTheOrderOfTokens) {
   for (const std::int64_t n : {1, 7, 100}) {
     const auto experts = random_experts(n, 3, 5);
-    const auto plan = make_routing_plan(experts, 6);  // expert 5 stays empty
-    ASSERT_EQ(plan.begins.size(), 7U);
-    EXPECT_EQ(plan.begins.front(), 0);
-    EXPECT_EQ(plan.begins.back(), n * 3);
-    EXPECT_EQ(plan.begins[5], plan.begins[6]);
-    EXPECT_EQ(plan.dropped, 0);
-    EXPECT_TRUE(at::equal(plan.slots, experts.flatten().argsort(/*stable=*/true, /*dim=*/0)));
-    for (std::size_t e = 0; e < 6; ++e) {
-      const auto mine = plan.slots.slice(0, plan.begins[e], plan.begins[e + 1]);
-      EXPECT_TRUE(experts.flatten()
-                      .index_select(0, mine)
-                      .eq(static_cast<std::int64_t>(e))
-                      .all()
-                      .item<bool>());
+    const auto table = GetParam()(experts, 6, -1);  // expert 5 stays empty
+    EXPECT_EQ(table.slots.sizes(), (std::vector<std::int64_t>{slot_panels(n * 3, 6), 16}));
+    EXPECT_EQ(table.first_panel[0].item<std::int64_t>(), 0);
+    EXPECT_EQ(table.load[5].item<std::int64_t>(), 0);
+    EXPECT_EQ(table.load.sum().item<std::int64_t>(), n * 3);
+    std::vector<at::Tensor> all;
+    for (std::int64_t e = 0; e < 6; ++e) {
+      all.push_back(served_by(table, e));
+      EXPECT_TRUE(experts.flatten().index_select(0, all.back()).eq(e).all().item<bool>());
+      const auto panels = (table.load[e].item<std::int64_t>() + 15) / 16;
+      EXPECT_EQ((table.first_panel[e + 1] - table.first_panel[e]).item<std::int64_t>(), panels);
     }
+    const auto order = experts.flatten().argsort(/*stable=*/true, /*dim=*/0);
+    EXPECT_TRUE(at::equal(at::cat(all).to(at::kLong), order));
+    EXPECT_EQ(table.slots.ge(0).sum().item<std::int64_t>(), n * 3) << "-1 elsewhere";
   }
 }
 
-TEST(RoutingPlanTest, CapacityKeepsTheFirstSlots) {
+TEST_P(SlotTableTest, CapacityKeepsTheFirstSlots) {
   const auto experts = random_experts(50, 2, 4);
-  const auto all = make_routing_plan(experts, 5);
+  const auto all = GetParam()(experts, 5, -1);
   for (const std::int64_t capacity : {0, 1, 13, 100}) {
-    const auto plan = make_routing_plan(experts, 5, capacity);
-    EXPECT_EQ(plan.slots.numel() + plan.dropped, 100);
-    for (std::size_t e = 0; e < 5; ++e) {
-      const auto chosen = all.begins[e + 1] - all.begins[e];
-      const auto kept = std::min(chosen, capacity);
-      EXPECT_EQ(plan.begins[e + 1] - plan.begins[e], kept);
-      EXPECT_TRUE(at::equal(plan.slots.slice(0, plan.begins[e], plan.begins[e + 1]),
-                            all.slots.slice(0, all.begins[e], all.begins[e] + kept)));
+    const auto table = GetParam()(experts, 5, capacity);
+    EXPECT_EQ(table.slots.ge(0).sum().item<std::int64_t>(), table.load.sum().item<std::int64_t>());
+    for (std::int64_t e = 0; e < 5; ++e) {
+      const auto kept = std::min(all.load[e].item<std::int64_t>(), capacity);
+      EXPECT_EQ(table.load[e].item<std::int64_t>(), kept);
+      EXPECT_TRUE(at::equal(served_by(table, e), served_by(all, e).narrow(0, 0, kept)));
     }
   }
 }
 
-TEST(RoutingPlanTest, ReadsExpertsOfAnyStrides) {
+TEST_P(SlotTableTest, ReadsExpertsOfAnyStrides) {
   const auto experts = random_experts(20, 3, 4);
   const auto strided = experts.t().contiguous().t();
-  EXPECT_TRUE(at::equal(make_routing_plan(strided, 4).slots, make_routing_plan(experts, 4).slots));
+  EXPECT_TRUE(at::equal(GetParam()(strided, 4, -1).slots, GetParam()(experts, 4, -1).slots));
 }
+
+INSTANTIATE_TEST_SUITE_P(Ways, SlotTableTest,
+                         testing::Values(&make_slot_table, &slot_table_of_tensors));
 
 struct MixtureCase {
   const char* name;
@@ -243,7 +252,7 @@ TEST_P(MixtureTest, EqualsTheReferenceWithGradients) {
       at::randn({p.n, p.c}, options),    at::rand({p.n, p.k}, options),
       at::randn({p.e, f, p.c}, options), at::randn({p.e, f}, options),
       at::randn({p.e, p.c, f}, options), at::randn({p.e, p.c}, options)};
-  const auto plan = make_routing_plan(random_experts(p.n, p.k, p.used), p.e, p.capacity);
+  const auto table = make_slot_table(random_experts(p.n, p.k, p.used), p.e, p.capacity);
   at::Tensor mask;
   if (p.masked) mask = at::rand({p.n, p.k, p.c}, options).gt(0.3).to(at::kDouble) / 0.7;
   const auto upstream = at::randn({p.n, p.c}, options);
@@ -252,7 +261,7 @@ TEST_P(MixtureTest, EqualsTheReferenceWithGradients) {
     std::vector<at::Tensor> leaves;
     for (const auto& value : values)
       leaves.push_back(value.detach().clone().set_requires_grad(true));
-    const auto y = mixture(leaves[0], leaves[1], mask, plan,
+    const auto y = mixture(leaves[0], leaves[1], mask, table,
                            ExpertWeights{leaves[2], leaves[3], leaves[4], leaves[5]});
     y.backward(upstream);
     std::vector<at::Tensor> out{y.detach()};

@@ -110,8 +110,7 @@ at::Tensor mixed(const at::Tensor& x, Workspace& workspace) {
   parameters.gate = GateKind::topk_softmax;
   parameters.top_k = 2;
   parameters.capacity = -1;
-  std::int64_t load[3];
-  return mixture_layer(x, parameters, run_in(workspace), load).out;
+  return mixture_layer(x, parameters, run_in(workspace)).out;
 }
 
 at::Tensor answered(const at::Tensor& x, Workspace& workspace) {

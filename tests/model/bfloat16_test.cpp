@@ -100,12 +100,11 @@ TEST_F(Bfloat16Model, TheRoutersProductsStayInFloat) {
   const auto x = values({4, 50, kWidth}).requires_grad_();
   std::vector<std::pair<at::Tensor, kernels::Routing>> outcomes;
   for (const bool bfloat16 : {false, true}) {
-    std::vector<std::int64_t> load(kExperts);
-    kernels::Routing routing;
     kernels::LayerRun run{.rows = context_of(ids_, true).rows};
     run.bfloat16 = bfloat16;
-    const auto out = kernels::mixture_layer(x, parameters, run, load.data(), &routing).out;
-    outcomes.emplace_back(out.detach(), routing);
+    run.keeps_routing = true;
+    const auto result = kernels::mixture_layer(x, parameters, run);
+    outcomes.emplace_back(result.out.detach(), result.routing);
   }
   const auto& [want, want_routing] = outcomes[0];
   const auto& [got, got_routing] = outcomes[1];

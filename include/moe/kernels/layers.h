@@ -35,6 +35,7 @@ struct LayerRun {
   /// Matrix products, apart from the router's, take operands rounded to bfloat16 and sum in float;
   /// of float layers alone, where has_bfloat16().
   bool bfloat16 = false;
+  bool keeps_routing = false;  // MixtureResult::routing is wanted
 };
 
 /// x + dropout(proj(heads(norm(x)))) with causal attention, x (B, T, C).
@@ -82,14 +83,13 @@ struct Routing {
   at::Tensor noise_std = {};  // (N, E) of the router's noise, drawn or not; undefined: it has none
 };
 struct MixtureResult {
-  at::Tensor out;            // (B, T, C)
-  std::int64_t dropped = 0;  // slots beyond the capacity
+  at::Tensor out;        // (B, T, C)
+  at::Tensor load;       // (E) int64 on the CPU: tokens that each expert served
+  Routing routing = {};  // if the run keeps it: in memory of its own, without gradients
 };
-/// A few tokens without dropout, capacity and gradients are taken one by one: decoding. Writes to
-/// `load` (E) int64 how many tokens each expert served, and to `routing`, where given, what the
-/// router did, in memory of its own and without gradients.
+/// A few tokens without dropout, capacity and gradients are taken one by one: decoding.
 MixtureResult mixture_layer(const at::Tensor& x, const MixtureParameters& parameters,
-                            const LayerRun& run, std::int64_t* load, Routing* routing = nullptr);
+                            const LayerRun& run);
 
 /// logits (N, V) = head(norm(x)), and the mean cross-entropy of targets (N) int64 where defined.
 struct HeadResult {

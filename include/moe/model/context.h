@@ -53,8 +53,9 @@ inline kernels::DrawKey draw_key(const ForwardContext& context, std::int64_t lay
 
 /// How a fused layer runs in this context.
 inline kernels::LayerRun layer_run(const ForwardContext& context, const ModelConfig& config) {
-  return {context.rows, context.training ? config.dropout : 0.0, context.gradients,
-          context.workspace, context.bfloat16};
+  return {context.rows,      context.training ? config.dropout : 0.0,
+          context.gradients, context.workspace,
+          context.bfloat16,  context.keeps_routing};
 }
 inline kernels::NormParameters norm_parameters(const torch::nn::LayerNorm& norm) {
   return {norm->weight, norm->bias, norm->options.eps()};

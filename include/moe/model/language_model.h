@@ -20,11 +20,10 @@ namespace moe {
 
 /// What a forward yields.
 struct LmOutput {
-  at::Tensor logits;         // (B, T, V)
-  at::Tensor loss;           // () mean cross-entropy [nats/token]; undefined without targets
-  at::Tensor expert_load;    // (L, E) int64, tokens each expert served; on the CPU
-  std::int64_t dropped = 0;  // (token, choice) slots beyond an expert's capacity, over all layers
-  std::vector<Routing> routing = {};  // of each layer, where the context keeps it
+  at::Tensor logits;       // (B, T, V)
+  at::Tensor loss;         // () mean cross-entropy [nats/token]; undefined without targets
+  at::Tensor expert_load;  // (L, E) int64, tokens each expert served; on the CPU
+  std::vector<Routing> routing = {};  // of each layer, if the context keeps it
 };
 
 /// Communication, then computation: x += sa(ln1(x)); x += smoe(ln2(x)).

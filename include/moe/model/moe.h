@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "moe/config/config.h"
-#include "moe/kernels/dispatch.h"
+#include "moe/kernels/expert_mixture.h"
 #include "moe/kernels/layers.h"
 #include "moe/model/context.h"
 
@@ -67,10 +67,9 @@ TORCH_MODULE(Expert);
 
 /// What one mixture layer yields.
 struct MoeOutput {
-  at::Tensor y;              // (B, T, C)
-  at::Tensor load;           // (E) int64 on the CPU, tokens each expert served
-  std::int64_t dropped = 0;  // slots beyond the capacity
-  Routing routing = {};      // where the context keeps it
+  at::Tensor y;          // (B, T, C)
+  at::Tensor load;       // (E) int64 on the CPU, tokens each expert served
+  Routing routing = {};  // if the context keeps it
 };
 
 /// Routes every token to its K experts and sums what they answer, weighted by the gates.
@@ -87,7 +86,7 @@ class SparseMoEImpl : public torch::nn::Module {
   bool draws_noise(const ForwardContext& context) const;
   at::Tensor noise_draws(const at::Tensor& like, const ForwardContext& context) const;
   at::Tensor composed_experts(const at::Tensor& x, const Routing& routing,
-                              const kernels::RoutingPlan& plan, const at::Tensor& mask);
+                              const kernels::SlotTable& table, const at::Tensor& mask);
 
   ModelConfig config_;
   std::int64_t layer_;

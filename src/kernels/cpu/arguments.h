@@ -157,17 +157,16 @@ struct Mixture {
   bool noisy;          // logits get noise: `draws` where given, else drawn by `normals`
   const T* draws;      // (N, E) standard normal, or null
   Normals normals;
-  T* normed;             // (panels * kPanel, padded(C))
-  T* logits;             // (N, E) that the choice was made by
-  T* noise_slope;        // (N, E) d logit / d noise_linear's outcome
-  T* clean_logits;       // (N, E) before noise; null: not asked for
-  T* noise_std;          // (N, E) of the noise, drawn or not; null: not asked for
-  T* gates;              // (N, K)
-  std::int32_t* chosen;  // (N, K)
-  // The plan: slots n * K + k by expert, kPanel to a panel; -1 fills the last panel of an expert.
-  std::int32_t* slots;        // (slot_panels, kPanel)
-  std::int32_t* first_panel;  // (E + 1)
-  unsigned char* is_kept;     // (N * K) 0 where a slot is beyond its expert's capacity
+  T* normed;                  // (panels * kPanel, padded(C))
+  T* logits;                  // (N, E) that the choice was made by
+  T* noise_slope;             // (N, E) d logit / d noise_linear's outcome
+  T* clean_logits;            // (N, E) before noise; null: not asked for
+  T* noise_std;               // (N, E) of the noise, drawn or not; null: not asked for
+  T* gates;                   // (N, K)
+  std::int32_t* chosen;       // (N, K)
+  std::int32_t* slots;        // (slot_panels, kPanel) of a SlotTable
+  std::int32_t* first_panel;  // (E + 1) likewise
+  unsigned char* served;      // (N * K) 0 if a slot is beyond its expert's capacity; null: none is
   T* hidden;                  // (slot_panels, F, kPanel) after the activation; only where kept
   T* answers;                 // (N * K, padded(C)) after dropout, before the gate
   // Backward.
@@ -182,6 +181,8 @@ struct Mixture {
   T* d_token_logits;  // (N, E)
   T* d_logits;        // (panels, 2E, kPanel): clean, then noise_linear's outcome
   T* norm_parts;      // (panels, 2, padded(C))
+
+  bool serves(std::int64_t slot) const { return served == nullptr || served[slot] != 0; }
 };
 
 /// logits = head(norm(x)), the cross-entropy of targets, and its backward.

@@ -161,7 +161,7 @@ void combine_tokens(const Mixture<T>& layer, Index panel) {
     T* out = layer.out + n * c;
     for (Index i = 0; i < c; ++i) out[i] = x[i];
     for (Index slot = n * k; slot < (n + 1) * k; ++slot) {
-      if (layer.is_kept[slot] == 0) continue;
+      if (!layer.serves(slot)) continue;
       const T gate = layer.gates[slot];
       const T* answer = layer.answers + slot * padded(c);
       for (Index i = 0; i < c; ++i) out[i] += gate * answer[i];
@@ -196,7 +196,7 @@ void tokens_backward(const Mixture<T>& layer, Index panel, T* scratch) {
     const Index n = first + i;
     T* row = rows + i * padded(c);
     for (Index slot = n * k; slot < (n + 1) * k; ++slot) {
-      if (layer.is_kept[slot] == 0) continue;
+      if (!layer.serves(slot)) continue;
       const T* d_input = layer.d_inputs + slot * padded(c);
       for (Index j = 0; j < c; ++j) row[j] += d_input[j];
     }

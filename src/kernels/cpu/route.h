@@ -172,7 +172,7 @@ inline void logit_gradients(const Mixture<T>& layer, Index first, Index count, T
     const Index n = first + i;
     T* d_gates = layer.d_gates + n * k;
     for (Index j = 0; j < k; ++j)
-      if (layer.is_kept[n * k + j] == 0) d_gates[j] = 0;
+      if (!layer.serves(n * k + j)) d_gates[j] = 0;
     T* d_mine = layer.d_token_logits + n * e;
     gates_backward(layer, layer.logits + n * e, layer.gates + n * k, d_gates, layer.chosen + n * k,
                    d_mine);
