@@ -52,34 +52,58 @@ std::vector<double> weights_of(std::vector<double> logits, double temperature) {
   return logits;
 }
 
-/// Ids from the most to the least likely; ties in id order.
-std::vector<std::size_t> ranking(const std::vector<double>& weights) {
-  std::vector<std::size_t> ids(weights.size());
-  std::iota(ids.begin(), ids.end(), std::size_t{0});
-  std::stable_sort(ids.begin(), ids.end(),
-                   [&](std::size_t a, std::size_t b) { return weights[a] > weights[b]; });
-  return ids;
-}
+/// Ids from the most to the least likely, ties in id order, sorted only as far as somebody asks: of
+/// a large vocabulary few count.
+class Ranking {
+ public:
+  explicit Ranking(const std::vector<double>& weights) : weights_(weights), rest_(weights.size()) {
+    std::iota(rest_.begin(), rest_.end(), std::size_t{0});
+    std::make_heap(rest_.begin(), rest_.end(), Less{weights_});
+  }
+  std::size_t operator[](std::size_t rank) {
+    while (ranked_.size() <= rank) {
+      std::pop_heap(rest_.begin(), rest_.end(), Less{weights_});
+      ranked_.push_back(rest_.back());
+      rest_.pop_back();
+    }
+    return ranked_[rank];
+  }
 
-/// How many of the first `kept` ids of the ranking make up `mass` of those.
-std::size_t nucleus_size(const std::vector<double>& weights, const std::vector<std::size_t>& ranked,
-                         std::size_t kept, double mass) {
+ private:
+  struct Less {
+    const std::vector<double>& weights;
+    bool operator()(std::size_t a, std::size_t b) const {
+      return weights[a] != weights[b] ? weights[a] < weights[b] : a > b;
+    }
+  };
+
+  const std::vector<double>& weights_;
+  std::vector<std::size_t> ranked_, rest_;  // rest_: a heap
+};
+
+/// How many of the `most` likely make up `share` of their weights, one at least.
+std::size_t nucleus_size(const std::vector<double>& weights, Ranking& ranked, std::size_t most,
+                         double share) {
   double total = 0, sum = 0;
-  for (std::size_t i = 0; i < kept; ++i) total += weights[ranked[i]];
+  if (most < weights.size())
+    for (std::size_t i = 0; i < most; ++i) total += weights[ranked[i]];
+  else
+    total = std::accumulate(weights.begin(), weights.end(), 0.0);
   std::size_t size = 0;
-  while (size < kept && sum < mass * total) sum += weights[ranked[size++]];
+  while (size < most && sum < share * total) sum += weights[ranked[size++]];
   return std::max<std::size_t>(1, size);
 }
 
 /// Sets to zero all weights but the top_k largest, and of those all but the nucleus.
 void truncate_ranks(std::vector<double>& weights, const SamplerOptions& options) {
-  const auto all = static_cast<std::int64_t>(weights.size());
-  const bool cuts = options.top_k > 0 && options.top_k < all;
-  if (!cuts && options.top_p >= 1) return;
-  const auto ranked = ranking(weights);
-  auto kept = static_cast<std::size_t>(cuts ? options.top_k : all);
-  if (options.top_p < 1) kept = nucleus_size(weights, ranked, kept, options.top_p);
-  for (std::size_t i = kept; i < ranked.size(); ++i) weights[ranked[i]] = 0;
+  const auto all = weights.size();
+  auto most = options.top_k > 0 ? std::min(static_cast<std::size_t>(options.top_k), all) : all;
+  if (most == all && options.top_p >= 1) return;
+  Ranking ranked(weights);
+  if (options.top_p < 1) most = nucleus_size(weights, ranked, most, options.top_p);
+  std::vector<double> kept(all, 0);
+  for (std::size_t i = 0; i < most; ++i) kept[ranked[i]] = weights[ranked[i]];
+  weights = std::move(kept);
 }
 
 /// Sets to zero the weights below `fraction` of the largest.
