@@ -45,7 +45,9 @@ class Evaluation {
         stop_(stop),
         routing_(routing),
         device_(model->parameters().front().device()),
-        load_(at::zeros({model->config().n_layer, model->config().moe.num_experts}, at::kLong)) {}
+        load_(at::zeros({static_cast<std::int64_t>(model->spec().layers.size()),
+                         model->spec().layers.front().feed_forward.experts},
+                        at::kLong)) {}
 
   /// Windows of `time` targets in one forward at most.
   static std::int64_t most_windows(std::int64_t time) {
@@ -139,7 +141,7 @@ EvalResult evaluate_full(SparseMoELanguageModel& model, const Tokens& tokens, st
                          RoutingTallies* routing) {
   require_length(tokens, 2);
   const at::NoGradGuard no_grad;
-  const auto block = model->config().block_size;
+  const auto block = model->spec().context;
   const auto targets = static_cast<std::int64_t>(tokens.size()) - 1;
   const auto whole = targets / block, rest = targets % block;
   const bool all = max_windows <= 0 || max_windows >= whole + (rest > 0 ? 1 : 0);
@@ -152,7 +154,7 @@ EvalResult evaluate_full(SparseMoELanguageModel& model, const Tokens& tokens, st
 EvalResult evaluate_random(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
                            std::int64_t eval_iters, std::int64_t batch_size,
                            const StopRequest& stop, RoutingTallies* routing) {
-  const auto block = model->config().block_size;
+  const auto block = model->spec().context;
   require_length(tokens, block + 1);
   if (eval_iters < 1 || batch_size < 1) throw std::logic_error("evaluate_random: no windows");
   const at::NoGradGuard no_grad;

@@ -46,9 +46,10 @@ std::vector<TokenRoute> routes_of(const Routing& routing) {
 }  // namespace
 
 RoutingTallies make_tallies(const SparseMoELanguageModel& model) {
-  const auto& config = model->config();
-  return {static_cast<std::size_t>(config.n_layer),
-          RoutingTally(config.moe.num_experts, model->vocab_size())};
+  RoutingTallies tallies;
+  for (const auto& layer : model->spec().layers)
+    tallies.emplace_back(layer.feed_forward.experts, model->vocab_size());
+  return tallies;
 }
 
 void add_routing(RoutingTallies& tallies, std::span<const std::int64_t> ids,

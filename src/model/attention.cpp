@@ -2,132 +2,86 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
 #include <limits>
 
 namespace moe {
 
-namespace {
+void LayerCache::make_room(const at::Tensor& x, const AttentionSpec& spec, std::int64_t positions) {
+  if (keys.defined()) return;
+  keys = at::empty({x.size(0), spec.heads, positions, spec.head_width}, x.options());
+  values = at::empty_like(keys);
+}
 
-/// (T_query, T_key) true where a key lies in the future of a query; queries are the last positions.
 at::Tensor future_mask(std::int64_t queries, std::int64_t keys, at::Device device) {
   return at::ones({queries, keys}, at::TensorOptions(device).dtype(at::kBool))
       .triu(keys - queries + 1);
 }
 
-constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
-
-}  // namespace
-
-double attention_scale(const ModelConfig& config) {
-  const auto width = config.attention_scale == AttentionScale::n_embed
-                         ? config.n_embed
-                         : config.n_embed / config.n_head;
-  return 1 / std::sqrt(static_cast<double>(width));
-}
-
-HeadImpl::HeadImpl(at::Tensor qkv, const ModelConfig& config, std::int64_t head)
-    : qkv_(std::move(qkv)),
-      head_(head),
-      head_size_(config.n_embed / config.n_head),
-      scale_(attention_scale(config)) {}
+HeadImpl::HeadImpl(at::Tensor qkv, const AttentionSpec& spec, std::int64_t head)
+    : qkv_(std::move(qkv)), spec_(spec), head_(head) {}
 
 at::Tensor HeadImpl::slice(std::int64_t which) const {
-  return qkv_.select(0, which).narrow(0, head_ * head_size_, head_size_);
+  return qkv_.select(0, which).narrow(0, head_ * spec_.head_width, spec_.head_width);
 }
 
-at::Tensor HeadImpl::forward(const at::Tensor& x, const at::Tensor& mask) {
-  const auto query = x.matmul(slice(0).t()), key = x.matmul(slice(1).t());  // (B, T, D)
-  const auto scores = query.matmul(key.transpose(-2, -1)) * scale_;         // (B, T, T)
-  auto weights =
-      scores.masked_fill(future_mask(x.size(1), x.size(1), x.device()), kMinusInfinity).softmax(-1);
+at::Tensor HeadImpl::forward(const at::Tensor& x, const at::Tensor& mask, LayerCache* cache) {
+  const auto query = x.matmul(slice(0).t());  // (B, T, D)
+  auto key = x.matmul(slice(1).t()), value = x.matmul(slice(2).t());
+  if (cache != nullptr) {
+    const auto seen = cache->length, now = seen + x.size(1);
+    const auto keys = cache->keys.select(1, head_), values = cache->values.select(1, head_);
+    keys.slice(1, seen, now).copy_(key);
+    values.slice(1, seen, now).copy_(value);
+    key = keys.narrow(1, 0, now);
+    value = values.narrow(1, 0, now);
+  }
+  constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
+  const auto scores = query.matmul(key.transpose(-2, -1)) * spec_.scale;  // (B, T, T_keys)
+  auto weights = scores.masked_fill(future_mask(x.size(1), key.size(1), x.device()), kMinusInfinity)
+                     .softmax(-1);
   if (mask.defined()) weights = weights * mask;
-  return weights.matmul(x.matmul(slice(2).t()));
+  return weights.matmul(value);
 }
 
-MultiHeadAttentionImpl::MultiHeadAttentionImpl(const ModelConfig& config, std::int64_t layer)
-    : config_(config),
+MultiHeadAttentionImpl::MultiHeadAttentionImpl(const ModelSpec& spec, std::int64_t layer)
+    : spec_(spec.layers[static_cast<std::size_t>(layer)].attention),
       layer_(layer),
-      scale_(attention_scale(config)),
-      qkv_(register_parameter("qkv", at::empty({3, config.n_embed, config.n_embed}))),
-      proj_(register_module("proj", torch::nn::Linear(config.n_embed, config.n_embed))) {
-  for (std::int64_t head = 0; head < config.n_head; ++head) heads_.emplace_back(qkv_, config, head);
+      positions_(spec.context),
+      dropout_(spec.dropout),
+      qkv_(register_parameter("qkv", at::empty({3, spec_.heads * spec_.head_width, spec.width}))),
+      proj_(
+          register_module("proj", torch::nn::Linear(spec_.heads * spec_.head_width, spec.width))) {
+  for (std::int64_t head = 0; head < spec_.heads; ++head) heads_.emplace_back(qkv_, spec_, head);
 }
 
 at::Tensor MultiHeadAttentionImpl::forward(const at::Tensor& x, const ForwardContext& context,
                                            LayerCache* cache) {
-  const auto b = x.size(0), t = x.size(1), c = x.size(2), h = config_.n_head;
-  const bool drops = context.training && config_.dropout > 0;
-  at::Tensor mask;  // (B, T, H, T)
-  if (drops)
-    mask = kernels::dropout_mask(context.rows, h * kernels::whole_blocks(t), config_.dropout,
-                                 draw_key(context, layer_, DrawKind::attention_dropout), x)
-               .view({b, t, h, kernels::whole_blocks(t)})
-               .narrow(3, 0, t);
-  const bool composed = config_.kernels == Kernels::reference && cache == nullptr;
-  auto y = proj_(composed ? composed_heads(x, mask) : stacked_heads(x, mask, cache));
-  if (drops)
-    y = y * kernels::dropout_mask(context.rows, c, config_.dropout,
-                                  draw_key(context, layer_, DrawKind::projection_dropout), x)
-                .view({b, t, c});
-  return y;
+  if (cache != nullptr) cache->make_room(x, spec_, positions_);
+  const auto mask = weights_mask(x, context);
+  std::vector<at::Tensor> answers;
+  for (std::int64_t head = 0; head < spec_.heads; ++head)
+    answers.push_back(heads_[static_cast<std::size_t>(head)]->forward(
+        x, mask.defined() ? mask.select(2, head) : mask, cache));
+  if (cache != nullptr) cache->length += x.size(1);
+  return project(at::cat(answers, -1), context);
 }
 
-at::Tensor MultiHeadAttentionImpl::fused(const at::Tensor& x, const torch::nn::LayerNorm& norm,
-                                         const ForwardContext& context, LayerCache* cache) {
-  const kernels::AttentionParameters parameters{
-      norm_parameters(norm),
-      qkv_,
-      {proj_->weight, proj_->bias},
-      config_.n_head,
-      scale_,
-      draw_key(context, layer_, DrawKind::attention_dropout),
-      draw_key(context, layer_, DrawKind::projection_dropout)};
-  const auto run = layer_run(context, config_);
-  if (cache == nullptr) return kernels::attention_layer(x, parameters, run);
-  if (!cache->keys.defined())
-    static_cast<kernels::KeyValues&>(*cache) = kernels::make_key_values(x, config_.block_size);
-  const auto position = cache->length;
-  TORCH_CHECK(position == 0 || x.size(1) == 1, "after ", position, " positions one follows, not ",
-              x.size(1));
-  auto out = position == 0 ? kernels::attention_layer(x, parameters, run, cache)
-                           : kernels::attention_step(x, parameters, run, *cache, position);
-  cache->length += x.size(1);
-  return out;
+at::Tensor MultiHeadAttentionImpl::weights_mask(const at::Tensor& x,
+                                                const ForwardContext& context) const {
+  if (!context.training || dropout_ == 0) return {};
+  const auto b = x.size(0), t = x.size(1), padded = kernels::whole_blocks(t);
+  return kernels::dropout_mask(context.rows, spec_.heads * padded, dropout_,
+                               draw_key(context, layer_, DrawKind::attention_dropout), x)
+      .view({b, t, spec_.heads, padded})
+      .narrow(3, 0, t);
 }
 
-at::Tensor MultiHeadAttentionImpl::composed_heads(const at::Tensor& x, const at::Tensor& mask) {
-  std::vector<at::Tensor> outputs;
-  for (std::size_t head = 0; head < heads_.size(); ++head)
-    outputs.push_back(heads_[head]->forward(
-        x, mask.defined() ? mask.select(2, static_cast<std::int64_t>(head)) : at::Tensor()));
-  return at::cat(outputs, -1);
-}
-
-at::Tensor MultiHeadAttentionImpl::stacked_heads(const at::Tensor& x, const at::Tensor& mask,
-                                                 LayerCache* cache) {
-  const auto b = x.size(0), t = x.size(1), c = x.size(2), h = config_.n_head;
-  const auto qkv = x.view({b * t, c})
-                       .matmul(qkv_.view({3 * c, c}).t())
-                       .view({b, t, 3, h, c / h})
-                       .permute({2, 0, 3, 1, 4});  // (3, B, H, T, D)
-  auto keys = qkv.select(0, 1), values = qkv.select(0, 2);
-  if (cache != nullptr) {
-    if (!cache->keys.defined()) {
-      cache->keys = at::empty({b, h, config_.block_size, c / h}, x.options());
-      cache->values = at::empty_like(cache->keys);
-    }
-    cache->keys.narrow(2, cache->length, t).copy_(keys);
-    cache->values.narrow(2, cache->length, t).copy_(values);
-    cache->length += t;
-    keys = cache->keys.narrow(2, 0, cache->length);
-    values = cache->values.narrow(2, 0, cache->length);
-  }
-  auto scores = (qkv.select(0, 0) * scale_).matmul(keys.transpose(-2, -1));  // (B, H, T, T_keys)
-  if (t > 1) scores = scores.masked_fill(future_mask(t, keys.size(2), x.device()), kMinusInfinity);
-  auto weights = scores.softmax(-1);
-  if (mask.defined()) weights = weights * mask.transpose(1, 2);
-  return weights.matmul(values).transpose(1, 2).reshape({b, t, c});
+at::Tensor MultiHeadAttentionImpl::project(const at::Tensor& heads, const ForwardContext& context) {
+  auto y = proj_(heads);
+  if (!context.training || dropout_ == 0) return y;
+  return y * kernels::dropout_mask(context.rows, y.size(2), dropout_,
+                                   draw_key(context, layer_, DrawKind::projection_dropout), y)
+                 .view(y.sizes());
 }
 
 }  // namespace moe

@@ -2,74 +2,40 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
-#include <cmath>
-
 namespace moe {
 
-namespace {
-
-constexpr std::int64_t kExpansion = 4;  // expert width F over n_embed, as published
-
-/// int(N * K / E * capacity_factor), at least 1; -1 where nothing is to be dropped.
-std::int64_t expert_capacity(const MoeConfig& config, std::int64_t tokens, bool training) {
-  if (!training || !config.capacity_factor) return -1;
-  const auto share = static_cast<double>(tokens) * static_cast<double>(config.top_k) /
-                     static_cast<double>(config.num_experts);
-  return std::max<std::int64_t>(1, static_cast<std::int64_t>(share * *config.capacity_factor));
-}
-
-kernels::GateKind gate_kind(Gate gate) {
-  switch (gate) {
-    case Gate::topk_softmax:
-      return kernels::GateKind::topk_softmax;
-    case Gate::softmax_topk:
-      return kernels::GateKind::softmax_topk;
-    case Gate::sigmoid:
-      return kernels::GateKind::sigmoid;
-  }
-  TORCH_CHECK(false, "no such gate");
-}
-
-}  // namespace
-
-Routing route_by_logits(const at::Tensor& logits, const MoeConfig& config) {
-  if (config.gate == Gate::topk_softmax) {
-    const auto [chosen, experts] = logits.topk(config.top_k, -1);
-    // Softmax over the K kept logits equals the original's softmax over E with -inf elsewhere.
-    return {chosen.softmax(-1), experts};
-  }
-  if (config.gate == Gate::softmax_topk) {
-    const auto [gates, experts] = logits.softmax(-1).topk(config.top_k, -1);
+Routing route_by_logits(const at::Tensor& logits, Gate gate, std::int64_t top_k) {
+  if (gate == Gate::softmax_topk) {
+    const auto [gates, experts] = logits.softmax(-1).topk(top_k, -1);
     return {gates, experts};
   }
+  const auto [chosen, experts] = logits.topk(top_k, -1);
+  // Softmax over the K kept logits equals the original's softmax over E with -inf elsewhere.
+  if (gate == Gate::topk_softmax) return {chosen.softmax(-1), experts};
   // Sigmoids over their sum, as a softmax of their logarithms: far from 0 sigmoids are 0 or equal.
-  const auto [chosen, experts] = logits.topk(config.top_k, -1);
   return {at::log_sigmoid(chosen).softmax(-1), experts};
 }
 
-TopkRouterImpl::TopkRouterImpl(const ModelConfig& config)
-    : config_(config.moe),
-      linear_(
-          register_module("linear", torch::nn::Linear(config.n_embed, config.moe.num_experts))) {}
+TopkRouterImpl::TopkRouterImpl(std::int64_t width, const FeedForwardSpec& spec)
+    : spec_(spec), linear_(register_module("linear", torch::nn::Linear(width, spec.experts))) {}
 
 Routing TopkRouterImpl::forward(const at::Tensor& x) {
   const auto logits = linear_(x);  // (N, E)
-  auto routing = route_by_logits(logits, config_);
+  auto routing = route_by_logits(logits, spec_.gate, spec_.top_k);
   routing.logits = logits;
   return routing;
 }
 
-NoisyTopkRouterImpl::NoisyTopkRouterImpl(const ModelConfig& config)
-    : config_(config.moe),
-      topkroute_linear_(register_module("topkroute_linear",
-                                        torch::nn::Linear(config.n_embed, config.moe.num_experts))),
-      noise_linear_(register_module("noise_linear",
-                                    torch::nn::Linear(config.n_embed, config.moe.num_experts))) {}
+NoisyTopkRouterImpl::NoisyTopkRouterImpl(std::int64_t width, const FeedForwardSpec& spec)
+    : spec_(spec),
+      topkroute_linear_(
+          register_module("topkroute_linear", torch::nn::Linear(width, spec.experts))),
+      noise_linear_(register_module("noise_linear", torch::nn::Linear(width, spec.experts))) {}
 
 Routing NoisyTopkRouterImpl::forward(const at::Tensor& x, const at::Tensor& noise) {
   const auto logits = topkroute_linear_(x);  // (N, E)
-  auto routing = route_by_logits(noise.defined() ? logits + noise * noise_std(x) : logits, config_);
+  auto routing = route_by_logits(noise.defined() ? logits + noise * noise_std(x) : logits,
+                                 spec_.gate, spec_.top_k);
   routing.logits = logits;
   return routing;
 }
@@ -86,13 +52,15 @@ at::Tensor ExpertImpl::forward(const at::Tensor& x) {
   return at::linear(hidden, stacked_.w2[expert_], stacked_.b2[expert_]);
 }
 
-SparseMoEImpl::SparseMoEImpl(const ModelConfig& config, std::int64_t layer)
-    : config_(config), layer_(layer) {
-  if (config.moe.router == RouterKind::topk)
-    topk_ = register_module("router", TopkRouter(config));
+SparseMoEImpl::SparseMoEImpl(const ModelSpec& spec, std::int64_t layer)
+    : spec_(spec.layers[static_cast<std::size_t>(layer)].feed_forward),
+      layer_(layer),
+      dropout_(spec.dropout) {
+  if (spec_.router == RouterKind::topk)
+    topk_ = register_module("router", TopkRouter(spec.width, spec_));
   else
-    noisy_ = register_module("router", NoisyTopkRouter(config));
-  const auto e = config.moe.num_experts, c = config.n_embed, f = kExpansion * c;
+    noisy_ = register_module("router", NoisyTopkRouter(spec.width, spec_));
+  const auto e = spec_.experts, c = spec.width, f = spec_.width;
   weights_.w1 = register_parameter("w1", at::empty({e, f, c}));
   weights_.b1 = register_parameter("b1", at::empty({e, f}));
   weights_.w2 = register_parameter("w2", at::empty({e, c, f}));
@@ -101,86 +69,68 @@ SparseMoEImpl::SparseMoEImpl(const ModelConfig& config, std::int64_t layer)
 }
 
 MoeOutput SparseMoEImpl::forward(const at::Tensor& x, const ForwardContext& context) {
-  const auto c = config_.n_embed, k = config_.moe.top_k;
-  const auto tokens = x.reshape({-1, c});
-  const auto n = tokens.size(0);
-  const auto routing = route(tokens, context);
-  const auto table = kernels::make_slot_table(routing.experts, config_.moe.num_experts,
-                                              expert_capacity(config_.moe, n, context.training));
-  at::Tensor mask;  // (N, K, C)
-  if (context.training && config_.dropout > 0)
-    mask = kernels::dropout_mask(context.rows, k * kernels::whole_blocks(c), config_.dropout,
-                                 draw_key(context, layer_, DrawKind::expert_dropout), x)
-               .view({n, k, kernels::whole_blocks(c)})
-               .narrow(2, 0, c)
-               .contiguous();
-  const auto y = config_.kernels == Kernels::reference
-                     ? composed_experts(tokens, routing, table, mask)
-                     : kernels::expert_mixture(tokens, routing.gates, mask, table, weights_);
-  MoeOutput out{y.view(x.sizes()), table.load.cpu()};
-  if (context.keeps_routing) {
-    out.routing = {routing.gates.detach(), routing.experts, routing.logits.detach()};
-    if (noisy_) out.routing.noise_std = noisy_->noise_std(tokens).detach();
+  const auto tokens = x.reshape({-1, x.size(-1)});
+  const auto where = dispatch(tokens, context);
+  const auto& [routing, table, mask] = where;
+  const auto k = spec_.top_k;
+  const auto gates = routing.gates.reshape({-1, 1});              // (N*K, 1)
+  const auto masks = mask.defined() ? mask.flatten(0, 1) : mask;  // (N*K, C)
+  const auto load = table.load.cpu(), first_panel = table.first_panel.cpu();
+  auto y = at::zeros_like(tokens);
+  for (std::int64_t e = 0; e < spec_.experts; ++e) {
+    const auto begin = first_panel[e].item<std::int64_t>() * kernels::kPanelSlots;
+    const auto slots =
+        table.slots.flatten().narrow(0, begin, load[e].item<std::int64_t>()).to(at::kLong);
+    const auto served = slots.div(k, "floor");  // tokens
+    auto answer = experts_[static_cast<std::size_t>(e)]->forward(tokens.index_select(0, served));
+    if (masks.defined()) answer = answer * masks.index_select(0, slots);
+    y = y.index_add(0, served, answer * gates.index_select(0, slots));
   }
+  return output(x, y, where, context);
+}
+
+Dispatch SparseMoEImpl::dispatch(const at::Tensor& tokens, const ForwardContext& context) {
+  auto routing = route(tokens, context);
+  const auto capacity = context.training ? expert_capacity(spec_, tokens.size(0)) : -1;
+  auto table = kernels::make_slot_table(routing.experts, spec_.experts, capacity);
+  return {std::move(routing), std::move(table), answers_mask(tokens, context)};
+}
+
+MoeOutput SparseMoEImpl::output(const at::Tensor& x, const at::Tensor& y, const Dispatch& dispatch,
+                                const ForwardContext& context) {
+  MoeOutput out{y.view(x.sizes()), dispatch.table.load.cpu()};
+  if (!context.keeps_routing) return out;
+  const auto& routing = dispatch.routing;
+  out.routing = {routing.gates.detach(), routing.experts, routing.logits.detach()};
+  if (noisy_) out.routing.noise_std = noisy_->noise_std(x.reshape({-1, x.size(-1)})).detach();
   return out;
 }
 
-Routing SparseMoEImpl::route(const at::Tensor& x, const ForwardContext& context) {
-  return topk_ ? topk_->forward(x) : noisy_->forward(x, noise_draws(x, context));
+Routing SparseMoEImpl::route(const at::Tensor& tokens, const ForwardContext& context) {
+  return topk_ ? topk_->forward(tokens) : noisy_->forward(tokens, noise_draws(tokens, context));
 }
 
 bool SparseMoEImpl::draws_noise(const ForwardContext& context) const {
-  return context.noise.defined() || context.training || config_.moe.noise_in_eval;
+  return context.noise.defined() || context.training || spec_.noise_in_eval;
 }
 
 at::Tensor SparseMoEImpl::noise_draws(const at::Tensor& like, const ForwardContext& context) const {
   if (context.noise.defined()) return context.noise[layer_];
   if (!draws_noise(context)) return {};
-  return kernels::normal_draws(context.rows, config_.moe.num_experts,
+  return kernels::normal_draws(context.rows, spec_.experts,
                                draw_key(context, layer_, DrawKind::router_noise), like);
 }
 
-MoeOutput SparseMoEImpl::fused(const at::Tensor& x, const torch::nn::LayerNorm& norm,
-                               const ForwardContext& context) {
-  kernels::MixtureParameters parameters;
-  parameters.norm = norm_parameters(norm);
-  parameters.route = topk_ ? topk_->route() : noisy_->route();
-  if (noisy_) {
-    parameters.noise = noisy_->noise();
-    parameters.noisy = draws_noise(context);
-    parameters.noise_draw = draw_key(context, layer_, DrawKind::router_noise);
-    if (context.noise.defined()) parameters.draws = context.noise[layer_].contiguous();
-  }
-  parameters.w1 = weights_.w1;
-  parameters.b1 = weights_.b1;
-  parameters.w2 = weights_.w2;
-  parameters.b2 = weights_.b2;
-  parameters.gate = gate_kind(config_.moe.gate);
-  parameters.top_k = config_.moe.top_k;
-  parameters.capacity = expert_capacity(config_.moe, x.numel() / config_.n_embed, context.training);
-  parameters.dropout_draw = draw_key(context, layer_, DrawKind::expert_dropout);
-  auto result = kernels::mixture_layer(x, parameters, layer_run(context, config_));
-  return {std::move(result.out), std::move(result.load), std::move(result.routing)};
-}
-
-at::Tensor SparseMoEImpl::composed_experts(const at::Tensor& x, const Routing& routing,
-                                           const kernels::SlotTable& table,
-                                           const at::Tensor& mask) {
-  const auto k = routing.gates.size(1);
-  const auto gates = routing.gates.reshape({-1, 1});                      // (N*K, 1)
-  const auto masks = mask.defined() ? mask.flatten(0, 1) : at::Tensor();  // (N*K, C)
-  const auto load = table.load.cpu(), first_panel = table.first_panel.cpu();
-  auto y = at::zeros_like(x);
-  for (std::int64_t e = 0; e < config_.moe.num_experts; ++e) {
-    const auto begin = first_panel[e].item<std::int64_t>() * kernels::kPanelSlots;
-    const auto slots =
-        table.slots.flatten().narrow(0, begin, load[e].item<std::int64_t>()).to(at::kLong);
-    const auto tokens = slots.div(k, "floor");
-    auto answer = experts_[static_cast<std::size_t>(e)]->forward(x.index_select(0, tokens));
-    if (masks.defined()) answer = answer * masks.index_select(0, slots);
-    y = y.index_add(0, tokens, answer * gates.index_select(0, slots));
-  }
-  return y;
+at::Tensor SparseMoEImpl::answers_mask(const at::Tensor& tokens,
+                                       const ForwardContext& context) const {
+  if (!context.training || dropout_ == 0) return {};
+  const auto n = tokens.size(0), c = tokens.size(1), k = spec_.top_k;
+  const auto padded = kernels::whole_blocks(c);
+  return kernels::dropout_mask(context.rows, k * padded, dropout_,
+                               draw_key(context, layer_, DrawKind::expert_dropout), tokens)
+      .view({n, k, padded})
+      .narrow(2, 0, c)
+      .contiguous();
 }
 
 }  // namespace moe

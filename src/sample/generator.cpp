@@ -30,14 +30,14 @@ void check_options(const GenerateOptions& options) {
 }
 
 /// What is held of a group with room to grow, and of every sample to the end.
-void require_memory_for(const ModelConfig& model, std::size_t prompt,
+void require_memory_for(const ModelSpec& model, std::size_t prompt,
                         const GenerateOptions& options) {
   constexpr double kGrowing = 40, kDone = 6;  // a token, its text and where it ends [bytes]
   const auto samples = static_cast<double>(options.num_samples);
   const auto group = std::min(samples, static_cast<double>(kGroup));
   const auto fresh = static_cast<double>(options.max_new_tokens);
-  const auto cache = 2 * sizeof(float) * group * static_cast<double>(model.n_layer) *
-                     static_cast<double>(model.block_size) * static_cast<double>(model.n_embed);
+  const auto cache = 2 * sizeof(float) * group * static_cast<double>(model.layers.size()) *
+                     static_cast<double>(model.context) * static_cast<double>(model.width);
   const auto tokens = group * (static_cast<double>(prompt) * sizeof(std::int32_t)) +
                       (kGrowing * group + kDone * samples) * fresh;
   require_memory(
@@ -113,7 +113,7 @@ class Group {
   }
 
   at::Tensor next_logits() {
-    const auto total = length(), block = model_->config().block_size;
+    const auto total = length(), block = model_->spec().context;
     if (!options_.use_cache || total > block) return recomputed_logits(std::min(total, block));
     const auto fresh = total - cache_.length();  // the prompt at first, then one
     return model_->extend(last_ids(fresh), cache_, context(fresh));
@@ -174,7 +174,7 @@ std::vector<Sample> generate(SparseMoELanguageModel& model, const CharTokenizer&
                              const Stream& stream, const std::function<int()>& stop_request) {
   check_options(options);
   if (prompt.empty()) throw std::logic_error("generate: the prompt has no tokens");
-  require_memory_for(model->config(), prompt.size(), options);
+  require_memory_for(model->spec(), prompt.size(), options);
   const at::NoGradGuard no_grad;
   std::vector<Sample> samples;
   for (std::int64_t first = 0; first < options.num_samples; first += kGroup) {

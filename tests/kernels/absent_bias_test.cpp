@@ -66,7 +66,7 @@ MixtureParameters mixture_of(const std::vector<at::Tensor>& weights, bool absent
   parameters.b1 = bias(absent, {kExperts, 2 * kWidth});
   parameters.w2 = weights[4];
   parameters.b2 = bias(absent, {kExperts, kWidth});
-  parameters.gate = GateKind::topk_softmax;
+  parameters.gate = Gate::topk_softmax;
   parameters.top_k = 2;
   parameters.capacity = -1;
   parameters.noisy = true;

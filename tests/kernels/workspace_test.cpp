@@ -107,7 +107,7 @@ at::Tensor mixed(const at::Tensor& x, Workspace& workspace) {
   parameters.b1 = random({3, 16});
   parameters.w2 = random({3, 8, 16});
   parameters.b2 = random({3, 8});
-  parameters.gate = GateKind::topk_softmax;
+  parameters.gate = Gate::topk_softmax;
   parameters.top_k = 2;
   parameters.capacity = -1;
   return mixture_layer(x, parameters, run_in(workspace)).out;

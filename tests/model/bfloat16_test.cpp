@@ -90,7 +90,7 @@ TEST_F(Bfloat16Model, TheRoutersProductsStayInFloat) {
       .b1 = values({kExperts, kHidden}),
       .w2 = values({kExperts, kWidth, kHidden}),
       .b2 = values({kExperts, kWidth}),
-      .gate = kernels::GateKind::topk_softmax,
+      .gate = Gate::topk_softmax,
       .top_k = 2,
       .capacity = -1,
       .noisy = true,

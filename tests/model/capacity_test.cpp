@@ -21,14 +21,13 @@ using namespace test;
 constexpr double kFactors[] = {1e-6, 0.1, 0.5, 1.0, 1.25, 2.0};
 constexpr double kRoom = 100;  // more slots than tokens
 
-class CapacityTest : public testing::TestWithParam<Kernels> {
+class CapacityTest : public testing::TestWithParam<EngineKind> {
  protected:
   void SetUp() override { at::manual_seed(7); }
 
   /// No draws at all, so that training differs from evaluation by the capacity alone.
   static ModelConfig config(std::optional<double> factor) {
     auto config = tiny_config();
-    config.kernels = GetParam();
     config.moe.router = RouterKind::topk;
     config.moe.capacity_factor = factor;
     return config;
@@ -40,7 +39,7 @@ class CapacityTest : public testing::TestWithParam<Kernels> {
 
   /// Of all layers, what the experts did not serve.
   static std::int64_t dropped(const Built& built, const LmOutput& out, const at::Tensor& ids) {
-    const auto& c = built.model->config();
+    const auto& c = built.config;
     return ids.numel() * c.moe.top_k * c.n_layer - out.expert_load.sum().item<std::int64_t>();
   }
 
@@ -55,14 +54,14 @@ class CapacityTest : public testing::TestWithParam<Kernels> {
 
 TEST_P(CapacityTest, KeptAndDroppedSlotsAddUpAtEveryFactor) {
   const at::NoGradGuard no_grad;
-  Built dropless(config(std::nullopt));
+  Built dropless(config(std::nullopt), GetParam());
   const auto ids = random_ids(4, 6);
   const auto wanted = forward(dropless, ids, /*training=*/true).expert_load;
   for (const auto factor : kFactors) {
     SCOPED_TRACE(factor);
-    Built built(config(factor));
+    Built built(config(factor), GetParam());
     const auto out = forward(built, ids, /*training=*/true);
-    const auto& c = built.model->config();
+    const auto& c = built.config;
     const auto most = slots_of(c, ids.numel());
     EXPECT_GE(dropped(built, out, ids), 0);
     EXPECT_LE(out.expert_load.max().item<std::int64_t>(), most);
@@ -75,14 +74,15 @@ TEST_P(CapacityTest, LaterTokensAreDroppedFirst) {
   const at::NoGradGuard no_grad;
   for (const auto factor : kFactors) {
     SCOPED_TRACE(factor);
-    Built built(config(factor));
-    const auto x = random_values({4, 6, built.model->config().n_embed});
+    Built built(config(factor), GetParam());
+    const auto x = random_values({4, 6, built.config.n_embed});
     const auto tokens = x.flatten(0, 1);  // (row, time) order
-    const auto out = built.mixture(0).forward(x, make_context(4, 6, /*training=*/true, kKey));
+    const auto out = built.mix(0, x, make_context(4, 6, /*training=*/true, kKey));
     const DenseMixture dense(built);
-    const auto all = dense.gates(dense.logits(tokens, {}));
-    const auto kept = DenseMixture::cut(all, slots_of(built.model->config(), 24));
-    EXPECT_LE(relative_error(out.y.flatten(0, 1), dense.forward(tokens, kept)), kDouble);
+    const auto normed = dense.norm(tokens);
+    const auto all = dense.gates(dense.logits(normed, {}));
+    const auto kept = DenseMixture::cut(all, slots_of(built.config, 24));
+    EXPECT_LE(relative_error(out.y.flatten(0, 1), tokens + dense.forward(normed, kept)), kDouble);
     EXPECT_EQ(out.load.sum().item<std::int64_t>(), kept.gt(0).sum().item<std::int64_t>());
     if (factor <= 1) {
       EXPECT_LT(out.load.sum().item<std::int64_t>(), all.gt(0).sum().item<std::int64_t>());
@@ -92,16 +92,16 @@ TEST_P(CapacityTest, LaterTokensAreDroppedFirst) {
 
 TEST_P(CapacityTest, EveryExpertHasAtLeastOneSlot) {
   const at::NoGradGuard no_grad;
-  Built built(config(1e-6));
+  Built built(config(1e-6), GetParam());
   const auto ids = random_ids(1, 1);  // int(B*T*K/E * factor) would be 0
   const auto out = forward(built, ids, /*training=*/true);
   EXPECT_EQ(dropped(built, out, ids), 0);
-  EXPECT_EQ(out.expert_load.sum().item<std::int64_t>(), 2 * built.model->config().moe.top_k);
+  EXPECT_EQ(out.expert_load.sum().item<std::int64_t>(), 2 * built.config.moe.top_k);
 }
 
 TEST_P(CapacityTest, RoomForAllIsDropless) {
   const at::NoGradGuard no_grad;
-  Built roomy(config(kRoom)), dropless(config(std::nullopt));
+  Built roomy(config(kRoom), GetParam()), dropless(config(std::nullopt), GetParam());
   const auto ids = random_ids(4, 6);
   const auto out = forward(roomy, ids, /*training=*/true);
   EXPECT_EQ(dropped(roomy, out, ids), 0);
@@ -110,7 +110,7 @@ TEST_P(CapacityTest, RoomForAllIsDropless) {
 
 TEST_P(CapacityTest, EvaluationDropsNothing) {
   const at::NoGradGuard no_grad;
-  Built cut(config(1e-6)), dropless(config(std::nullopt));
+  Built cut(config(1e-6), GetParam()), dropless(config(std::nullopt), GetParam());
   const auto ids = random_ids(4, 6);
   const auto out = forward(cut, ids, /*training=*/false);
   EXPECT_EQ(dropped(cut, out, ids), 0);
@@ -120,7 +120,7 @@ TEST_P(CapacityTest, EvaluationDropsNothing) {
 
 TEST_P(CapacityTest, DecodingKeepsTheLastPosition) {
   const at::NoGradGuard no_grad;
-  Built cut(config(1e-6)), dropless(config(std::nullopt));
+  Built cut(config(1e-6), GetParam()), dropless(config(std::nullopt), GetParam());
   const auto ids = random_ids(1, 6);
   KeyValueCache cache;
   for (std::int64_t t = 1; t <= 6; ++t) {
@@ -133,7 +133,7 @@ TEST_P(CapacityTest, DecodingKeepsTheLastPosition) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, CapacityTest, testing::Values(Kernels::fast, Kernels::reference),
+INSTANTIATE_TEST_SUITE_P(Engines, CapacityTest, testing::ValuesIn(kEngines),
                          [](const auto& test_info) { return name_of(test_info.param); });
 
 }  // namespace

@@ -20,12 +20,12 @@ using namespace test;
 /// Least change that shows a dependence: far above rounding in double.
 constexpr double kShows = 1e-6;
 
-class CausalityTest : public testing::TestWithParam<std::tuple<ModelCase, Kernels>> {
+class CausalityTest : public testing::TestWithParam<std::tuple<ModelCase, EngineKind>> {
  protected:
   void SetUp() override { at::manual_seed(7); }
 
   static const ModelCase& shape() { return std::get<0>(GetParam()); }
-  static Built build() { return Built(config_of(shape(), std::get<1>(GetParam()))); }
+  static Built build() { return Built(config_of(shape()), std::get<1>(GetParam())); }
   static bool drops(bool training) { return training && shape().capacity_factor.has_value(); }
 
   /// (N, V) logits, tokens in (row, time) order.
@@ -98,7 +98,7 @@ TEST_P(CausalityTest, ARowIsIndependentOfTheRowsAfterIt) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, CausalityTest,
                          testing::Combine(testing::ValuesIn(model_cases()),
-                                          testing::Values(Kernels::fast, Kernels::reference)),
+                                          testing::ValuesIn(kEngines)),
                          [](const auto& test_info) {
                            return std::string(std::get<0>(test_info.param).name) + "_" +
                                   name_of(std::get<1>(test_info.param));

@@ -16,11 +16,20 @@ namespace moe::test {
 /// of gates that is 0 where an expert was not chosen.
 class DenseMixture {
  public:
-  /// Takes copies of layer 0's weights, as leaves of a graph of their own.
-  explicit DenseMixture(Built& built) : config_(built.model->config().moe) {
+  /// Takes copies of the weights of layer 0's mixture and its norm, as leaves of a graph of their
+  /// own.
+  explicit DenseMixture(Built& built) : config_(built.config.moe) {
     for (const auto& tensor : built.flat.layout())
-      if (tensor.name.starts_with(kLayer))
+      if (tensor.name.starts_with(kLayer) || tensor.name.starts_with(kNorm))
         weights_[tensor.name] = built.value(tensor.name).clone().set_requires_grad(true);
+  }
+
+  /// x (N, C) -> (N, C): the layer's norm before the mixture.
+  at::Tensor norm(const at::Tensor& x) const {
+    const auto from_mean = x - x.mean(-1, /*keepdim=*/true);
+    const auto variance = from_mean.square().mean(-1, /*keepdim=*/true);
+    return from_mean / (variance + kEps).sqrt() * weights_.at(kNorm + std::string("weight")) +
+           weights_.at(kNorm + std::string("bias"));
   }
 
   /// x (N, C), noise (N, E) or undefined -> (N, E).
@@ -63,7 +72,8 @@ class DenseMixture {
   const std::map<std::string, at::Tensor>& weights() const { return weights_; }
 
  private:
-  static constexpr const char* kLayer = "blocks.0.smoe.";
+  static constexpr const char *kLayer = "blocks.0.smoe.", *kNorm = "blocks.0.ln2.";
+  static constexpr double kEps = 1e-5;
 
   at::Tensor linear(const at::Tensor& x, const std::string& name) const {
     return x.matmul(weights_.at(kLayer + name + ".weight").t()) +

@@ -19,9 +19,9 @@ using namespace test;
 
 constexpr double kUntouched = 7;  // what the gradient of a frozen parameter holds before and after
 
-class Frozen : public testing::TestWithParam<Kernels> {
+class Frozen : public testing::TestWithParam<EngineKind> {
  protected:
-  Frozen() : built_(config()) {
+  Frozen() : built_(config(), GetParam()) {
     at::manual_seed(3);
     ids_ = random_ids(2, 6);
     targets_ = random_ids(2, 6);
@@ -31,7 +31,6 @@ class Frozen : public testing::TestWithParam<Kernels> {
   static ModelConfig config() {
     auto config = tiny_config();
     config.dropout = 0.2;
-    config.kernels = GetParam();
     return config;
   }
 
@@ -118,9 +117,10 @@ TEST_P(Frozen, TheSecondBackwardOfAnUpdateAdds) {
   EXPECT_LE(relative_error(built_.flat.gradients(), want_ * 2), kDouble);
 }
 
-std::string kernels_of(const testing::TestParamInfo<Kernels>& info) { return name_of(info.param); }
-INSTANTIATE_TEST_SUITE_P(Paths, Frozen, testing::Values(Kernels::fast, Kernels::reference),
-                         kernels_of);
+std::string engine_of(const testing::TestParamInfo<EngineKind>& info) {
+  return name_of(info.param);
+}
+INSTANTIATE_TEST_SUITE_P(Engines, Frozen, testing::ValuesIn(kEngines), engine_of);
 
 }  // namespace
 }  // namespace moe

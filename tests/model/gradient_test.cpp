@@ -61,9 +61,9 @@ std::map<std::string, std::set<std::string>> tensors_by_kind(Built& built) {
   return chosen;
 }
 
-class GradientTest : public testing::TestWithParam<std::tuple<GradientCase, Kernels>> {
+class GradientTest : public testing::TestWithParam<std::tuple<GradientCase, EngineKind>> {
  protected:
-  GradientTest() : built_(config()) {
+  GradientTest() : built_(config(), std::get<1>(GetParam())) {
     at::manual_seed(7);
     // Norms and biases away from their constants, so that none of them is a special point.
     for (const auto& tensor : built_.flat.layout())
@@ -76,7 +76,6 @@ class GradientTest : public testing::TestWithParam<std::tuple<GradientCase, Kern
   static ModelConfig config() {
     const auto& p = std::get<0>(GetParam());
     auto config = tiny_config();
-    config.kernels = std::get<1>(GetParam());
     config.dropout = p.dropout;
     config.attention_scale = p.scale;
     config.moe.router = p.router;
@@ -144,7 +143,7 @@ INSTANTIATE_TEST_SUITE_P(
                                      GradientCase{"no_dropout", kNoisy, Gate::topk_softmax, 2, 0},
                                      GradientCase{"capacity", kPlain, Gate::topk_softmax, 2, 0, 0.7,
                                                   AttentionScale::n_embed}),
-                     testing::Values(Kernels::fast, Kernels::reference)),
+                     testing::ValuesIn(kEngines)),
     [](const auto& test_info) {
       return std::string(std::get<0>(test_info.param).name) + "_" +
              name_of(std::get<1>(test_info.param));

@@ -37,17 +37,16 @@ class MixtureTest : public testing::TestWithParam<MixtureShape> {
  protected:
   void SetUp() override { at::manual_seed(7); }
 
-  static ModelConfig config(RouterKind router, Gate gate, Kernels kernels) {
+  static ModelConfig config(RouterKind router, Gate gate) {
     auto config = tiny_config();
     config.moe.num_experts = GetParam().experts;
     config.moe.top_k = GetParam().top_k;
     config.moe.router = router;
     config.moe.gate = gate;
-    config.kernels = kernels;
     return config;
   }
 
-  static void expect_dense(const ModelConfig& config);
+  static void expect_dense(const ModelConfig& config, EngineKind engine);
 };
 
 at::Tensor leaf(const at::Tensor& values) { return values.clone().set_requires_grad(true); }
@@ -58,21 +57,22 @@ at::Tensor gradient_of(const at::Tensor& tensor) {
 
 double largest(const at::Tensor& tensor) { return tensor.abs().max().item<double>(); }
 
-void MixtureTest::expect_dense(const ModelConfig& config) {
+void MixtureTest::expect_dense(const ModelConfig& config, EngineKind engine) {
   const auto b = GetParam().batch, t = GetParam().time, n = b * t, c = config.n_embed;
-  Built built(config);
+  Built built(config, engine);
   const auto values = random_values({b, t, c}), upstream = random_values({b, t, c});
   auto context = make_context(b, t, /*training=*/true, kKey);
   context.noise = random_values({config.n_layer, n, config.moe.num_experts});
 
   const auto x = leaf(values);
-  const auto out = built.mixture(0).forward(x, context);
+  const auto out = built.mix(0, x, context);
   out.y.backward(upstream);
 
   const DenseMixture dense(built);
   const auto dense_x = leaf(values.view({n, c}));
-  const auto gates = dense.gates(dense.logits(dense_x, context.noise[0]));
-  const auto y = dense.forward(dense_x, gates);
+  const auto normed = dense.norm(dense_x);
+  const auto gates = dense.gates(dense.logits(normed, context.noise[0]));
+  const auto y = dense_x + dense.forward(normed, gates);
   y.backward(upstream.view({n, c}));
 
   EXPECT_LE(relative_error(out.y.view({n, c}), y), kDouble);
@@ -88,12 +88,12 @@ void MixtureTest::expect_dense(const ModelConfig& config) {
 }
 
 TEST_P(MixtureTest, EqualsAllExpertsOverAllTokensMaskedByTheGates) {
-  for (const auto kernels : {Kernels::fast, Kernels::reference})
+  for (const auto engine : kEngines)
     for (const auto router : {RouterKind::noisy_topk, RouterKind::topk})
       for (const auto gate : {Gate::topk_softmax, Gate::softmax_topk, Gate::sigmoid}) {
-        SCOPED_TRACE(name_of(kernels) + ", router " + std::to_string(static_cast<int>(router)) +
+        SCOPED_TRACE(name_of(engine) + ", router " + std::to_string(static_cast<int>(router)) +
                      ", gate " + std::to_string(static_cast<int>(gate)));
-        expect_dense(config(router, gate, kernels));
+        expect_dense(config(router, gate), engine);
       }
 }
 
@@ -103,19 +103,18 @@ INSTANTIATE_TEST_SUITE_P(Shapes, MixtureTest, testing::ValuesIn(shapes()),
                            return cat("E", p.experts, "_K", p.top_k, "_N", p.batch * p.time);
                          });
 
-class TokenOrderTest : public testing::TestWithParam<Kernels> {};
+class TokenOrderTest : public testing::TestWithParam<EngineKind> {};
 
 TEST_P(TokenOrderTest, PermutingTokensPermutesOutputs) {
   constexpr std::int64_t kTokens = 30;
   at::manual_seed(7);
   auto config = tiny_config();
-  config.kernels = GetParam();
   config.dropout = 0.2;
-  Built built(config);
+  Built built(config, GetParam());
   const auto x = random_values({kTokens, config.n_embed});
   const auto order = at::randperm(kTokens, at::kLong).to(test_device());
   const auto forward = [&](const at::Tensor& tokens, const ForwardContext& context) {
-    const auto out = built.mixture(1).forward(tokens.unsqueeze(0), context);
+    const auto out = built.mix(1, tokens.unsqueeze(0), context);
     return out.y.squeeze(0).detach();
   };
   for (const bool training : {false, true}) {
@@ -130,8 +129,7 @@ TEST_P(TokenOrderTest, PermutingTokensPermutesOutputs) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, TokenOrderTest,
-                         testing::Values(Kernels::fast, Kernels::reference),
+INSTANTIATE_TEST_SUITE_P(Engines, TokenOrderTest, testing::ValuesIn(kEngines),
                          [](const auto& test_info) { return name_of(test_info.param); });
 
 }  // namespace

@@ -25,9 +25,9 @@ class PropertiesTest : public testing::TestWithParam<ModelCase> {
   at::Tensor ids() const { return random_ids(GetParam().batch, GetParam().time); }
 };
 
-TEST_P(PropertiesTest, FastEqualsReferenceInTraining) {
-  Built fast(config()), reference(config_of(GetParam(), Kernels::reference));
-  const auto x = ids(), targets = ids();
+void expect_equals_reference(const ModelConfig& config, EngineKind engine, const at::Tensor& x,
+                             const at::Tensor& targets) {
+  Built fast(config, engine), reference(config, EngineKind::reference);
   const auto context = context_of(x, /*training=*/true);
   const auto a = fast.model->forward(x, targets, context);
   const auto b = reference.model->forward(x, targets, context);
@@ -41,6 +41,14 @@ TEST_P(PropertiesTest, FastEqualsReferenceInTraining) {
                              FlatParameters::view(reference.flat.gradients(), tensor)),
               kDouble)
         << tensor.name;
+}
+
+TEST_P(PropertiesTest, FastEqualsReferenceInTraining) {
+  expect_equals_reference(config(), EngineKind::fast, ids(), ids());
+}
+
+TEST_P(PropertiesTest, StackedEqualsReferenceInTraining) {
+  expect_equals_reference(config(), EngineKind::stacked, ids(), ids());
 }
 
 /// Cached decoding of `x` (B, T), from each of several lengths of prompt on, against one forward.
@@ -70,8 +78,8 @@ void expect_extend_equals_forward(SparseMoELanguageModel model, const at::Tensor
 
 TEST_P(PropertiesTest, ExtendEqualsForward) {
   const at::NoGradGuard no_grad;
-  for (const auto kernels : {Kernels::fast, Kernels::reference}) {
-    const Built built(config_of(GetParam(), kernels));
+  for (const auto engine : kEngines) {
+    const Built built(config(), engine);
     // One sequence, a few, and more than are decoded one by one.
     expect_extend_equals_forward(built.model, ids().narrow(0, 0, 1));
     expect_extend_equals_forward(built.model, ids());

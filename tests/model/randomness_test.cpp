@@ -19,7 +19,7 @@ namespace {
 
 using namespace test;
 
-class RandomnessTest : public testing::TestWithParam<Kernels> {
+class RandomnessTest : public testing::TestWithParam<EngineKind> {
  protected:
   RandomnessTest() {
     at::manual_seed(7);
@@ -29,7 +29,6 @@ class RandomnessTest : public testing::TestWithParam<Kernels> {
 
   static ModelConfig config(RouterKind router, double dropout, bool noise_in_eval = false) {
     auto config = tiny_config();
-    config.kernels = GetParam();
     config.dropout = dropout;
     config.moe.router = router;
     config.moe.noise_in_eval = noise_in_eval;
@@ -57,7 +56,7 @@ class RandomnessTest : public testing::TestWithParam<Kernels> {
 };
 
 TEST_P(RandomnessTest, TheSameUpdateTwiceIsEqualToTheLastBit) {
-  Built built(config(RouterKind::noisy_topk, 0.3));
+  Built built(config(RouterKind::noisy_topk, 0.3), GetParam());
   const auto first = logits(built, context(true, 1));
   const auto slopes = gradients(built, context(true, 1));
   at::manual_seed(99);  // torch's own generator has no part in it
@@ -66,30 +65,31 @@ TEST_P(RandomnessTest, TheSameUpdateTwiceIsEqualToTheLastBit) {
 }
 
 TEST_P(RandomnessTest, AnotherUpdateDrawsOtherDropout) {
-  Built built(config(RouterKind::topk, 0.3));
+  Built built(config(RouterKind::topk, 0.3), GetParam());
   EXPECT_FALSE(at::equal(logits(built, context(true, 2)), logits(built, context(true, 1))));
 }
 
 TEST_P(RandomnessTest, AnotherUpdateDrawsOtherNoise) {
-  Built built(config(RouterKind::noisy_topk, 0));
+  Built built(config(RouterKind::noisy_topk, 0), GetParam());
   EXPECT_FALSE(at::equal(logits(built, context(true, 2)), logits(built, context(true, 1))));
 }
 
 TEST_P(RandomnessTest, WithoutDropoutAndNoiseTrainingIsEvaluation) {
-  Built built(config(RouterKind::topk, 0));
+  Built built(config(RouterKind::topk, 0), GetParam());
   EXPECT_TRUE(at::equal(logits(built, context(true, 2)), logits(built, context(false, 1))));
 }
 
 TEST_P(RandomnessTest, EvaluationDropsNothingAndRepeats) {
-  Built built(config(RouterKind::noisy_topk, 0.3)), undropped(config(RouterKind::noisy_topk, 0));
+  Built built(config(RouterKind::noisy_topk, 0.3), GetParam()),
+      undropped(config(RouterKind::noisy_topk, 0), GetParam());
   const auto evaluated = logits(built, context(false, 1));
   EXPECT_TRUE(at::equal(logits(built, context(false, 2)), evaluated));
   EXPECT_TRUE(at::equal(logits(undropped, context(false, 1)), evaluated));
 }
 
 TEST_P(RandomnessTest, NoiseInEvalDrawsByItsKeyAndStillDropsNothing) {
-  Built noisy(config(RouterKind::noisy_topk, 0.3, true)),
-      undropped(config(RouterKind::noisy_topk, 0, true));
+  Built noisy(config(RouterKind::noisy_topk, 0.3, true), GetParam()),
+      undropped(config(RouterKind::noisy_topk, 0, true), GetParam());
   const auto evaluated = logits(noisy, context(false, 1));
   EXPECT_TRUE(at::equal(logits(noisy, context(false, 1)), evaluated));
   EXPECT_FALSE(at::equal(logits(noisy, context(false, 2)), evaluated));
@@ -97,8 +97,8 @@ TEST_P(RandomnessTest, NoiseInEvalDrawsByItsKeyAndStillDropsNothing) {
 }
 
 TEST_P(RandomnessTest, NoiseOfTheContextIsUsedInsteadOfDraws) {
-  Built built(config(RouterKind::noisy_topk, 0));
-  const auto& c = built.model->config();
+  Built built(config(RouterKind::noisy_topk, 0), GetParam());
+  const auto& c = built.config;
   const std::vector<std::int64_t> shape{c.n_layer, ids_.numel(), c.moe.num_experts};
   auto still = context(true, 1), given = context(false, 1);
   still.noise = at::zeros(shape, at::TensorOptions(at::kDouble).device(test_device()));
@@ -112,8 +112,7 @@ TEST_P(RandomnessTest, NoiseOfTheContextIsUsedInsteadOfDraws) {
   EXPECT_TRUE(at::equal(logits(built, given), noisy));
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, RandomnessTest,
-                         testing::Values(Kernels::fast, Kernels::reference),
+INSTANTIATE_TEST_SUITE_P(Engines, RandomnessTest, testing::ValuesIn(kEngines),
                          [](const auto& test_info) { return name_of(test_info.param); });
 
 TEST(DrawSites, EveryLayerAndKindHasItsOwn) {

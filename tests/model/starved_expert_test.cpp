@@ -23,9 +23,9 @@ constexpr double kRate = 1e-2;
 /// A logit that no token can outweigh.
 constexpr double kFar = 1e4;
 
-class StarvedExpertTest : public testing::TestWithParam<Kernels> {
+class StarvedExpertTest : public testing::TestWithParam<EngineKind> {
  protected:
-  StarvedExpertTest() : built_(config()), optimizer_(optim(), built_.flat.values()) {
+  StarvedExpertTest() : built_(config(), GetParam()), optimizer_(optim(), built_.flat.values()) {
     at::manual_seed(7);
     ids_ = random_ids(3, 6);
     targets_ = random_ids(3, 6);
@@ -33,7 +33,6 @@ class StarvedExpertTest : public testing::TestWithParam<Kernels> {
 
   static ModelConfig config() {
     auto config = tiny_config();
-    config.kernels = GetParam();
     config.moe.router = RouterKind::topk;
     return config;
   }
@@ -110,8 +109,7 @@ TEST_P(StarvedExpertTest, AdamWDecaysItsMomentsAndItsWeights) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, StarvedExpertTest,
-                         testing::Values(Kernels::fast, Kernels::reference),
+INSTANTIATE_TEST_SUITE_P(Engines, StarvedExpertTest, testing::ValuesIn(kEngines),
                          [](const auto& test_info) { return name_of(test_info.param); });
 
 }  // namespace

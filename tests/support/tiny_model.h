@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "model/engine.h"
+#include "moe/config/spec_of.h"
 #include "moe/model/build.h"
 #include "moe/model/flat.h"
 #include "moe/model/language_model.h"
@@ -16,6 +18,13 @@ namespace moe::test {
 
 constexpr std::int64_t kVocab = 13;
 constexpr std::uint64_t kKey = 0x123456789ABCDEFULL;
+
+constexpr EngineKind kEngines[] = {EngineKind::fast, EngineKind::reference, EngineKind::stacked};
+inline std::string name_of(EngineKind kind) {
+  return kind == EngineKind::fast        ? "fast"
+         : kind == EngineKind::reference ? "reference"
+                                         : "stacked";
+}
 
 /// Two layers of width 8; a test changes what it is about. No dropout.
 inline ModelConfig tiny_config() {
@@ -32,11 +41,15 @@ inline ModelConfig tiny_config() {
 
 /// A model, in double unless said, with the weights that seed 1 draws, in flat buffers.
 struct Built {
-  explicit Built(const ModelConfig& config, at::ScalarType type = at::kDouble)
-      : model(drawn(config, type)), flat(model) {}
+  explicit Built(const ModelConfig& model_config, at::ScalarType type = at::kDouble)
+      : Built(model_config, engine_kind(model_config.kernels), type) {}
+  Built(const ModelConfig& model_config, EngineKind kind, at::ScalarType type = at::kDouble)
+      : config(model_config), engine(kind), model(drawn(model_config, kind, type)), flat(model) {}
 
-  static SparseMoELanguageModel drawn(const ModelConfig& config, at::ScalarType type) {
-    SparseMoELanguageModel source(config, kVocab), model(config, kVocab);
+  static SparseMoELanguageModel drawn(const ModelConfig& config, EngineKind engine,
+                                      at::ScalarType type) {
+    const auto spec = spec_of(config, kVocab);
+    SparseMoELanguageModel source(spec, engine), model(spec, engine);
     initialise(source, /*seed=*/1);
     model->to(test_device(), type);
     const at::NoGradGuard no_grad;
@@ -57,11 +70,16 @@ struct Built {
   at::Tensor gradient(const std::string& name) {
     return FlatParameters::view(flat.gradients(), published(name));
   }
-  SparseMoEImpl& mixture(std::int64_t layer) {
-    const auto name = "blocks." + std::to_string(layer) + ".smoe";
-    return *model->named_modules()[name]->as<SparseMoE>();
+  BlockImpl& block(std::int64_t layer) {
+    return *model->named_modules()["blocks." + std::to_string(layer)]->as<Block>();
+  }
+  /// Of one layer: y is x + mixture(norm(x)).
+  MoeOutput mix(std::int64_t layer, const at::Tensor& x, const ForwardContext& context) {
+    return engine_for(engine, x.device()).mix(block(layer), x, context);
   }
 
+  ModelConfig config;
+  EngineKind engine;
   SparseMoELanguageModel model;
   FlatParameters flat;
 };

@@ -8,17 +8,15 @@
 
 #include "moe/config/field.h"
 #include "moe/config/tracking.h"
+#include "moe/spec/model_spec.h"
 
 namespace moe {
 
 // Every key of a config file: a member with its default and one row. Names are makeMoE's own.
 
 enum class DataOrder { random, epoch, sequential };
-enum class Init { standard, kaiming_normal, xavier_normal, small_normal };
 enum class AttentionScale { head_size, n_embed };
 enum class Kernels { fast, reference };
-enum class RouterKind { noisy_topk, topk };
-enum class Gate { topk_softmax, softmax_topk, sigmoid };
 enum class ScheduleKind { constant, cosine, linear };
 enum class EvalMode { full, random };
 enum class Precision { float32, bfloat16 };
@@ -30,25 +28,12 @@ struct EnumNames<DataOrder> {
   static constexpr Names3 names{"random", "epoch", "sequential"};
 };
 template <>
-struct EnumNames<Init> {
-  static constexpr std::array<std::string_view, 4> names{"default", "kaiming_normal",
-                                                         "xavier_normal", "small_normal"};
-};
-template <>
 struct EnumNames<AttentionScale> {
   static constexpr Names2 names{"head_size", "n_embed"};
 };
 template <>
 struct EnumNames<Kernels> {
   static constexpr Names2 names{"fast", "reference"};
-};
-template <>
-struct EnumNames<RouterKind> {
-  static constexpr Names2 names{"noisy_topk", "topk"};
-};
-template <>
-struct EnumNames<Gate> {
-  static constexpr Names3 names{"topk_softmax", "softmax_topk", "sigmoid"};
 };
 template <>
 struct EnumNames<ScheduleKind> {

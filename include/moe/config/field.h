@@ -8,6 +8,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "moe/spec/names.h"
+
 namespace moe {
 
 /// What a number may be, both ends included.
@@ -36,10 +38,6 @@ struct Field {
 };
 template <class S, class T, class... Rest>
 Field(std::string_view, T S::*, std::string_view, Rest...) -> Field<S, T>;
-
-/// The names of an enum's values in files, in the order of the values; specialised per enum.
-template <class Enum>
-struct EnumNames;
 
 /// A struct of the config tree: it has rows.
 template <class T>

@@ -5,9 +5,9 @@
 #include <cstdint>
 
 #include "moe/kernels/draws.h"
-#include "moe/kernels/gate.h"
 #include "moe/kernels/gradient_ledger.h"
 #include "moe/kernels/workspace.h"
+#include "moe/spec/kinds.h"
 
 namespace moe::kernels {
 
@@ -68,7 +68,7 @@ struct MixtureParameters {
   NormParameters norm;
   LinearParameters route, noise;  // noise: undefined tensors for none
   at::Tensor w1, b1, w2, b2;      // (E, F, C), (E, F), (E, C, F), (E, C); biases undefined for none
-  GateKind gate;
+  Gate gate;
   std::int64_t top_k, capacity;  // capacity negative: none
   bool noisy = false;            // logits get noise
   DrawKey noise_draw;            // by these draws

@@ -17,7 +17,7 @@ void initialise(SparseMoELanguageModel& model, std::uint64_t seed);
 
 /// Total parameters of a config, counted without building it; throws ConfigError on overflow.
 std::int64_t count_parameters(const ModelConfig& config, std::int64_t vocab_size);
-/// Total minus the experts that one token does not use.
+/// Those that one token's forward reads: rows of tables, chosen experts, everything else.
 std::int64_t count_active_parameters(const ModelConfig& config, std::int64_t vocab_size);
 
 /// Operations of the matrix products of one training step over `sequences` whole windows, forward

@@ -1,11 +1,9 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <torch/nn/modules/normalization.h>
 
 #include <cstdint>
 
-#include "moe/config/config.h"
 #include "moe/kernels/draws.h"
 #include "moe/kernels/layers.h"
 
@@ -49,16 +47,6 @@ inline kernels::DrawKey draw_key(const ForwardContext& context, std::int64_t lay
   const auto number = static_cast<std::uint32_t>(kind);
   return {context.key,
           number / kKinds * kSites + static_cast<std::uint32_t>(layer) * kKinds + number % kKinds};
-}
-
-/// How a fused layer runs in this context.
-inline kernels::LayerRun layer_run(const ForwardContext& context, const ModelConfig& config) {
-  return {context.rows,      context.training ? config.dropout : 0.0,
-          context.gradients, context.workspace,
-          context.bfloat16,  context.keeps_routing};
-}
-inline kernels::NormParameters norm_parameters(const torch::nn::LayerNorm& norm) {
-  return {norm->weight, norm->bias, norm->options.eps()};
 }
 
 }  // namespace moe

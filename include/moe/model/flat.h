@@ -8,6 +8,7 @@
 
 #include "moe/kernels/gradient_ledger.h"
 #include "moe/model/language_model.h"
+#include "moe/spec/parameter_table.h"
 
 namespace moe {
 
@@ -16,6 +17,7 @@ struct PublishedTensor {
   std::string name;                 // e.g. "blocks.0.sa.heads.3.key.weight"
   std::int64_t offset;              // first element in a flat buffer
   std::vector<std::int64_t> shape;  // PyTorch layout
+  std::size_t row;                  // of FlatParameters::table()
   std::int64_t numel() const;
 };
 
@@ -31,12 +33,14 @@ class FlatParameters {
   const at::Tensor& gradients() const { return gradients_; }
   /// Who writes which gradient first in an update (ForwardContext::gradients).
   kernels::GradientLedger& ledger() { return ledger_; }
+  const ParameterTable& table() const { return table_; }
   /// In the order of the published model's state_dict, `tril` buffers left out.
   const std::vector<PublishedTensor>& layout() const { return layout_; }
   /// The piece of a flat buffer that `tensor` names, as a view of its shape.
   static at::Tensor view(const at::Tensor& flat, const PublishedTensor& tensor);
 
  private:
+  ParameterTable table_;
   at::Tensor values_, gradients_;
   kernels::GradientLedger ledger_{{}, {}};
   std::vector<PublishedTensor> layout_;

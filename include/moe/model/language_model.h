@@ -16,7 +16,13 @@
 
 namespace moe {
 
-// Shapes: B sequences, T positions, N = B*T, C n_embed, E num_experts, V vocabulary, L n_layer.
+// Shapes: B sequences, T positions, N = B*T, C width, E experts, V vocabulary, L layers.
+
+class Engine;
+
+/// Which of the engines computes a model: the fastest of its device, or one by name.
+enum class EngineKind { fast, reference, stacked };
+EngineKind engine_kind(Kernels kernels);
 
 /// What a forward yields.
 struct LmOutput {
@@ -29,20 +35,25 @@ struct LmOutput {
 /// Communication, then computation: x += sa(ln1(x)); x += smoe(ln2(x)).
 class BlockImpl : public torch::nn::Module {
  public:
-  BlockImpl(const ModelConfig& config, std::int64_t layer);
-  /// x (B, T, C) -> (B, T, C); `moe_output` becomes its mixture's. `cache` may be null.
-  at::Tensor forward(const at::Tensor& x, const ForwardContext& context, LayerCache* cache,
-                     MoeOutput& moe_output);
-  /// The last position of forward(x), (B, 1, C): the mixture sees no other.
-  at::Tensor forward_last(const at::Tensor& x, const ForwardContext& context, LayerCache* cache);
+  BlockImpl(const ModelSpec& spec, std::int64_t layer);
+  /// x (B, T, C) -> (B, T, C). `cache` may be null.
+  at::Tensor attend(const at::Tensor& x, const ForwardContext& context, LayerCache* cache);
+  MoeOutput mix(const at::Tensor& x, const ForwardContext& context);
+
+  MultiHeadAttentionImpl& sa() { return *sa_; }
+  SparseMoEImpl& smoe() { return *smoe_; }
+  const MultiHeadAttentionImpl& sa() const { return *sa_; }
+  const SparseMoEImpl& smoe() const { return *smoe_; }
+  torch::nn::LayerNorm ln1() const { return ln1_; }
+  torch::nn::LayerNorm ln2() const { return ln2_; }
+  std::int64_t layer() const { return layer_; }
+  double dropout() const { return dropout_; }
 
  private:
-  at::Tensor attend(const at::Tensor& x, const ForwardContext& context, LayerCache* cache);
-  at::Tensor mix(const at::Tensor& attended, const ForwardContext& context, MoeOutput& moe_output);
-
+  std::int64_t layer_;
+  double dropout_;
   MultiHeadAttention sa_;
   SparseMoE smoe_;
-  Kernels kernels_;
   torch::nn::LayerNorm ln1_, ln2_;
 };
 TORCH_MODULE(Block);
@@ -50,31 +61,38 @@ TORCH_MODULE(Block);
 /// The published model: token and position embedding, L blocks, final norm, head.
 class SparseMoELanguageModelImpl : public torch::nn::Module {
  public:
+  SparseMoELanguageModelImpl(const ModelSpec& spec, EngineKind engine);
   SparseMoELanguageModelImpl(const ModelConfig& config, std::int64_t vocab_size);
 
-  /// ids (B, T) int64 with T <= block_size and every id in [0, V) (the caller's promise); targets
+  /// ids (B, T) int64 with T <= context and every id in [0, V) (the caller's promise); targets
   /// the same shape, or undefined.
   LmOutput forward(const at::Tensor& ids, const at::Tensor& targets, const ForwardContext& context);
 
   /// Logits (B, V) of the last position after `ids` (B, T) follow what `cache` holds; the cache
-  /// grows by T and must not pass block_size. Evaluation mode only.
+  /// grows by T and must not pass the context. Evaluation mode only.
   at::Tensor extend(const at::Tensor& ids, KeyValueCache& cache, const ForwardContext& context);
   /// The same without a cache: logits (B, V) of the last position of `ids`.
   at::Tensor last_logits(const at::Tensor& ids, const ForwardContext& context);
 
-  const ModelConfig& config() const { return config_; }
-  std::int64_t vocab_size() const { return vocab_size_; }
+  /// What comes before and after the blocks, as it reads.
+  at::Tensor embed(const at::Tensor& ids, std::int64_t first_position);
+  LmOutput predict(const at::Tensor& x, const at::Tensor& targets);
+
+  const ModelSpec& spec() const { return spec_; }
+  std::int64_t vocab_size() const { return spec_.vocab; }
+  torch::nn::Embedding token_table() const { return token_embedding_table_; }
+  torch::nn::Embedding position_table() const { return position_embedding_table_; }
+  torch::nn::LayerNorm ln_f() const { return ln_f_; }
+  torch::nn::Linear lm_head() const { return lm_head_; }
 
  private:
-  bool is_fused() const;
-  at::Tensor embed(const at::Tensor& ids, std::int64_t first_position,
-                   const ForwardContext& context);
-  LmOutput head(const at::Tensor& x, const at::Tensor& targets, const ForwardContext& context);
+  const Engine& engine() const;
+  BlockImpl& block(std::int64_t layer);
   at::Tensor logits_of_last(const at::Tensor& ids, KeyValueCache* cache,
                             const ForwardContext& context);
 
-  ModelConfig config_;
-  std::int64_t vocab_size_;
+  ModelSpec spec_;
+  EngineKind engine_;
   torch::nn::Embedding token_embedding_table_, position_embedding_table_;
   torch::nn::ModuleList blocks_;
   torch::nn::LayerNorm ln_f_;

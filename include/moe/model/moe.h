@@ -8,29 +8,29 @@
 #include <cstdint>
 #include <vector>
 
-#include "moe/config/config.h"
 #include "moe/kernels/expert_mixture.h"
 #include "moe/kernels/layers.h"
 #include "moe/model/context.h"
+#include "moe/spec/model_spec.h"
 
 namespace moe {
 
-// Shapes: N tokens, C n_embed, E num_experts, K top_k, F = 4C.
+// Shapes: N tokens, C width, E experts, K top_k, F width of an expert's hidden layer.
 
 using kernels::Routing;
 
-/// Gate values of the chosen experts from logits (N, E), by config.moe.gate.
-Routing route_by_logits(const at::Tensor& logits, const MoeConfig& config);
+/// Gate values of the K chosen experts from logits (N, E).
+Routing route_by_logits(const at::Tensor& logits, Gate gate, std::int64_t top_k);
 
 /// x -> logits -> the K largest (makeMoE's TopkRouter).
 class TopkRouterImpl : public torch::nn::Module {
  public:
-  explicit TopkRouterImpl(const ModelConfig& config);
+  TopkRouterImpl(std::int64_t width, const FeedForwardSpec& spec);
   Routing forward(const at::Tensor& x);  // x (N, C)
   kernels::LinearParameters route() const { return {linear_->weight, linear_->bias}; }
 
  private:
-  MoeConfig config_;
+  FeedForwardSpec spec_;
   torch::nn::Linear linear_;
 };
 TORCH_MODULE(TopkRouter);
@@ -38,7 +38,7 @@ TORCH_MODULE(TopkRouter);
 /// Noisy top-k gate (Shazeer et al. 2017, arXiv 1701.06538, eq. 3-5).
 class NoisyTopkRouterImpl : public torch::nn::Module {
  public:
-  explicit NoisyTopkRouterImpl(const ModelConfig& config);
+  NoisyTopkRouterImpl(std::int64_t width, const FeedForwardSpec& spec);
   /// x (N, C); noise (N, E) standard normal, or undefined for none.
   Routing forward(const at::Tensor& x, const at::Tensor& noise);
   at::Tensor noise_std(const at::Tensor& x);  // (N, E)
@@ -48,7 +48,7 @@ class NoisyTopkRouterImpl : public torch::nn::Module {
   kernels::LinearParameters noise() const { return {noise_linear_->weight, noise_linear_->bias}; }
 
  private:
-  MoeConfig config_;
+  FeedForwardSpec spec_;
   torch::nn::Linear topkroute_linear_, noise_linear_;
 };
 TORCH_MODULE(NoisyTopkRouter);
@@ -72,24 +72,41 @@ struct MoeOutput {
   Routing routing = {};  // if the context keeps it
 };
 
+/// Where the tokens of one call go.
+struct Dispatch {
+  Routing routing;
+  kernels::SlotTable table;
+  at::Tensor mask;  // (N, K, C) dropout of the experts' answers; undefined: none
+};
+
 /// Routes every token to its K experts and sums what they answer, weighted by the gates.
 class SparseMoEImpl : public torch::nn::Module {
  public:
-  SparseMoEImpl(const ModelConfig& config, std::int64_t layer);
+  SparseMoEImpl(const ModelSpec& spec, std::int64_t layer);
   MoeOutput forward(const at::Tensor& x, const ForwardContext& context);  // x (B, T, C)
-  /// The same of norm(x), plus x, in one function, on the CPU.
-  MoeOutput fused(const at::Tensor& x, const torch::nn::LayerNorm& norm,
-                  const ForwardContext& context);
+
+  Dispatch dispatch(const at::Tensor& tokens, const ForwardContext& context);  // tokens (N, C)
+  /// What the layer yields for x (B, T, C) whose experts answered y (N, C).
+  MoeOutput output(const at::Tensor& x, const at::Tensor& y, const Dispatch& dispatch,
+                   const ForwardContext& context);
+  bool draws_noise(const ForwardContext& context) const;
+
+  const FeedForwardSpec& spec() const { return spec_; }
+  const kernels::ExpertWeights& weights() const { return weights_; }
+  kernels::LinearParameters route() const { return topk_ ? topk_->route() : noisy_->route(); }
+  /// Undefined tensors if the router has no noise.
+  kernels::LinearParameters noise() const {
+    return noisy_ ? noisy_->noise() : kernels::LinearParameters{};
+  }
 
  private:
-  Routing route(const at::Tensor& x, const ForwardContext& context);
-  bool draws_noise(const ForwardContext& context) const;
+  Routing route(const at::Tensor& tokens, const ForwardContext& context);
   at::Tensor noise_draws(const at::Tensor& like, const ForwardContext& context) const;
-  at::Tensor composed_experts(const at::Tensor& x, const Routing& routing,
-                              const kernels::SlotTable& table, const at::Tensor& mask);
+  at::Tensor answers_mask(const at::Tensor& tokens, const ForwardContext& context) const;
 
-  ModelConfig config_;
+  FeedForwardSpec spec_;
   std::int64_t layer_;
+  double dropout_;
   TopkRouter topk_{nullptr};
   NoisyTopkRouter noisy_{nullptr};
   kernels::ExpertWeights weights_;

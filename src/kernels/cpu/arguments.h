@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "moe/kernels/gate.h"
+#include "moe/spec/kinds.h"
 
 namespace moe::kernels::cpu {
 
@@ -143,7 +143,7 @@ struct ExpertTask {
 template <class T>
 struct Mixture {
   std::int64_t tokens, width, experts, top_k, hidden_width;
-  GateKind gate;
+  Gate gate;
   TokenKeys keys;
   Dropout dropout;
   bool keep;  // for backward

@@ -47,14 +47,14 @@ inline void choose(const T* logits, Index experts, Index top_k, std::int32_t* ch
 template <class T>
 inline void gate_values(const Mixture<T>& layer, const T* logits, const std::int32_t* chosen,
                         T* all, T* gates) {
-  if (layer.gate == GateKind::softmax_topk) {
+  if (layer.gate == Gate::softmax_topk) {
     for (Index e = 0; e < layer.experts; ++e) all[e] = logits[e];
     softmax(all, layer.experts);
     for (Index k = 0; k < layer.top_k; ++k) gates[k] = all[chosen[k]];
     return;
   }
   for (Index k = 0; k < layer.top_k; ++k)
-    gates[k] = layer.gate == GateKind::sigmoid ? log_sigmoid(logits[chosen[k]]) : logits[chosen[k]];
+    gates[k] = layer.gate == Gate::sigmoid ? log_sigmoid(logits[chosen[k]]) : logits[chosen[k]];
   softmax(gates, layer.top_k);
 }
 
@@ -148,7 +148,7 @@ inline void gates_backward(const Mixture<T>& layer, const T* logits, const T* ga
                            const T* d_gates, const std::int32_t* chosen, T* d_logits) {
   T dot = 0;
   for (Index k = 0; k < layer.top_k; ++k) dot += gates[k] * d_gates[k];
-  if (layer.gate == GateKind::softmax_topk) {
+  if (layer.gate == Gate::softmax_topk) {
     for (Index e = 0; e < layer.experts; ++e) d_logits[e] = logits[e];
     softmax(d_logits, layer.experts);
     for (Index e = 0; e < layer.experts; ++e) d_logits[e] *= -dot;
@@ -157,7 +157,7 @@ inline void gates_backward(const Mixture<T>& layer, const T* logits, const T* ga
   }
   for (Index e = 0; e < layer.experts; ++e) d_logits[e] = 0;
   for (Index k = 0; k < layer.top_k; ++k) {
-    const T slope = layer.gate == GateKind::sigmoid ? sigmoid(-logits[chosen[k]]) : T{1};
+    const T slope = layer.gate == Gate::sigmoid ? sigmoid(-logits[chosen[k]]) : T{1};
     d_logits[chosen[k]] = gates[k] * (d_gates[k] - dot) * slope;
   }
 }

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <cstdint>
+
+#include "moe/config/config.h"
+#include "moe/spec/model_spec.h"
+
+namespace moe {
+
+/// The model that a config describes, over a vocabulary of `vocab` symbols. The one place where
+/// widths, rates and scales are computed from keys.
+ModelSpec spec_of(const ModelConfig& config, std::int64_t vocab);
+
+}  // namespace moe

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <array>
+#include <string_view>
+
+#include "moe/spec/names.h"
+
+namespace moe {
+
+// The kinds that a part of a model may be of, with their names in files. Without containers: the
+// kernels of each processor level are compiled with this header.
+
+/// Which experts are chosen: by logits with learned noise (Shazeer et al. 2017, arXiv 1701.06538,
+/// eq. 3-5), or without.
+enum class RouterKind { noisy_topk, topk };
+/// Gates from logits: softmax over the chosen; softmax over all, then the chosen; sigmoids of the
+/// chosen over their sum.
+enum class Gate { topk_softmax, softmax_topk, sigmoid };
+/// How Linear weights are drawn; `standard` is PyTorch's way.
+enum class Init { standard, kaiming_normal, xavier_normal, small_normal };
+
+template <>
+struct EnumNames<RouterKind> {
+  static constexpr std::array<std::string_view, 2> names{"noisy_topk", "topk"};
+};
+template <>
+struct EnumNames<Gate> {
+  static constexpr std::array<std::string_view, 3> names{"topk_softmax", "softmax_topk", "sigmoid"};
+};
+template <>
+struct EnumNames<Init> {
+  static constexpr std::array<std::string_view, 4> names{"default", "kaiming_normal",
+                                                         "xavier_normal", "small_normal"};
+};
+
+}  // namespace moe

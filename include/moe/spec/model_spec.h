@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "moe/spec/kinds.h"
+
+namespace moe {
+
+// What a model is, without libtorch: every path reads it here, and nothing is computed from config
+// keys a second time (docs/adr/0042). spec_of (moe/config/spec_of.h) makes it of a config.
+
+struct AttentionSpec {
+  std::int64_t heads, head_width;
+  double scale;  // scores are multiplied by it
+};
+
+struct FeedForwardSpec {
+  std::int64_t experts, top_k;
+  std::int64_t width;  // of an expert's hidden layer
+  RouterKind router;
+  Gate gate;
+  bool noise_in_eval;                     // router noise in evaluation too
+  std::optional<double> capacity_factor;  // in training; nullopt: no limit
+};
+
+/// x += attention(norm(x)); x += feed_forward(norm(x)).
+struct LayerSpec {
+  AttentionSpec attention;
+  FeedForwardSpec feed_forward;
+};
+
+struct ModelSpec {
+  std::int64_t vocab;    // V
+  std::int64_t width;    // C, of the residual stream
+  std::int64_t context;  // positions
+  double dropout;
+  Init init;
+  std::vector<LayerSpec> layers;
+};
+
+/// Slots that an expert serves of `tokens` in training: int(N * K / E * capacity_factor), at least
+/// 1; -1 if nothing is dropped.
+std::int64_t expert_capacity(const FeedForwardSpec& spec, std::int64_t tokens);
+
+}  // namespace moe

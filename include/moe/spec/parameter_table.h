@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "moe/spec/model_spec.h"
+
+namespace moe {
+
+/// What a parameter is for. It decides how the parameter is drawn, counted and updated.
+enum class Role {
+  token_table,     // a row is looked up for each symbol
+  position_table,  // likewise for each position
+  norm_weight,
+  norm_bias,
+  linear_weight,  // (..., out, in)
+  linear_bias,    // (..., out)
+};
+
+/// A tensor as the modules store it, and its pieces: the tensors of the published model, of one
+/// shape, one after another in it.
+struct ParameterRow {
+  std::string name;                       // as registered: "blocks.0.smoe.w1"
+  std::vector<std::int64_t> shape;        // (8, 512, 128)
+  std::vector<std::int64_t> piece_shape;  // (512, 128); the shape itself if it is one piece
+  Role role;
+  std::int64_t fan_in = 0;          // of a Linear's weight and bias
+  bool is_residual = false;         // its product is added to the residual stream
+  std::int64_t experts = 0;         // one stack each; 0: every token reads it
+  std::int64_t chosen_experts = 0;  // that a token reads
+
+  std::int64_t numel() const;
+  std::int64_t piece_numel() const;
+};
+
+/// A tensor under its published name (docs/formats.md).
+struct PublishedPiece {
+  std::string name;  // "blocks.0.smoe.experts.3.net.0.weight"
+  std::size_t row;   // of the table
+  std::int64_t piece;
+};
+
+/// Every parameter of a model, once (docs/adr/0042). Registration, flat order, initialisation,
+/// counts, checkpoints and export are visitors of these rows.
+class ParameterTable {
+ public:
+  explicit ParameterTable(const ModelSpec& spec);
+
+  /// In the order of the flat buffers.
+  const std::vector<ParameterRow>& rows() const { return rows_; }
+  /// In the order of the published model's state_dict.
+  std::vector<PublishedPiece> published() const;
+
+  /// All parameters; throws ConfigError if the count overflows 64 bits.
+  std::int64_t count() const;
+  /// Those that one token's forward reads: rows of tables, chosen experts, everything else.
+  std::int64_t count_active() const;
+  /// Those that a token is multiplied by: without tables, with the chosen experts.
+  std::int64_t count_multiplied() const;
+
+ private:
+  std::vector<ParameterRow> rows_;
+  std::vector<LayerSpec> layers_;
+};
+
+}  // namespace moe

@@ -1,0 +1,48 @@
+#include "model/engine.h"
+
+#include <ATen/ATen.h>
+
+namespace moe {
+
+namespace {
+
+class ReferenceEngine final : public Engine {
+ public:
+  at::Tensor embed(SparseMoELanguageModelImpl& model, const at::Tensor& ids,
+                   std::int64_t first_position, const ForwardContext& /*context*/) const override {
+    return model.embed(ids, first_position);
+  }
+  at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
+                    LayerCache* cache) const override {
+    return block.attend(x, context, cache);
+  }
+  MoeOutput mix(BlockImpl& block, const at::Tensor& x,
+                const ForwardContext& context) const override {
+    return block.mix(x, context);
+  }
+  LmOutput predict(SparseMoELanguageModelImpl& model, const at::Tensor& x,
+                   const at::Tensor& targets, const ForwardContext& /*context*/) const override {
+    return model.predict(x, targets);
+  }
+};
+
+}  // namespace
+
+const Engine& reference_engine() {
+  static const ReferenceEngine engine;
+  return engine;
+}
+
+const Engine& engine_for(EngineKind kind, at::Device device) {
+  switch (kind) {
+    case EngineKind::reference:
+      return reference_engine();
+    case EngineKind::stacked:
+      return stacked_engine();
+    case EngineKind::fast:
+      return device.is_cpu() ? fused_engine() : stacked_engine();
+  }
+  TORCH_CHECK(false, "no such engine");
+}
+
+}  // namespace moe

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "moe/model/language_model.h"
+
+namespace moe {
+
+/// How the parts of a model are computed: one interface, three ways that agree to rounding
+/// (docs/adr/0043). It has no state; the parameters are the modules'.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  /// (B, T, C): symbols and positions from first_position on.
+  virtual at::Tensor embed(SparseMoELanguageModelImpl& model, const at::Tensor& ids,
+                           std::int64_t first_position, const ForwardContext& context) const = 0;
+  /// x + attention(norm(x)). `cache` may be null.
+  virtual at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
+                            LayerCache* cache) const = 0;
+  /// MoeOutput::y is x + mixture(norm(x)).
+  virtual MoeOutput mix(BlockImpl& block, const at::Tensor& x,
+                        const ForwardContext& context) const = 0;
+  /// logits of norm(x), and the loss of targets if they are defined.
+  virtual LmOutput predict(SparseMoELanguageModelImpl& model, const at::Tensor& x,
+                           const at::Tensor& targets, const ForwardContext& context) const = 0;
+
+  /// Whether backward itself writes the parameters' gradients (ForwardContext::gradients);
+  /// otherwise autograd adds them.
+  virtual bool writes_gradients() const { return false; }
+  /// Whether a cache that holds positions already takes one more at a time only.
+  virtual bool extends_one_by_one() const { return false; }
+};
+
+/// The modules as they read, composed under autograd: any device.
+const Engine& reference_engine();
+/// Heads and experts by whole-tensor operations: any device, CUDA's own.
+const Engine& stacked_engine();
+/// Whole layers as kernels, backward written out: the CPU's own.
+const Engine& fused_engine();
+
+/// The one of `kind` for parameters on `device`.
+const Engine& engine_for(EngineKind kind, at::Device device);
+
+}  // namespace moe

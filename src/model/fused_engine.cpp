@@ -1,0 +1,109 @@
+#include <ATen/ATen.h>
+
+#include "model/engine.h"
+
+namespace moe {
+
+namespace {
+
+kernels::NormParameters norm_of(const torch::nn::LayerNorm& norm) {
+  return {norm->weight, norm->bias, norm->options.eps()};
+}
+
+kernels::LayerRun run_of(const ForwardContext& context, double dropout) {
+  return {context.rows,      context.training ? dropout : 0.0,
+          context.gradients, context.workspace,
+          context.bfloat16,  context.keeps_routing};
+}
+
+kernels::AttentionParameters attention_of(const BlockImpl& block, const ForwardContext& context) {
+  const auto& sa = block.sa();
+  return {norm_of(block.ln1()),
+          sa.qkv(),
+          sa.proj(),
+          sa.spec().heads,
+          sa.spec().scale,
+          draw_key(context, block.layer(), DrawKind::attention_dropout),
+          draw_key(context, block.layer(), DrawKind::projection_dropout)};
+}
+
+kernels::MixtureParameters mixture_of(const BlockImpl& block, std::int64_t tokens,
+                                      const ForwardContext& context) {
+  const auto& smoe = block.smoe();
+  const auto& weights = smoe.weights();
+  kernels::MixtureParameters parameters;
+  parameters.norm = norm_of(block.ln2());
+  parameters.route = smoe.route();
+  parameters.noise = smoe.noise();
+  parameters.w1 = weights.w1;
+  parameters.b1 = weights.b1;
+  parameters.w2 = weights.w2;
+  parameters.b2 = weights.b2;
+  parameters.gate = smoe.spec().gate;
+  parameters.top_k = smoe.spec().top_k;
+  parameters.capacity = context.training ? expert_capacity(smoe.spec(), tokens) : -1;
+  parameters.noisy = parameters.noise.weight.defined() && smoe.draws_noise(context);
+  parameters.noise_draw = draw_key(context, block.layer(), DrawKind::router_noise);
+  if (parameters.noisy && context.noise.defined())
+    parameters.draws = context.noise[block.layer()].contiguous();
+  parameters.dropout_draw = draw_key(context, block.layer(), DrawKind::expert_dropout);
+  return parameters;
+}
+
+class FusedEngine final : public Engine {
+ public:
+  at::Tensor embed(SparseMoELanguageModelImpl& model, const at::Tensor& ids,
+                   std::int64_t first_position, const ForwardContext& context) const override {
+    return kernels::embedding_layer(ids, model.token_table()->weight,
+                                    model.position_table()->weight, first_position,
+                                    run_of(context, model.spec().dropout));
+  }
+
+  at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
+                    LayerCache* cache) const override {
+    const auto parameters = attention_of(block, context);
+    const auto run = run_of(context, block.dropout());
+    if (cache == nullptr) return kernels::attention_layer(x, parameters, run);
+    if (!cache->keys.defined())
+      static_cast<kernels::KeyValues&>(*cache) =
+          kernels::make_key_values(x, block.sa().positions());
+    const auto position = cache->length;
+    TORCH_CHECK(position == 0 || x.size(1) == 1, "after ", position, " positions one follows, not ",
+                x.size(1));
+    auto out = position == 0 ? kernels::attention_layer(x, parameters, run, cache)
+                             : kernels::attention_step(x, parameters, run, *cache, position);
+    cache->length += x.size(1);
+    return out;
+  }
+
+  MoeOutput mix(BlockImpl& block, const at::Tensor& x,
+                const ForwardContext& context) const override {
+    const auto tokens = x.numel() / x.size(-1);
+    auto result = kernels::mixture_layer(x, mixture_of(block, tokens, context),
+                                         run_of(context, block.dropout()));
+    return {std::move(result.out), std::move(result.load), std::move(result.routing)};
+  }
+
+  LmOutput predict(SparseMoELanguageModelImpl& model, const at::Tensor& x,
+                   const at::Tensor& targets, const ForwardContext& context) const override {
+    const auto& head = model.lm_head();
+    auto result = kernels::head_layer(x, norm_of(model.ln_f()), {head->weight, head->bias}, targets,
+                                      run_of(context, model.spec().dropout));
+    LmOutput out;
+    out.logits = result.logits.view({x.size(0), x.size(1), -1});
+    out.loss = result.loss;
+    return out;
+  }
+
+  bool writes_gradients() const override { return true; }
+  bool extends_one_by_one() const override { return true; }
+};
+
+}  // namespace
+
+const Engine& fused_engine() {
+  static const FusedEngine engine;
+  return engine;
+}
+
+}  // namespace moe

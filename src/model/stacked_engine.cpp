@@ -1,0 +1,74 @@
+#include <ATen/ATen.h>
+
+#include <limits>
+
+#include "model/engine.h"
+
+namespace moe {
+
+namespace {
+
+/// All heads at once: (B, T, C) -> (B, T, H * D).
+at::Tensor stacked_heads(MultiHeadAttentionImpl& sa, const at::Tensor& x,
+                         const ForwardContext& context, LayerCache* cache) {
+  const auto& spec = sa.spec();
+  const auto b = x.size(0), t = x.size(1), c = x.size(2), h = spec.heads, d = spec.head_width;
+  const auto qkv = x.view({b * t, c})
+                       .matmul(sa.qkv().view({3 * h * d, c}).t())
+                       .view({b, t, 3, h, d})
+                       .permute({2, 0, 3, 1, 4});  // (3, B, H, T, D)
+  auto keys = qkv.select(0, 1), values = qkv.select(0, 2);
+  if (cache != nullptr) {
+    cache->make_room(x, spec, sa.positions());
+    cache->keys.narrow(2, cache->length, t).copy_(keys);
+    cache->values.narrow(2, cache->length, t).copy_(values);
+    cache->length += t;
+    keys = cache->keys.narrow(2, 0, cache->length);
+    values = cache->values.narrow(2, 0, cache->length);
+  }
+  constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
+  auto scores = (qkv.select(0, 0) * spec.scale).matmul(keys.transpose(-2, -1));  // (B, H, T, ...)
+  if (t > 1) scores = scores.masked_fill(future_mask(t, keys.size(2), x.device()), kMinusInfinity);
+  auto weights = scores.softmax(-1);
+  const auto mask = sa.weights_mask(x, context);  // (B, T, H, T)
+  if (mask.defined()) weights = weights * mask.transpose(1, 2);
+  return weights.matmul(values).transpose(1, 2).reshape({b, t, h * d});
+}
+
+class StackedEngine final : public Engine {
+ public:
+  at::Tensor embed(SparseMoELanguageModelImpl& model, const at::Tensor& ids,
+                   std::int64_t first_position, const ForwardContext& /*context*/) const override {
+    return model.embed(ids, first_position);
+  }
+  at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
+                    LayerCache* cache) const override {
+    auto& sa = block.sa();
+    return x + sa.project(stacked_heads(sa, block.ln1()(x), context, cache), context);
+  }
+  MoeOutput mix(BlockImpl& block, const at::Tensor& x,
+                const ForwardContext& context) const override {
+    auto& smoe = block.smoe();
+    const auto normed = block.ln2()(x);
+    const auto tokens = normed.reshape({-1, x.size(-1)});
+    const auto where = smoe.dispatch(tokens, context);
+    const auto y = kernels::expert_mixture(tokens, where.routing.gates, where.mask, where.table,
+                                           smoe.weights());
+    auto out = smoe.output(normed, y, where, context);
+    out.y = x + out.y;
+    return out;
+  }
+  LmOutput predict(SparseMoELanguageModelImpl& model, const at::Tensor& x,
+                   const at::Tensor& targets, const ForwardContext& /*context*/) const override {
+    return model.predict(x, targets);
+  }
+};
+
+}  // namespace
+
+const Engine& stacked_engine() {
+  static const StackedEngine engine;
+  return engine;
+}
+
+}  // namespace moe

@@ -1,0 +1,209 @@
+#include "moe/spec/parameter_table.h"
+
+#include <unordered_map>
+#include <utility>
+
+#include "moe/base/error.h"
+#include "moe/base/text.h"
+
+namespace moe {
+
+namespace {
+
+using Shape = std::vector<std::int64_t>;
+
+/// Adds a * b to total, or throws if that leaves the range of an int64.
+void add_product(std::int64_t& total, std::int64_t a, std::int64_t b) {
+  std::int64_t product = 0;
+  if (__builtin_mul_overflow(a, b, &product) || __builtin_add_overflow(total, product, &total))
+    throw ConfigError(
+        "model: the parameter count overflows 64 bits; lower model.n_embed, model.n_layer or "
+        "model.moe.num_experts");
+}
+
+std::int64_t numel_of(const Shape& shape) {
+  std::int64_t count = 1;
+  for (const auto size : shape) {
+    std::int64_t product = 0;
+    add_product(product, count, size);
+    count = product;
+  }
+  return count;
+}
+
+/// The Linears of a router.
+std::vector<const char*> routers_of(const FeedForwardSpec& spec) {
+  if (spec.router == RouterKind::topk) return {"linear"};
+  return {"topkroute_linear", "noise_linear"};
+}
+
+/// The rows of one model, one after another.
+class RowWriter {
+ public:
+  explicit RowWriter(const ModelSpec& spec) : spec_(spec), c_(spec.width) {}
+
+  std::vector<ParameterRow> write() {
+    add({"token_embedding_table.weight", {spec_.vocab, c_}, {}, Role::token_table});
+    add({"position_embedding_table.weight", {spec_.context, c_}, {}, Role::position_table});
+    for (std::size_t layer = 0; layer < spec_.layers.size(); ++layer) {
+      const auto at = cat("blocks.", layer, ".");
+      attention(at + "sa.", spec_.layers[layer].attention);
+      mixture(at + "smoe.", spec_.layers[layer].feed_forward);
+      norm(at + "ln1");
+      norm(at + "ln2");
+    }
+    norm("ln_f");
+    linear("lm_head", spec_.vocab, c_);
+    return std::move(rows_);
+  }
+
+ private:
+  void add(ParameterRow row) {
+    if (row.piece_shape.empty()) row.piece_shape = row.shape;
+    rows_.push_back(std::move(row));
+  }
+
+  void linear(const std::string& name, std::int64_t out, std::int64_t in,
+              bool is_residual = false) {
+    add({name + ".weight", {out, in}, {}, Role::linear_weight, in, is_residual});
+    add({name + ".bias", {out}, {}, Role::linear_bias, in});
+  }
+
+  void norm(const std::string& name) {
+    add({name + ".weight", {c_}, {}, Role::norm_weight});
+    add({name + ".bias", {c_}, {}, Role::norm_bias});
+  }
+
+  /// Query, key, value of all heads in one; a piece is one head's.
+  void attention(const std::string& at, const AttentionSpec& spec) {
+    const auto inner = spec.heads * spec.head_width;
+    add({at + "qkv", {3, inner, c_}, {spec.head_width, c_}, Role::linear_weight, c_});
+    linear(at + "proj", c_, inner, /*is_residual=*/true);
+  }
+
+  void mixture(const std::string& at, const FeedForwardSpec& spec) {
+    const auto e = spec.experts, f = spec.width;
+    const auto stack = [&](const char* name, Shape piece, Role role, std::int64_t fan_in,
+                           bool is_residual = false) {
+      auto shape = piece;
+      shape.insert(shape.begin(), e);
+      add({at + name, shape, std::move(piece), role, fan_in, is_residual, e, spec.top_k});
+    };
+    stack("w1", {f, c_}, Role::linear_weight, c_);
+    stack("b1", {f}, Role::linear_bias, c_);
+    stack("w2", {c_, f}, Role::linear_weight, f, /*is_residual=*/true);
+    stack("b2", {c_}, Role::linear_bias, f);
+    for (const auto* router : routers_of(spec)) linear(cat(at, "router.", router), e, c_);
+  }
+
+  const ModelSpec& spec_;
+  std::int64_t c_;
+  std::vector<ParameterRow> rows_;
+};
+
+/// The pieces of rows in the order of the published state_dict.
+class PieceWriter {
+ public:
+  explicit PieceWriter(const std::vector<ParameterRow>& rows) : rows_(rows) {
+    for (std::size_t row = 0; row < rows.size(); ++row) index_[rows[row].name] = row;
+  }
+
+  std::vector<PublishedPiece> write(const std::vector<LayerSpec>& layers) {
+    whole("token_embedding_table.weight");
+    whole("position_embedding_table.weight");
+    for (std::size_t layer = 0; layer < layers.size(); ++layer) {
+      const auto at = cat("blocks.", layer, ".");
+      attention(at + "sa.", layers[layer].attention.heads);
+      mixture(at + "smoe.", layers[layer].feed_forward);
+      linear(at + "ln1");
+      linear(at + "ln2");
+    }
+    linear("ln_f");
+    linear("lm_head");
+    return std::move(pieces_);
+  }
+
+ private:
+  void piece(std::string name, const std::string& row, std::int64_t piece) {
+    pieces_.push_back({std::move(name), index_.at(row), piece});
+  }
+  void whole(const std::string& name) { piece(name, name, 0); }
+  /// Also a norm: it has the same two.
+  void linear(const std::string& name) {
+    whole(name + ".weight");
+    whole(name + ".bias");
+  }
+
+  void attention(const std::string& at, std::int64_t heads) {
+    for (std::int64_t head = 0; head < heads; ++head) {
+      const auto name = cat(at, "heads.", head, ".");
+      piece(name + "key.weight", at + "qkv", heads + head);
+      piece(name + "query.weight", at + "qkv", head);
+      piece(name + "value.weight", at + "qkv", 2 * heads + head);
+    }
+    linear(at + "proj");
+  }
+
+  void mixture(const std::string& at, const FeedForwardSpec& spec) {
+    for (const auto* router : routers_of(spec)) linear(cat(at, "router.", router));
+    for (std::int64_t expert = 0; expert < spec.experts; ++expert) {
+      const auto net = cat(at, "experts.", expert, ".net.");
+      piece(net + "0.weight", at + "w1", expert);
+      piece(net + "0.bias", at + "b1", expert);
+      piece(net + "2.weight", at + "w2", expert);
+      piece(net + "2.bias", at + "b2", expert);
+    }
+  }
+
+  const std::vector<ParameterRow>& rows_;
+  std::unordered_map<std::string, std::size_t> index_;
+  std::vector<PublishedPiece> pieces_;
+};
+
+/// Values of the row that one token reads.
+std::int64_t active_numel(const ParameterRow& row) {
+  switch (row.role) {
+    case Role::token_table:
+    case Role::position_table:
+      return row.shape[1];
+    default:
+      return row.experts == 0 ? row.numel() : row.piece_numel() * row.chosen_experts;
+  }
+}
+
+bool is_table(const ParameterRow& row) {
+  return row.role == Role::token_table || row.role == Role::position_table;
+}
+
+/// The sum over rows of what `numel` says; throws ConfigError if it overflows.
+template <class Numel>
+std::int64_t sum_over(const std::vector<ParameterRow>& rows, const Numel& numel) {
+  std::int64_t total = 0;
+  for (const auto& row : rows) add_product(total, 1, numel(row));
+  return total;
+}
+
+}  // namespace
+
+std::int64_t ParameterRow::numel() const { return numel_of(shape); }
+std::int64_t ParameterRow::piece_numel() const { return numel_of(piece_shape); }
+
+ParameterTable::ParameterTable(const ModelSpec& spec)
+    : rows_(RowWriter(spec).write()), layers_(spec.layers) {}
+
+std::vector<PublishedPiece> ParameterTable::published() const {
+  return PieceWriter(rows_).write(layers_);
+}
+
+std::int64_t ParameterTable::count() const {
+  return sum_over(rows_, [](const ParameterRow& row) { return row.numel(); });
+}
+
+std::int64_t ParameterTable::count_active() const { return sum_over(rows_, active_numel); }
+
+std::int64_t ParameterTable::count_multiplied() const {
+  return sum_over(rows_,
+                  [](const ParameterRow& row) { return is_table(row) ? 0 : active_numel(row); });
+}
+
+}  // namespace moe

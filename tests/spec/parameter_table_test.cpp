@@ -1,0 +1,97 @@
+#include "moe/spec/parameter_table.h"
+
+#include <gmock/gmock.h>
+
+#include <set>
+#include <string>
+
+#include "moe/base/error.h"
+
+namespace moe {
+namespace {
+
+using ::testing::ElementsAre;
+
+ModelSpec makemoe(std::int64_t layers = 8) {
+  const FeedForwardSpec mixture{8, 2, 512, RouterKind::noisy_topk, Gate::topk_softmax, false, {}};
+  return {65,
+          128,
+          32,
+          0.1,
+          Init::standard,
+          std::vector<LayerSpec>(static_cast<std::size_t>(layers), {{8, 16, 0.25}, mixture})};
+}
+
+TEST(ParameterTable, CountsThePublishedModel) {
+  const ParameterTable table(makemoe());
+  EXPECT_EQ(table.count(), 8996545);
+  EXPECT_EQ(table.published().size(), 534U);
+}
+
+TEST(ParameterTable, CountsAsActiveWhatOneTokenReads) {
+  const ParameterTable table(makemoe());
+  EXPECT_EQ(table.count_active(), 2662209);
+  // One row of each table is read, and nothing is multiplied by it.
+  EXPECT_EQ(table.count_multiplied(), table.count_active() - 2 * 128);
+}
+
+TEST(ParameterTable, PiecesFillEachRowExactlyOnce) {
+  const ParameterTable table(makemoe(2));
+  std::set<std::pair<std::size_t, std::int64_t>> seen;
+  for (const auto& piece : table.published())
+    EXPECT_TRUE(seen.emplace(piece.row, piece.piece).second) << piece.name;
+  std::size_t pieces = 0;
+  for (const auto& row : table.rows()) {
+    EXPECT_EQ(row.numel() % row.piece_numel(), 0) << row.name;
+    pieces += static_cast<std::size_t>(row.numel() / row.piece_numel());
+  }
+  EXPECT_EQ(seen.size(), pieces);
+}
+
+TEST(ParameterTable, NamesHeadsAndExpertsAsPublished) {
+  const ParameterTable table(makemoe(1));
+  for (const auto& piece : table.published()) {
+    const auto& row = table.rows()[piece.row];
+    if (piece.name == "blocks.0.sa.heads.3.value.weight") {
+      EXPECT_EQ(row.name, "blocks.0.sa.qkv");
+      EXPECT_EQ(piece.piece, 2 * 8 + 3);
+      EXPECT_THAT(row.piece_shape, ElementsAre(16, 128));
+    }
+    if (piece.name == "blocks.0.smoe.experts.7.net.2.weight") {
+      EXPECT_EQ(row.name, "blocks.0.smoe.w2");
+      EXPECT_EQ(piece.piece, 7);
+      EXPECT_THAT(row.piece_shape, ElementsAre(128, 512));
+      EXPECT_TRUE(row.is_residual);
+      EXPECT_EQ(row.fan_in, 512);
+    }
+  }
+}
+
+TEST(ParameterTable, ARouterWithoutNoiseHasOneLinear) {
+  auto spec = makemoe(1);
+  spec.layers[0].feed_forward.router = RouterKind::topk;
+  const ParameterTable table(spec);
+  std::vector<std::string> routers;
+  for (const auto& row : table.rows())
+    if (row.name.find("router") != std::string::npos) routers.push_back(row.name);
+  EXPECT_THAT(routers, ElementsAre("blocks.0.smoe.router.linear.weight",
+                                   "blocks.0.smoe.router.linear.bias"));
+}
+
+TEST(ParameterTable, ACountBeyond64BitsIsRefused) {
+  auto spec = makemoe();
+  spec.width = std::int64_t{1} << 31;
+  spec.layers[0].feed_forward.width = std::int64_t{1} << 33;
+  EXPECT_THROW(ParameterTable(spec).count(), ConfigError);
+}
+
+TEST(ExpertCapacity, IsTheEvenShareTimesTheFactorAndAtLeastOne) {
+  auto spec = makemoe(1).layers[0].feed_forward;
+  EXPECT_EQ(expert_capacity(spec, 512), -1) << "no limit";
+  spec.capacity_factor = 1.25;
+  EXPECT_EQ(expert_capacity(spec, 512), 160);
+  EXPECT_EQ(expert_capacity(spec, 1), 1);
+}
+
+}  // namespace
+}  // namespace moe
