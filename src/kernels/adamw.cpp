@@ -14,9 +14,12 @@ namespace moe::kernels {
 
 namespace {
 
-constexpr std::int64_t kChunk = 1LL << 15U;  // values a task: fixed, so that sums have one order
+constexpr std::int64_t kChunk = 1LL << 15U;  // values a task of an update
+/// Values that a norm sums up at once; blocks are added in order. So it is the same on any machine
+/// of one instruction set, however the work is shared out.
+constexpr std::int64_t kNormBlock = 1LL << 16U;
 
-std::int64_t chunks_of(std::int64_t count) { return (count + kChunk - 1) / kChunk; }
+std::int64_t pieces(std::int64_t count, std::int64_t size) { return (count + size - 1) / size; }
 
 template <class T>
 void adamw_on_cpu(const at::Tensor& parameters, const at::Tensor& gradients,
@@ -36,7 +39,7 @@ void adamw_on_cpu(const at::Tensor& parameters, const at::Tensor& gradients,
                                    1 / std::sqrt(1 - std::pow(at_step.beta2, count))};
   const auto total = parameters.numel();
   const auto& table = cpu::table<T>();
-  cpu::run_tasks(chunks_of(total), at::get_num_threads(), [&](std::int64_t chunk, int) {
+  cpu::run_tasks(pieces(total, kChunk), at::get_num_threads(), [&](std::int64_t chunk, int) {
     table.adamw(update, chunk * kChunk, std::min(total, (chunk + 1) * kChunk));
   });
 }
@@ -46,10 +49,12 @@ double sum_of_squares_on_cpu(const at::Tensor& flat) {
   const auto* values = flat.const_data_ptr<T>();
   const auto total = flat.numel();
   const auto& table = cpu::table<T>();
-  std::vector<double> parts(static_cast<std::size_t>(chunks_of(total)));
-  cpu::run_tasks(chunks_of(total), at::get_num_threads(), [&](std::int64_t chunk, int) {
-    parts[static_cast<std::size_t>(chunk)] =
-        table.sum_of_squares(values + chunk * kChunk, std::min(kChunk, total - chunk * kChunk));
+  const auto blocks = pieces(total, kNormBlock);
+  std::vector<double> parts(static_cast<std::size_t>(blocks));
+  cpu::run_tasks(blocks, at::get_num_threads(), [&](std::int64_t block, int) {
+    const auto first = block * kNormBlock;
+    parts[static_cast<std::size_t>(block)] =
+        table.sum_of_squares(values + first, std::min(kNormBlock, total - first));
   });
   double sum = 0;
   for (const auto part : parts) sum += part;
