@@ -6,6 +6,8 @@
 #include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
 
+#include "model/engine.h"
+#include "moe/config/spec_of.h"
 #include "moe/kernels/adamw.h"
 #include "moe/kernels/draws.h"
 #include "moe/model/context.h"
@@ -25,62 +27,52 @@ ModelConfig shape(std::int64_t embed, std::int64_t experts, std::int64_t block) 
   return config;
 }
 
-/// One sub-layer and what it reads: kWindows windows of one shape.
-template <class Layer>
+/// Attention or mixture of a Block, from norm to residual.
+enum class Part { attention, mixture };
+
+/// One part and what it reads: kWindows windows of one shape.
+template <Part kPart>
 struct Setting {
   explicit Setting(benchmark::State& state)
       : config(shape(state.range(0), state.range(1), state.range(2))),
-        layer(config, /*layer=*/0),
-        norm(torch::nn::LayerNormOptions({config.n_embed})),
+        block(spec_of(config, kVocabulary), /*layer=*/0),
         x(at::randn({kWindows, config.block_size, config.n_embed})),
-        ledger({}, parameters()) {
-    for (auto& parameter : layer->parameters()) parameter.detach().normal_(0, 0.05);
+        ledger({}, block->parameters()) {
+    for (auto& parameter : block->parameters()) parameter.detach().normal_(0, 0.05);
   }
-  std::vector<at::Tensor> parameters() {
-    auto all = layer->parameters();
-    for (const auto& parameter : norm->parameters()) all.push_back(parameter);
-    return all;
-  }
-  ForwardContext context() {
+  at::Tensor run() {
     workspace.reset();
     auto context =
         make_context(kWindows, config.block_size, /*training=*/true, /*key=*/1, 0, 0, &workspace);
     ledger.begin_update();
     context.gradients = &ledger;
-    return context;
+    if (kPart == Part::attention) return fused_engine().attend(*block, x, context, nullptr);
+    return fused_engine().mix(*block, x, context).y;
   }
   std::int64_t tokens() const { return kWindows * config.block_size; }
 
   ModelConfig config;
-  Layer layer;
-  torch::nn::LayerNorm norm;
+  Block block;
   at::Tensor x;
   kernels::GradientLedger ledger;
   kernels::Workspace workspace;
 };
 
-at::Tensor run(Setting<MultiHeadAttention>& setting, const at::Tensor& x) {
-  return setting.layer->fused(x, setting.norm, setting.context(), nullptr);
-}
-at::Tensor run(Setting<SparseMoE>& setting, const at::Tensor& x) {
-  return setting.layer->fused(x, setting.norm, setting.context()).y;
-}
-
-template <class Layer>
+template <Part kPart>
 void forward(benchmark::State& state) {
-  Setting<Layer> setting(state);
+  Setting<kPart> setting(state);
   const at::NoGradGuard no_grad;
-  for (auto _ : state) benchmark::DoNotOptimize(run(setting, setting.x));
+  for (auto _ : state) benchmark::DoNotOptimize(setting.run());
   state.SetItemsProcessed(state.iterations() * setting.tokens());
 }
 
-template <class Layer>
+template <Part kPart>
 void forward_and_backward(benchmark::State& state) {
-  Setting<Layer> setting(state);
+  Setting<kPart> setting(state);
   setting.x.requires_grad_();
   const auto d_out = at::ones_like(setting.x);
   for (auto _ : state) {
-    run(setting, setting.x).backward(d_out);
+    setting.run().backward(d_out);
     setting.x.mutable_grad().reset();
   }
   state.SetItemsProcessed(state.iterations() * setting.tokens());
@@ -92,27 +84,57 @@ void shapes(benchmark::internal::Benchmark* benchmark) {
   benchmark->Args({128, 64, 32})->Args({128, 8, 128});
 }
 
-BENCHMARK_TEMPLATE(forward, MultiHeadAttention)->Apply(shapes);
-BENCHMARK_TEMPLATE(forward_and_backward, MultiHeadAttention)->Apply(shapes);
-BENCHMARK_TEMPLATE(forward, SparseMoE)->Apply(shapes);
-BENCHMARK_TEMPLATE(forward_and_backward, SparseMoE)->Apply(shapes);
+BENCHMARK_TEMPLATE(forward, Part::attention)->Apply(shapes);
+BENCHMARK_TEMPLATE(forward_and_backward, Part::attention)->Apply(shapes);
+BENCHMARK_TEMPLATE(forward, Part::mixture)->Apply(shapes);
+BENCHMARK_TEMPLATE(forward_and_backward, Part::mixture)->Apply(shapes);
 
-void head(benchmark::State& state) {
-  const auto c = state.range(0);
-  const auto x = at::randn({kWindows, 32, c}), weight = at::randn({kVocabulary, c});
-  const auto targets = at::zeros({kWindows, 32}, at::kLong);
-  const kernels::NormParameters norm{at::ones({c}), at::zeros({c}), 1e-5};
-  kernels::Workspace workspace;
-  for (auto _ : state) {
+/// Norm, head and loss, without logits.
+struct VocabularySetting {
+  explicit VocabularySetting(benchmark::State& state)
+      : x(at::randn({kWindows, 32, state.range(0)})),
+        weight(at::randn({state.range(1), state.range(0)}) * 0.1),
+        bias(at::zeros({state.range(1)})),
+        targets(at::randint(state.range(1), {kWindows, 32}, at::kLong)),
+        norm{at::ones({state.range(0)}), at::zeros({state.range(0)}), 1e-5} {}
+  at::Tensor loss() {
     workspace.reset();
     kernels::LayerRun run;
     run.workspace = &workspace;
-    benchmark::DoNotOptimize(
-        kernels::head_layer(x, norm, {weight, at::zeros({kVocabulary})}, targets, run));
+    return kernels::vocabulary_layer(x, norm, {weight, bias}, targets, /*wants_logits=*/false, run)
+        .loss;
   }
-  state.SetItemsProcessed(state.iterations() * kWindows * 32);
+
+  at::Tensor x, weight, bias, targets;
+  kernels::NormParameters norm;
+  kernels::Workspace workspace;
+};
+
+/// Items are multiplications and additions of products, 2 N C V.
+void vocabulary_forward(benchmark::State& state) {
+  VocabularySetting setting(state);
+  for (auto _ : state) benchmark::DoNotOptimize(setting.loss());
+  state.SetItemsProcessed(state.iterations() * 2 * kWindows * 32 * state.range(0) * state.range(1));
 }
-BENCHMARK(head)->Arg(128)->Arg(384)->UseRealTime();
+
+/// The same, 6 N C V.
+void vocabulary_training(benchmark::State& state) {
+  VocabularySetting setting(state);
+  for (auto* tensor : {&setting.x, &setting.weight, &setting.bias}) tensor->requires_grad_();
+  for (auto _ : state) {
+    setting.loss().backward();
+    setting.x.mutable_grad().reset();
+  }
+  state.SetItemsProcessed(state.iterations() * 6 * kWindows * 32 * state.range(0) * state.range(1));
+}
+
+void vocabularies(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"n_embed", "symbols"})->UseRealTime();
+  for (const std::int64_t symbols : {65, 6001, 8192, 50000}) benchmark->Args({128, symbols});
+  benchmark->Args({384, 65});
+}
+BENCHMARK(vocabulary_forward)->Apply(vocabularies);
+BENCHMARK(vocabulary_training)->Apply(vocabularies);
 
 void adamw(benchmark::State& state) {
   const auto count = state.range(0);

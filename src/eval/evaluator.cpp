@@ -89,6 +89,7 @@ class Evaluation {
                                   : make_context(batch, time, /*training=*/false, key_, first_draw);
     context.workspace = &workspace_;
     context.keeps_routing = routing_ != nullptr;
+    context.keeps_logits = false;
     const auto out = model_->forward(ids_tensor(windows.inputs, batch, device_),
                                      ids_tensor(windows.targets, batch, device_), context);
     sum_ += out.loss.item<double>() * static_cast<double>(batch * time);

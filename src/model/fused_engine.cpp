@@ -86,12 +86,14 @@ class FusedEngine final : public Engine {
 
   LmOutput predict(SparseMoELanguageModelImpl& model, const at::Tensor& x,
                    const at::Tensor& targets, const ForwardContext& context) const override {
-    const auto& head = model.lm_head();
-    auto result = kernels::head_layer(x, norm_of(model.ln_f()), {head->weight, head->bias}, targets,
-                                      run_of(context, model.spec().dropout));
+    const auto head = model.lm_head();
+    const bool wants_logits = context.keeps_logits || !targets.defined();
+    auto result =
+        kernels::vocabulary_layer(x, norm_of(model.ln_f()), {head->weight, head->bias}, targets,
+                                  wants_logits, run_of(context, model.spec().dropout));
     LmOutput out;
-    out.logits = result.logits.view({x.size(0), x.size(1), -1});
-    out.loss = result.loss;
+    if (wants_logits) out.logits = result.logits.view({x.size(0), x.size(1), -1});
+    out.loss = std::move(result.loss);
     return out;
   }
 

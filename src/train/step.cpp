@@ -88,6 +88,7 @@ StepResult train_step(TrainState& state) {
     auto context = make_context(batch.batch_size, batch.block_size, /*training=*/true, key,
                                 micro * batch.batch_size, /*first_position=*/0, &state.workspace);
     context.gradients = &state.flat.ledger();
+    context.keeps_logits = false;
     context.bfloat16 = config.train.precision == Precision::bfloat16;
     laps.end(result.seconds.data);
     const auto out = state.model->forward(tensors.inputs, tensors.targets, context);

@@ -113,8 +113,9 @@ TEST(AbsentBias, OfTheVocabularyIsABiasOfZeros) {
   const auto targets = at::arange(kWindows * kTime).remainder(7);
   expect_as_with_zeros(
       [&](bool absent) {
-        const auto result = head_layer(x, {norm, bias(absent, {kWidth}), 1e-5},
-                                       {head, bias(absent, {7})}, targets, run_of(kWindows, kTime));
+        const auto result =
+            vocabulary_layer(x, {norm, bias(absent, {kWidth}), 1e-5}, {head, bias(absent, {7})},
+                             targets, /*wants_logits=*/true, run_of(kWindows, kTime));
         return at::cat({result.logits.flatten(), result.loss.view({1})});
       },
       {norm, head, x});

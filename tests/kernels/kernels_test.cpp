@@ -16,6 +16,7 @@
 #include "moe/kernels/expert_mixture.h"
 #include "tests/support/device.h"
 #include "tests/support/golden.h"
+#include "tests/support/threads.h"
 #include "tests/support/tolerance.h"
 
 namespace moe::kernels {
@@ -33,18 +34,6 @@ RowIds rows_of(std::int64_t batch, std::int64_t time) {
 
 at::TensorOptions options_of(at::ScalarType type) { return at::device(test_device()).dtype(type); }
 at::Tensor like_of(at::ScalarType type) { return at::empty({0}, options_of(type)); }
-
-/// The caller's thread count again when a test ends.
-class ThreadCount {
- public:
-  explicit ThreadCount(int count) : before_(at::get_num_threads()) { at::set_num_threads(count); }
-  ~ThreadCount() { at::set_num_threads(before_); }
-  ThreadCount(const ThreadCount&) = delete;
-  ThreadCount& operator=(const ThreadCount&) = delete;
-
- private:
-  int before_;
-};
 
 TEST(DrawsTest, WordsEqualTheReference) {
   for (const std::int64_t width : {1, 3, 4, 5, 64}) {
@@ -149,7 +138,7 @@ TEST(DrawsTest, SameDrawsOnAnyNumberOfThreads) {
   const auto like = like_of(at::kFloat);
   const auto rows = rows_of(64, 64);  // enough rows for more than one task
   const auto draw = [&](int threads) {
-    const ThreadCount count(threads);
+    const test::ThreadCount count(threads);
     return std::vector{words(rows, 9, kKey), dropout_mask(rows, 9, 0.1, kKey, like),
                        normal_draws(rows, 9, kKey, like)};
   };

@@ -114,7 +114,9 @@ at::Tensor mixed(const at::Tensor& x, Workspace& workspace) {
 }
 
 at::Tensor answered(const at::Tensor& x, Workspace& workspace) {
-  return head_layer(x, norm(), {random({5, 8}), random({5})}, {}, run_in(workspace)).logits;
+  return vocabulary_layer(x, norm(), {random({5, 8}), random({5})}, {}, /*wants_logits=*/true,
+                          run_in(workspace))
+      .logits;
 }
 
 TEST(WorkspaceTest, NoLayerGoesBackwardAfterAReset) {

@@ -91,12 +91,15 @@ struct MixtureResult {
 MixtureResult mixture_layer(const at::Tensor& x, const MixtureParameters& parameters,
                             const LayerRun& run);
 
-/// logits (N, V) = head(norm(x)), and the mean cross-entropy of targets (N) int64 where defined.
-struct HeadResult {
+/// logits (N, V) = head(norm(x)) if they are wanted, and the mean cross-entropy of targets (N)
+/// int64 if those are defined; one of both at least. Without logits no array of N * V values is
+/// made.
+struct VocabularyResult {
   at::Tensor logits, loss;
 };
-HeadResult head_layer(const at::Tensor& x, const NormParameters& norm, const LinearParameters& head,
-                      const at::Tensor& targets, const LayerRun& run);
+VocabularyResult vocabulary_layer(const at::Tensor& x, const NormParameters& norm,
+                                  const LinearParameters& head, const at::Tensor& targets,
+                                  bool wants_logits, const LayerRun& run);
 
 /// x (B, T, C) = tokens[ids] + positions[first_position + t]; ids (B, T) int64 in range.
 at::Tensor embedding_layer(const at::Tensor& ids, const at::Tensor& tokens,

@@ -17,6 +17,7 @@ struct ForwardContext {
   at::Tensor noise;       // (L, N, E) router noise to use instead of drawing; undefined: draw
   kernels::Workspace* workspace = nullptr;  // of the fused layers; null: memory of their own
   bool keeps_routing = false;               // LmOutput::routing is wanted
+  bool keeps_logits = true;  // LmOutput::logits are wanted besides the loss; some engines keep them
   /// Who writes a gradient first in this update; null: every backward adds to what is there.
   kernels::GradientLedger* gradients = nullptr;
   bool bfloat16 = false;  // the fused layers' products round their operands (LayerRun)

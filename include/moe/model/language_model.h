@@ -26,9 +26,9 @@ EngineKind engine_kind(Kernels kernels);
 
 /// What a forward yields.
 struct LmOutput {
-  at::Tensor logits;       // (B, T, V)
-  at::Tensor loss;         // () mean cross-entropy [nats/token]; undefined without targets
-  at::Tensor expert_load;  // (L, E) int64, tokens each expert served; on the CPU
+  at::Tensor logits;  // (B, T, V); may be undefined beside a loss (ForwardContext::keeps_logits)
+  at::Tensor loss;    // () mean cross-entropy [nats/token]; undefined without targets
+  at::Tensor expert_load;             // (L, E) int64, tokens each expert served; on the CPU
   std::vector<Routing> routing = {};  // of each layer, if the context keeps it
 };
 

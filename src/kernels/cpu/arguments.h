@@ -185,23 +185,33 @@ struct Mixture {
   bool serves(std::int64_t slot) const { return served == nullptr || served[slot] != 0; }
 };
 
-/// logits = head(norm(x)), the cross-entropy of targets, and its backward.
+/// Token panels and symbols that one block of the vocabulary stage takes: a block's logits stay in
+/// the second cache, and the head's rows serve several panels.
+inline constexpr std::int64_t kVocabularyPanels = 4, kVocabularyRows = 192;
+
+/// logits = head(norm(x)), the cross-entropy of targets, and its backward, which goes through the
+/// vocabulary chunk by chunk.
 template <class T>
-struct Head {
-  std::int64_t tokens, width, vocabulary;
+struct Vocabulary {
+  std::int64_t tokens, width, symbols;
   Norm<T> norm;                 // statistics (panels * kPanel)
   Linear<T> head;               // (V, C)
   const T* x;                   // (N, C)
-  T* logits;                    // (N, V)
+  T* logits;                    // (N, V), or null
   const std::int64_t* targets;  // (N), or null
   double* losses;               // (N) [nats]
   T* normed;                    // (panels * kPanel, padded(C))
-  // Backward: d_logits of the mean loss times `d_loss`, plus `d_given` (N, V) where not null.
+  T* largest;                   // (panels * kPanel) of a token's logits
+  double* totals;               // (panels * kPanel) sums of e^(logit - largest)
+  T* kept;                      // (panels, V, kPanel) logits for backward; null: computed again
+  // Backward: of the mean loss times `d_loss`, plus `d_given` (N, V) if it is not null.
   double d_loss;
   const T* d_given;
-  T* d_x;         // (N, C)
-  T* d_logits;    // (panels, V, kPanel)
-  T* norm_parts;  // (panels, 2, padded(C))
+  std::int64_t chunk, chunk_size;  // symbols from `chunk` on
+  T* d_x;                          // (N, C)
+  T* d_logits;                     // (panels, chunk_size, kPanel)
+  T* d_normed;                     // (panels, C, kPanel) of the chunks so far
+  T* norm_parts;                   // (panels, 2, padded(C))
 };
 
 /// One AdamW update of values [begin, end) (Loshchilov and Hutter 2019, arXiv 1711.05101).

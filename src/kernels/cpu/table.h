@@ -16,9 +16,9 @@ struct Products {
   void (*experts_forward)(const Mixture<T>&, const ExpertTask&, T* scratch);
   void (*experts_backward)(const Mixture<T>&, const ExpertTask&, T* scratch);
   void (*expert_gradients)(const Mixture<T>&, std::int64_t task);
-  void (*head_forward)(const Head<T>&, std::int64_t token_panel, T* scratch);
-  void (*head_backward)(const Head<T>&, std::int64_t token_panel, T* scratch);
-  void (*head_gradients)(const Head<T>&, std::int64_t task);
+  void (*vocabulary_forward)(const Vocabulary<T>&, std::int64_t group, T* scratch);
+  void (*vocabulary_backward)(const Vocabulary<T>&, std::int64_t group, T* scratch);
+  void (*vocabulary_gradients)(const Vocabulary<T>&, std::int64_t task);
 };
 
 /// Every kernel of one instruction set in one precision. `*_scratch` is what a
@@ -43,8 +43,8 @@ struct Table : Products<T> {
   void (*router_gradients)(const Mixture<T>&);
   std::int64_t (*expert_gradient_tasks)(const Mixture<T>&);
 
-  std::int64_t (*head_scratch)(const Head<T>&);
-  std::int64_t (*head_gradient_tasks)(const Head<T>&);
+  std::int64_t (*vocabulary_scratch)(const Vocabulary<T>&);
+  std::int64_t (*vocabulary_gradient_tasks)(const Vocabulary<T>&);
 
   void (*normal_rows)(const Normals&, const TokenKeys&, std::int64_t tokens, std::int64_t width,
                       T* rows);

@@ -38,8 +38,10 @@ constexpr Table<T> make_table(const char* name) {
   t.tokens_backward = tokens_backward<T>;
   t.router_gradients = router_gradients<T>;
   t.expert_gradient_tasks = expert_gradient_tasks<T>;
-  t.head_scratch = head_scratch<T>;
-  t.head_gradient_tasks = head_gradient_tasks<T>;
+  t.vocabulary_scratch = [](const Vocabulary<T>& layer) {
+    return VocabularyPanels<T>::scratch_size(layer);
+  };
+  t.vocabulary_gradient_tasks = vocabulary_gradient_tasks<T>;
   t.normal_rows = normal_rows<T>;
   t.adamw = adamw_update<T>;
   t.sum_of_squares = sum_of_squares<T>;

@@ -3,10 +3,10 @@
 // One instruction set's copy of the kernels that Products holds.
 
 #include "kernels/cpu/attention.h"
-#include "kernels/cpu/head.h"
 #include "kernels/cpu/mixture.h"
 #include "kernels/cpu/table.h"
 #include "kernels/cpu/tiles.h"
+#include "kernels/cpu/vocabulary.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
@@ -38,17 +38,17 @@ constexpr Products<T> make_products(const char* name) {
     const TileScope tiles;
     expert_gradients(layer, task);
   };
-  p.head_forward = [](const Head<T>& layer, Index panel, T* scratch) {
+  p.vocabulary_forward = [](const Vocabulary<T>& layer, Index group, T* scratch) {
     const TileScope tiles;
-    head_forward(layer, panel, scratch);
+    VocabularyPanels<T>(layer, group, scratch).forward();
   };
-  p.head_backward = [](const Head<T>& layer, Index panel, T* scratch) {
+  p.vocabulary_backward = [](const Vocabulary<T>& layer, Index group, T* scratch) {
     const TileScope tiles;
-    head_backward(layer, panel, scratch);
+    VocabularyPanels<T>(layer, group, scratch).backward();
   };
-  p.head_gradients = [](const Head<T>& layer, Index task) {
+  p.vocabulary_gradients = [](const Vocabulary<T>& layer, Index task) {
     const TileScope tiles;
-    head_gradients(layer, task);
+    vocabulary_gradients(layer, task);
   };
   return p;
 }

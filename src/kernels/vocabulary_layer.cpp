@@ -1,0 +1,151 @@
+#include <algorithm>
+
+#include "kernels/layer_call.h"
+
+namespace moe::kernels {
+
+namespace {
+
+/// Values of one chunk's logits, at most, or one block's: 4 MB of floats stay in the cache between
+/// their making and their use.
+constexpr std::int64_t kChunkValues = std::int64_t{1} << 20;
+
+/// Symbols whose logits are held at once, of N tokens.
+std::int64_t chunk_size_of(std::int64_t tokens, std::int64_t symbols) {
+  const auto blocks = kChunkValues / std::max<std::int64_t>(1, tokens) / cpu::kVocabularyRows;
+  return std::min(symbols, std::max<std::int64_t>(1, blocks) * cpu::kVocabularyRows);
+}
+
+template <class T>
+class VocabularyCall : public LayerCall {
+ public:
+  VocabularyCall(NormParameters norm, LinearParameters head, at::Tensor targets, bool wants_logits,
+                 const LayerRun& run, bool keeps)
+      : norm_(std::move(norm)),
+        head_(std::move(head)),
+        targets_(std::move(targets)),
+        memory_(run.workspace, c10::CppTypeToScalarType<T>::value),
+        table_(table_of<T>(run)),
+        wants_logits_(wants_logits),
+        keeps_(keeps),
+        gradients_(run.gradients) {}
+
+  /// The loss, if there are targets; the logits, if they are wanted.
+  Tensors forward(const at::Tensor& x) override {
+    x_ = x.contiguous();
+    layer_.width = x.size(-1);
+    layer_.tokens = x.numel() / layer_.width;
+    layer_.symbols = head_.weight.size(0);
+    Tensors outputs;
+    if (targets_.defined()) outputs.push_back(memory_.result({}));
+    if (wants_logits_) outputs.push_back(memory_.result({layer_.tokens, layer_.symbols}));
+    const auto begin = memory_.position();
+    layer_.x = x_.template const_data_ptr<T>();
+    if (wants_logits_) layer_.logits = outputs.back().template mutable_data_ptr<T>();
+    if (targets_.defined()) layer_.targets = targets_.const_data_ptr<std::int64_t>();
+    layer_.head = linear_arguments<T>(head_);
+    take_forward_memory();
+    run_with_scratch<T>(
+        groups(), memory_, table_.vocabulary_scratch(layer_),
+        [&](std::int64_t g, T* room) { table_.vocabulary_forward(layer_, g, room); });
+    if (targets_.defined()) *outputs[0].template mutable_data_ptr<T>() = mean_loss();
+    if (!keeps_) memory_.rewind(begin);
+    return outputs;
+  }
+
+  std::size_t differentiable() const override {
+    return (targets_.defined() ? 1U : 0U) + (wants_logits_ ? 1U : 0U);
+  }
+
+  at::Tensor backward(const Tensors& d_outputs) override {
+    memory_.require_kept();
+    auto d_x = memory_.result(x_.sizes());
+    const auto begin = memory_.position();
+    const bool has_loss = targets_.defined() && d_outputs[0].defined();
+    layer_.d_loss = has_loss ? d_outputs[0].item<double>() : 0;
+    layer_.d_given = nullptr;
+    if (wants_logits_ && d_outputs.back().defined())
+      layer_.d_given = d_outputs.back().template const_data_ptr<T>();
+    layer_.d_x = d_x.template mutable_data_ptr<T>();
+    take_backward_memory();
+    point_at_gradients(layer_.norm, norm_, gradients_);
+    point_at_gradients(layer_.head, head_, gradients_);
+    for (layer_.chunk = 0; layer_.chunk < layer_.symbols; layer_.chunk += layer_.chunk_size)
+      go_through_chunk();
+    memory_.rewind(begin);
+    return d_x;
+  }
+
+ private:
+  std::int64_t groups() const {
+    const auto panels = cpu::panels_of(layer_.tokens);
+    return (panels + cpu::kVocabularyPanels - 1) / cpu::kVocabularyPanels;
+  }
+
+  void take_forward_memory() {
+    const auto rows = cpu::panels_of(layer_.tokens) * cpu::kPanel;
+    layer_.norm = norm_arguments<T>(norm_, memory_.template values<T>(rows),
+                                    memory_.template values<T>(rows));
+    layer_.normed = memory_.template values<T>(rows * cpu::padded(layer_.width));
+    layer_.losses = memory_.template values<double>(layer_.tokens);
+    layer_.largest = memory_.template values<T>(rows);
+    layer_.totals = memory_.template values<double>(rows);
+    layer_.chunk_size = chunk_size_of(layer_.tokens, layer_.symbols);
+    if (keeps_ && layer_.chunk_size == layer_.symbols)
+      layer_.kept = memory_.template values<T>(rows * layer_.symbols);
+  }
+
+  void take_backward_memory() {
+    const auto panels = cpu::panels_of(layer_.tokens);
+    layer_.d_normed = memory_.template values<T>(panels * layer_.width * cpu::kPanel);
+    layer_.norm_parts = memory_.template values<T>(panels * 2 * cpu::padded(layer_.width));
+    layer_.d_logits = memory_.template values<T>(panels * layer_.chunk_size * cpu::kPanel);
+  }
+
+  void go_through_chunk() {
+    run_with_scratch<T>(
+        groups(), memory_, table_.vocabulary_scratch(layer_),
+        [&](std::int64_t g, T* room) { table_.vocabulary_backward(layer_, g, room); });
+    cpu::run_tasks(table_.vocabulary_gradient_tasks(layer_), at::get_num_threads(),
+                   [&](std::int64_t t, int) { table_.vocabulary_gradients(layer_, t); });
+  }
+
+  T mean_loss() const {
+    double sum = 0;
+    for (std::int64_t n = 0; n < layer_.tokens; ++n) sum += layer_.losses[n];
+    return static_cast<T>(sum / static_cast<double>(layer_.tokens));
+  }
+
+  NormParameters norm_;
+  LinearParameters head_;
+  at::Tensor targets_, x_;
+  Memory memory_;
+  const cpu::Table<T>& table_;
+  bool wants_logits_, keeps_;
+  GradientLedger* gradients_;
+  cpu::Vocabulary<T> layer_{};
+};
+
+}  // namespace
+
+VocabularyResult vocabulary_layer(const at::Tensor& x, const NormParameters& norm,
+                                  const LinearParameters& head, const at::Tensor& targets,
+                                  bool wants_logits, const LayerRun& run) {
+  TORCH_CHECK(targets.defined() || wants_logits, "neither loss nor logits are wanted");
+  const auto source = gradient_source({x, norm.weight, norm.bias, head.weight, head.bias});
+  const bool keeps = source.defined();
+  const auto wanted = targets.defined() ? targets.contiguous() : targets;
+  c10::intrusive_ptr<LayerCall> call;
+  if (x.scalar_type() == at::kDouble)
+    call =
+        c10::make_intrusive<VocabularyCall<double>>(norm, head, wanted, wants_logits, run, keeps);
+  else
+    call = c10::make_intrusive<VocabularyCall<float>>(norm, head, wanted, wants_logits, run, keeps);
+  const auto outputs = run_layer(x, source, call);
+  VocabularyResult result;
+  if (targets.defined()) result.loss = outputs.front();
+  if (wants_logits) result.logits = outputs.back();
+  return result;
+}
+
+}  // namespace moe::kernels
