@@ -49,15 +49,10 @@ class Evaluation {
                          model->spec().layers.front().feed_forward.experts},
                         at::kLong)) {}
 
-  /// Windows of `time` targets in one forward at most.
-  static std::int64_t most_windows(std::int64_t time) {
-    return std::clamp(kMaxTokens / time, std::int64_t{1}, kMaxWindows);
-  }
-
   /// Adds windows of `time` targets. `first_draw` < 0: their rows are keyed by absolute position;
   /// else by the number of the draw and the place in the window.
   void add(Offsets offsets, std::int64_t time, std::int64_t first_draw) {
-    const auto most = most_windows(time);
+    const auto most = evaluation_windows(time);
     for (std::size_t i = 0; i < offsets.size(); i += static_cast<std::size_t>(most)) {
       const auto count = std::min(static_cast<std::size_t>(most), offsets.size() - i);
       const auto draw = first_draw < 0 ? first_draw : first_draw + static_cast<std::int64_t>(i);
@@ -137,6 +132,10 @@ void require_length(const Tokens& tokens, std::int64_t least) {
 
 }  // namespace
 
+std::int64_t evaluation_windows(std::int64_t time) {
+  return std::clamp(kMaxTokens / time, std::int64_t{1}, kMaxWindows);
+}
+
 EvalResult evaluate_full(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
                          std::int64_t max_windows, const StopRequest& stop,
                          RoutingTallies* routing) {
@@ -162,7 +161,7 @@ EvalResult evaluate_random(SparseMoELanguageModel& model, const Tokens& tokens, 
   Generator draws(stream_key(key, "windows"));
   const auto starts = static_cast<std::uint64_t>(tokens.size()) - static_cast<std::uint64_t>(block);
   Evaluation evaluation(model, tokens, key, stop, routing);
-  const auto windows = eval_iters * batch_size, most = Evaluation::most_windows(block);
+  const auto windows = eval_iters * batch_size, most = evaluation_windows(block);
   std::vector<std::int64_t> offsets;  // of one forward: all of them might be more than memory holds
   for (std::int64_t first = 0; first < windows; first += most) {
     offsets.resize(static_cast<std::size_t>(std::min(most, windows - first)));

@@ -1,6 +1,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "kernels/layer_call.h"
+#include "kernels/layer_memory.h"
 
 namespace moe::kernels {
 
@@ -14,6 +15,27 @@ cpu::Cache<T> cache_arguments(KeyValues& cache, const at::Tensor& x, std::int64_
               x.sizes());
   return {cache.values.size(1), cache.keys.mutable_data_ptr<T>(),
           cache.values.mutable_data_ptr<T>()};
+}
+
+/// The memory that forward takes and, if it keeps, leaves to backward.
+template <class T>
+void lay_out_forward(cpu::Attention<T>& layer, Memory& memory) {
+  const auto tokens = layer.windows * layer.panels() * cpu::kPanel, c = layer.width;
+  lay_out_statistics(layer.norm, tokens, memory);
+  layer.normed = memory.values<T>(tokens * cpu::padded(c));
+  layer.qkv_panels = memory.values<T>(tokens * 3 * c);
+  layer.mixed = memory.values<T>(tokens * c);
+  layer.softmax_max = memory.values<T>(tokens * layer.heads);
+  layer.softmax_scale = memory.values<T>(tokens * layer.heads);
+}
+
+template <class T>
+void lay_out_backward(cpu::Attention<T>& layer, Memory& memory) {
+  const auto tokens = layer.windows * layer.panels() * cpu::kPanel, c = layer.width;
+  layer.d_output = memory.values<T>(tokens * c);
+  layer.d_qkv = memory.values<T>(tokens * 3 * c);
+  layer.mixed_rows = memory.values<T>(tokens * cpu::padded(c));
+  layer.norm_parts = memory.values<T>(layer.windows * 2 * cpu::padded(c));
 }
 
 template <class T>
@@ -47,7 +69,8 @@ class AttentionCall : public LayerCall {
     layer_.out = out.template mutable_data_ptr<T>();
     layer_.qkv = linear_arguments<T>({parameters_.qkv, {}});
     layer_.proj = linear_arguments<T>(parameters_.proj);
-    take_forward_memory();
+    layer_.norm = norm_arguments<T>(parameters_.norm);
+    lay_out_forward(layer_, memory_);
     run_with_scratch<T>(
         layer_.windows, memory_, table_.attention_scratch(layer_),
         [&](std::int64_t w, T* scratch) { table_.attention_forward(layer_, w, scratch); });
@@ -59,14 +82,10 @@ class AttentionCall : public LayerCall {
     memory_.require_kept();
     const auto& d_out = d_outputs[0];
     auto d_x = memory_.result(d_out.sizes());
-    const auto panels = layer_.windows * layer_.panels(), c = layer_.width;
     layer_.d_out = d_out.template const_data_ptr<T>();
     layer_.d_x = d_x.template mutable_data_ptr<T>();
     const auto begin = memory_.position();
-    layer_.d_output = memory_.template values<T>(panels * c * cpu::kPanel);
-    layer_.d_qkv = memory_.template values<T>(panels * 3 * c * cpu::kPanel);
-    layer_.mixed_rows = memory_.template values<T>(panels * cpu::kPanel * cpu::padded(c));
-    layer_.norm_parts = memory_.template values<T>(layer_.windows * 2 * cpu::padded(c));
+    lay_out_backward(layer_, memory_);
     point_at_gradients(layer_.norm, parameters_.norm, gradients_);
     point_at_gradients(layer_.qkv, LinearParameters{parameters_.qkv, {}}, gradients_);
     point_at_gradients(layer_.proj, parameters_.proj, gradients_);
@@ -80,18 +99,6 @@ class AttentionCall : public LayerCall {
   }
 
  private:
-  void take_forward_memory() {
-    const auto panels = layer_.windows * layer_.panels(), c = layer_.width;
-    const auto tokens = panels * cpu::kPanel;
-    layer_.norm = norm_arguments<T>(parameters_.norm, memory_.template values<T>(tokens),
-                                    memory_.template values<T>(tokens));
-    layer_.normed = memory_.template values<T>(tokens * cpu::padded(c));
-    layer_.qkv_panels = memory_.template values<T>(tokens * 3 * c);
-    layer_.mixed = memory_.template values<T>(tokens * c);
-    layer_.softmax_max = memory_.template values<T>(tokens * layer_.heads);
-    layer_.softmax_scale = memory_.template values<T>(tokens * layer_.heads);
-  }
-
   AttentionParameters parameters_;
   RowIds rows_;
   Memory memory_;
@@ -116,7 +123,8 @@ at::Tensor run_attention_step(const at::Tensor& x, const AttentionParameters& pa
   step.heads = parameters.heads;
   step.position = position;
   step.score_scale = parameters.score_scale;
-  step.norm = norm_arguments<T>(parameters.norm, memory.values<T>(b), memory.values<T>(b));
+  step.norm = norm_arguments<T>(parameters.norm);
+  lay_out_statistics(step.norm, b, memory);
   step.qkv = linear_arguments<T>({parameters.qkv, {}});
   step.proj = linear_arguments<T>(parameters.proj);
   const auto rows = x.contiguous();
@@ -166,6 +174,23 @@ at::Tensor attention_step(const at::Tensor& x, const AttentionParameters& parame
   return x.scalar_type() == at::kDouble
              ? run_attention_step<double>(x, parameters, run, cache, position)
              : run_attention_step<float>(x, parameters, run, cache, position);
+}
+
+void count_attention(const PassShape& pass, std::int64_t heads, Direction direction,
+                     Memory& memory) {
+  cpu::Attention<float> layer{};
+  layer.windows = pass.windows;
+  layer.time = pass.time;
+  layer.width = pass.width;
+  layer.heads = heads;
+  memory.values<float>(pass.tokens() * pass.width);  // the result
+  const auto begin = memory.position();
+  if (direction == Direction::forward)
+    lay_out_forward(layer, memory);
+  else
+    lay_out_backward(layer, memory);
+  count_scratch<float>(memory, cpu::table<float>().attention_scratch(layer));
+  if (direction == Direction::backward || !pass.keeps) memory.rewind(begin);
 }
 
 }  // namespace moe::kernels

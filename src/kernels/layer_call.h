@@ -146,15 +146,22 @@ template <class T>
 const T* values_or_null(const at::Tensor& tensor) {
   return tensor.defined() ? tensor.const_data_ptr<T>() : nullptr;
 }
+/// Its statistics are laid out with the layer's memory.
 template <class T>
-cpu::Norm<T> norm_arguments(const NormParameters& norm, T* mean, T* inverse_std) {
+cpu::Norm<T> norm_arguments(const NormParameters& norm) {
   return {norm.weight.const_data_ptr<T>(),
           values_or_null<T>(norm.bias),
           {},
           {},
-          mean,
-          inverse_std,
+          nullptr,
+          nullptr,
           norm.eps};
+}
+/// Of so many tokens.
+template <class T>
+void lay_out_statistics(cpu::Norm<T>& norm, std::int64_t tokens, Memory& memory) {
+  norm.mean = memory.values<T>(tokens);
+  norm.inverse_std = memory.values<T>(tokens);
 }
 template <class T>
 cpu::Linear<T> linear_arguments(const LinearParameters& linear) {
@@ -185,14 +192,27 @@ inline cpu::Dropout dropout_arguments(double p, DrawKey key) {
   return dropout;
 }
 
+/// Values from one thread's scratch to the next's: a line apart, since threads must not write into
+/// one another's.
+inline std::int64_t scratch_stride(std::int64_t scratch) {
+  return cpu::padded(scratch) + cpu::kPanel;
+}
+
+/// Takes the scratch of all threads and gives it back, as run_with_scratch does, for a count.
+template <class T>
+void count_scratch(Memory& memory, std::int64_t scratch) {
+  const auto begin = memory.position();
+  memory.values<T>(scratch_stride(scratch) * at::get_num_threads());
+  memory.rewind(begin);
+}
+
 /// Runs the tasks of a layer, each thread with `scratch` values of its own, which go back at the
 /// end: the next tasks find them in the cache.
 template <class T, class Task>
 void run_with_scratch(std::int64_t tasks, Memory& memory, std::int64_t scratch, Task&& task) {
   const auto begin = memory.position();
   const auto threads = at::get_num_threads();
-  // A line apart: threads must not write into one another's.
-  const auto stride = cpu::padded(scratch) + cpu::kPanel;
+  const auto stride = scratch_stride(scratch);
   auto* room = memory.values<T>(stride * threads);
   cpu::run_tasks(tasks, threads,
                  [&](std::int64_t t, int thread) { task(t, room + thread * stride); });

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "kernels/layer_call.h"
+#include "kernels/layer_memory.h"
 #include "kernels/slot_sort.h"
 
 namespace moe::kernels {
@@ -11,6 +12,45 @@ namespace {
 
 /// What a call returns; from the gates on if the routing is kept, the last if there is noise.
 enum Output : std::size_t { kOut, kLoad, kGates, kExperts, kLogits, kNoiseStd };
+
+template <class T>
+std::int64_t most_panels(const cpu::Mixture<T>& layer) {
+  return slot_panels(layer.tokens * layer.top_k, layer.experts);
+}
+
+/// The memory that forward takes and, if it keeps, leaves to backward.
+template <class T>
+void lay_out_forward(cpu::Mixture<T>& layer, bool has_capacity, Memory& memory) {
+  const auto n = layer.tokens, c = layer.width, e = layer.experts, k = layer.top_k;
+  const auto rows = cpu::panels_of(n) * cpu::kPanel, slots = most_panels(layer) * cpu::kPanel;
+  lay_out_statistics(layer.norm, rows, memory);
+  layer.normed = memory.values<T>(rows * cpu::padded(c));
+  layer.logits = memory.values<T>(n * e);
+  layer.noise_slope = memory.values<T>(n * e);
+  layer.gates = memory.values<T>(n * k);
+  layer.chosen = memory.values<std::int32_t>(n * k);
+  layer.served = has_capacity ? memory.values<unsigned char>(n * k) : nullptr;
+  layer.first_panel = memory.values<std::int32_t>(e + 1);
+  layer.slots = memory.values<std::int32_t>(slots);
+  if (layer.keep) layer.hidden = memory.values<T>(slots * layer.hidden_width);
+  layer.answers = memory.values<T>(n * k * cpu::padded(c));
+}
+
+template <class T>
+void lay_out_backward(cpu::Mixture<T>& layer, Memory& memory) {
+  const auto n = layer.tokens, c = layer.width, e = layer.experts, k = layer.top_k;
+  const auto f = layer.hidden_width, slots = most_panels(layer) * cpu::kPanel;
+  const auto panels = cpu::panels_of(n);
+  layer.d_gates = memory.values<T>(n * k);
+  layer.d_answers = memory.values<T>(slots * c);
+  layer.d_hidden = memory.values<T>(slots * f);
+  layer.hidden_turned = memory.values<T>(slots * cpu::padded(f));
+  layer.input_turned = memory.values<T>(slots * cpu::padded(c));
+  layer.d_inputs = memory.values<T>(n * k * cpu::padded(c));
+  layer.d_token_logits = memory.values<T>(n * e);
+  layer.d_logits = memory.values<T>(panels * 2 * e * cpu::kPanel);
+  layer.norm_parts = memory.values<T>(panels * 2 * cpu::padded(c));
+}
 
 template <class T>
 class MixtureCall : public LayerCall {
@@ -33,7 +73,7 @@ class MixtureCall : public LayerCall {
     load_ = load.mutable_data_ptr<std::int64_t>();
     const auto begin = memory_.position();
     describe(out);
-    take_forward_memory();
+    lay_out_forward(layer_, parameters_.capacity >= 0, memory_);
     Tensors outputs{out, load};
     if (keeps_routing_) add_routing(outputs);
     const auto panels = cpu::panels_of(layer_.tokens), scratch = table_.mixture_scratch(layer_);
@@ -62,7 +102,7 @@ class MixtureCall : public LayerCall {
     layer_.d_out = d_out.template const_data_ptr<T>();
     layer_.d_x = d_x.template mutable_data_ptr<T>();
     const auto begin = memory_.position();
-    take_backward_memory();
+    lay_out_backward(layer_, memory_);
     point_at_all_gradients();
     const auto scratch = table_.mixture_scratch(layer_);
     run_with_scratch<T>(tasks(), memory_, scratch, [&](std::int64_t t, T* room) {
@@ -93,6 +133,7 @@ class MixtureCall : public LayerCall {
                 "slots are numbered in 32 bits: ", layer_.tokens, " tokens are too many");
     layer_.gate = parameters_.gate;
     layer_.keys = token_keys(rows_);
+    layer_.norm = norm_arguments<T>(parameters_.norm);
     layer_.route = linear_arguments<T>(parameters_.route);
     if (parameters_.noise.weight.defined()) layer_.noise = linear_arguments<T>(parameters_.noise);
     layer_.up = linear_arguments<T>({parameters_.w1, parameters_.b1});
@@ -103,25 +144,6 @@ class MixtureCall : public LayerCall {
     layer_.normals = {parameters_.noise_draw.key, parameters_.noise_draw.site};
     layer_.draws = nullptr;
     if (parameters_.draws.defined()) layer_.draws = parameters_.draws.template const_data_ptr<T>();
-  }
-
-  void take_forward_memory() {
-    const auto n = layer_.tokens, c = layer_.width, e = layer_.experts, k = layer_.top_k;
-    const auto rows = cpu::panels_of(n) * cpu::kPanel;
-    layer_.norm = norm_arguments<T>(parameters_.norm, memory_.template values<T>(rows),
-                                    memory_.template values<T>(rows));
-    layer_.normed = memory_.template values<T>(rows * cpu::padded(c));
-    layer_.logits = memory_.template values<T>(n * e);
-    layer_.noise_slope = memory_.template values<T>(n * e);
-    layer_.gates = memory_.template values<T>(n * k);
-    layer_.chosen = memory_.template values<std::int32_t>(n * k);
-    layer_.served = nullptr;
-    if (parameters_.capacity >= 0) layer_.served = memory_.template values<unsigned char>(n * k);
-    layer_.first_panel = memory_.template values<std::int32_t>(e + 1);
-    layer_.slots = memory_.template values<std::int32_t>(most_panels() * cpu::kPanel);
-    if (layer_.keep)
-      layer_.hidden = memory_.template values<T>(most_panels() * layer_.hidden_width * cpu::kPanel);
-    layer_.answers = memory_.template values<T>(n * k * cpu::padded(c));
   }
 
   /// In memory of their own: they may outlive a workspace's round.
@@ -156,24 +178,6 @@ class MixtureCall : public LayerCall {
     cpu::run_tasks(tasks, at::get_num_threads(),
                    [&](std::int64_t t, int) { table_.expert_part(layer_, t, parts); });
     table_.combine_parts(layer_, parts);
-  }
-
-  std::int64_t most_panels() const {
-    return slot_panels(layer_.tokens * layer_.top_k, layer_.experts);
-  }
-
-  void take_backward_memory() {
-    const auto n = layer_.tokens, c = layer_.width, e = layer_.experts, k = layer_.top_k;
-    const auto f = layer_.hidden_width, panels = most_panels(), tokens = cpu::panels_of(n);
-    layer_.d_gates = memory_.template values<T>(n * k);
-    layer_.d_answers = memory_.template values<T>(panels * c * cpu::kPanel);
-    layer_.d_hidden = memory_.template values<T>(panels * f * cpu::kPanel);
-    layer_.hidden_turned = memory_.template values<T>(panels * cpu::kPanel * cpu::padded(f));
-    layer_.input_turned = memory_.template values<T>(panels * cpu::kPanel * cpu::padded(c));
-    layer_.d_inputs = memory_.template values<T>(n * k * cpu::padded(c));
-    layer_.d_token_logits = memory_.template values<T>(n * e);
-    layer_.d_logits = memory_.template values<T>(tokens * 2 * e * cpu::kPanel);
-    layer_.norm_parts = memory_.template values<T>(tokens * 2 * cpu::padded(c));
   }
 
   void point_at_all_gradients() {
@@ -243,6 +247,26 @@ MixtureResult mixture_layer(const at::Tensor& x, const MixtureParameters& parame
   result.routing = {outputs[kGates], outputs[kExperts], outputs[kLogits]};
   if (outputs.size() > kNoiseStd) result.routing.noise_std = outputs[kNoiseStd];
   return result;
+}
+
+void count_mixture(const PassShape& pass, const FeedForwardSpec& spec, Direction direction,
+                   Memory& memory) {
+  cpu::Mixture<float> layer{};
+  layer.tokens = pass.tokens();
+  layer.width = pass.width;
+  layer.experts = spec.experts;
+  layer.top_k = spec.top_k;
+  layer.hidden_width = spec.width;
+  layer.keep = pass.keeps;
+  memory.values<float>(pass.tokens() * pass.width);  // the result
+  if (direction == Direction::forward) memory.values<std::int64_t>(spec.experts);
+  const auto begin = memory.position();
+  if (direction == Direction::forward)
+    lay_out_forward(layer, spec.capacity_factor.has_value(), memory);
+  else
+    lay_out_backward(layer, memory);
+  count_scratch<float>(memory, cpu::table<float>().mixture_scratch(layer));
+  if (direction == Direction::backward || !pass.keeps) memory.rewind(begin);
 }
 
 }  // namespace moe::kernels

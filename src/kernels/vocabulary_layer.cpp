@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "kernels/layer_call.h"
+#include "kernels/layer_memory.h"
 
 namespace moe::kernels {
 
@@ -14,6 +15,28 @@ constexpr std::int64_t kChunkValues = std::int64_t{1} << 20;
 std::int64_t chunk_size_of(std::int64_t tokens, std::int64_t symbols) {
   const auto blocks = kChunkValues / std::max<std::int64_t>(1, tokens) / cpu::kVocabularyRows;
   return std::min(symbols, std::max<std::int64_t>(1, blocks) * cpu::kVocabularyRows);
+}
+
+/// The memory that forward takes and, if it keeps, leaves to backward.
+template <class T>
+void lay_out_forward(cpu::Vocabulary<T>& layer, bool keeps, Memory& memory) {
+  const auto rows = cpu::panels_of(layer.tokens) * cpu::kPanel;
+  lay_out_statistics(layer.norm, rows, memory);
+  layer.normed = memory.values<T>(rows * cpu::padded(layer.width));
+  layer.losses = memory.values<double>(layer.tokens);
+  layer.largest = memory.values<T>(rows);
+  layer.totals = memory.values<double>(rows);
+  layer.chunk_size = chunk_size_of(layer.tokens, layer.symbols);
+  if (keeps && layer.chunk_size == layer.symbols)
+    layer.kept = memory.values<T>(rows * layer.symbols);
+}
+
+template <class T>
+void lay_out_backward(cpu::Vocabulary<T>& layer, Memory& memory) {
+  const auto panels = cpu::panels_of(layer.tokens);
+  layer.d_normed = memory.values<T>(panels * layer.width * cpu::kPanel);
+  layer.norm_parts = memory.values<T>(panels * 2 * cpu::padded(layer.width));
+  layer.d_logits = memory.values<T>(panels * layer.chunk_size * cpu::kPanel);
 }
 
 template <class T>
@@ -44,7 +67,8 @@ class VocabularyCall : public LayerCall {
     if (wants_logits_) layer_.logits = outputs.back().template mutable_data_ptr<T>();
     if (targets_.defined()) layer_.targets = targets_.const_data_ptr<std::int64_t>();
     layer_.head = linear_arguments<T>(head_);
-    take_forward_memory();
+    layer_.norm = norm_arguments<T>(norm_);
+    lay_out_forward(layer_, keeps_, memory_);
     run_with_scratch<T>(
         groups(), memory_, table_.vocabulary_scratch(layer_),
         [&](std::int64_t g, T* room) { table_.vocabulary_forward(layer_, g, room); });
@@ -67,7 +91,7 @@ class VocabularyCall : public LayerCall {
     if (wants_logits_ && d_outputs.back().defined())
       layer_.d_given = d_outputs.back().template const_data_ptr<T>();
     layer_.d_x = d_x.template mutable_data_ptr<T>();
-    take_backward_memory();
+    lay_out_backward(layer_, memory_);
     point_at_gradients(layer_.norm, norm_, gradients_);
     point_at_gradients(layer_.head, head_, gradients_);
     for (layer_.chunk = 0; layer_.chunk < layer_.symbols; layer_.chunk += layer_.chunk_size)
@@ -80,26 +104,6 @@ class VocabularyCall : public LayerCall {
   std::int64_t groups() const {
     const auto panels = cpu::panels_of(layer_.tokens);
     return (panels + cpu::kVocabularyPanels - 1) / cpu::kVocabularyPanels;
-  }
-
-  void take_forward_memory() {
-    const auto rows = cpu::panels_of(layer_.tokens) * cpu::kPanel;
-    layer_.norm = norm_arguments<T>(norm_, memory_.template values<T>(rows),
-                                    memory_.template values<T>(rows));
-    layer_.normed = memory_.template values<T>(rows * cpu::padded(layer_.width));
-    layer_.losses = memory_.template values<double>(layer_.tokens);
-    layer_.largest = memory_.template values<T>(rows);
-    layer_.totals = memory_.template values<double>(rows);
-    layer_.chunk_size = chunk_size_of(layer_.tokens, layer_.symbols);
-    if (keeps_ && layer_.chunk_size == layer_.symbols)
-      layer_.kept = memory_.template values<T>(rows * layer_.symbols);
-  }
-
-  void take_backward_memory() {
-    const auto panels = cpu::panels_of(layer_.tokens);
-    layer_.d_normed = memory_.template values<T>(panels * layer_.width * cpu::kPanel);
-    layer_.norm_parts = memory_.template values<T>(panels * 2 * cpu::padded(layer_.width));
-    layer_.d_logits = memory_.template values<T>(panels * layer_.chunk_size * cpu::kPanel);
   }
 
   void go_through_chunk() {
@@ -146,6 +150,23 @@ VocabularyResult vocabulary_layer(const at::Tensor& x, const NormParameters& nor
   if (targets.defined()) result.loss = outputs.front();
   if (wants_logits) result.logits = outputs.back();
   return result;
+}
+
+void count_vocabulary(const PassShape& pass, std::int64_t symbols, Direction direction,
+                      Memory& memory) {
+  cpu::Vocabulary<float> layer{};
+  layer.tokens = pass.tokens();
+  layer.width = pass.width;
+  layer.symbols = symbols;
+  layer.chunk_size = chunk_size_of(layer.tokens, symbols);
+  memory.values<float>(direction == Direction::forward ? 1 : pass.tokens() * pass.width);
+  const auto begin = memory.position();
+  if (direction == Direction::forward)
+    lay_out_forward(layer, pass.keeps, memory);
+  else
+    lay_out_backward(layer, memory);
+  count_scratch<float>(memory, cpu::table<float>().vocabulary_scratch(layer));
+  if (direction == Direction::backward || !pass.keeps) memory.rewind(begin);
 }
 
 }  // namespace moe::kernels

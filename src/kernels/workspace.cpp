@@ -18,16 +18,25 @@ std::int64_t aligned(std::int64_t bytes) {
 
 }  // namespace
 
+Workspace Workspace::counting() {
+  Workspace workspace;
+  workspace.counts_only_ = true;
+  return workspace;
+}
+
 std::int64_t Workspace::claim(std::int64_t bytes) {
   const auto whole = aligned(bytes);
   while (block_ < blocks_.size() && used_ + whole > blocks_[block_].numel()) {
     ++block_;
     used_ = 0;
   }
-  if (block_ == blocks_.size())
+  if (block_ == blocks_.size() && !counts_only_)
     blocks_.push_back(at::empty({std::max({whole, kSmallestBlock, this->bytes()})}, at::kByte));
   const auto begin = used_;
   used_ += whole;
+  std::int64_t before = 0;
+  for (std::size_t i = 0; i < block_; ++i) before += blocks_[i].numel();
+  peak_ = std::max(peak_, before + used_);
   return begin;
 }
 
@@ -43,6 +52,7 @@ at::Tensor Workspace::take(at::IntArrayRef sizes, at::ScalarType type) {
 
 void* Workspace::take_bytes(std::int64_t bytes) {
   const auto begin = claim(bytes);
+  if (counts_only_) return nullptr;
   return blocks_[block_].mutable_data_ptr<std::uint8_t>() + begin;
 }
 
@@ -54,6 +64,7 @@ void Workspace::reset() {
     blocks_.push_back(at::empty({whole}, at::kByte));
   }
   rewind({});
+  peak_ = 0;
 }
 
 void Workspace::rewind(Position to) {

@@ -3,6 +3,9 @@
 #include "moe/base/error.h"
 #include "moe/base/system.h"
 #include "moe/base/text.h"
+#include "moe/config/spec_of.h"
+#include "moe/eval/evaluator.h"
+#include "moe/kernels/memory_plan.h"
 #include "moe/model/build.h"
 #include "moe/train/trainer.h"
 
@@ -17,26 +20,34 @@ double text_memory(const RunConfig& config, const TextSize& text) {
          static_cast<double>(listed / config.model.block_size) * sizeof(std::int64_t);
 }
 
-/// Of a window: the fast layers lay out whole panels of positions.
-std::int64_t held_positions(const ModelConfig& model) {
-  constexpr std::int64_t kPanel = 16;
-  if (model.kernels == Kernels::reference) return model.block_size;
-  return (model.block_size + kPanel - 1) / kPanel * kPanel;
+/// Of the composed modules, which autograd keeps: per token and layer norms, q/k/v, attention
+/// weights, expert rows.
+double composed_memory(const ModelSpec& spec, double tokens) {
+  const auto c = static_cast<double>(spec.width), context = static_cast<double>(spec.context);
+  double values = 4 * static_cast<double>(spec.vocab);
+  for (const auto& layer : spec.layers) {
+    const auto experts = static_cast<double>(layer.feed_forward.top_k) * (4 + 6) * c;
+    values += 10 * c + 4 * static_cast<double>(layer.attention.heads) * context + experts;
+  }
+  return sizeof(float) * tokens * values;
 }
 
 double batch_memory(const RunConfig& config, std::int64_t vocab_size) {
-  const auto& m = config.model;
-  const auto c = static_cast<double>(m.n_embed);
-  const auto windows = static_cast<double>(config.train.batch_size);
-  const auto tokens = windows * static_cast<double>(held_positions(m));
-  // Kept for backward, per token and layer: norms, q/k/v, attention weights, expert rows.
-  const auto attention = 10 * c + 4 * static_cast<double>(m.n_head * m.block_size);
-  const auto experts = static_cast<double>(m.moe.top_k) * (4 + 6) * c;
-  const auto activations = tokens * (static_cast<double>(m.n_layer) * (attention + experts) +
-                                     4 * static_cast<double>(vocab_size));
-  // Inputs and targets as they are drawn and as tensors; where each window begins, twice.
-  constexpr double kTokenBytes = 4 * sizeof(std::int64_t), kWindowBytes = 2 * sizeof(std::int64_t);
-  return sizeof(float) * activations + kTokenBytes * tokens + kWindowBytes * windows;
+  const auto windows = config.train.batch_size, time = config.model.block_size;
+  const auto spec = spec_of(config.model, vocab_size);
+  // Inputs and targets as they are drawn; where each window begins, twice.
+  constexpr double kTokenBytes = 2 * sizeof(std::int64_t), kWindowBytes = 2 * sizeof(std::int64_t);
+  const auto tokens = static_cast<double>(windows) * static_cast<double>(time);
+  const auto drawn = kTokenBytes * tokens + kWindowBytes * static_cast<double>(windows);
+  constexpr double kBeyondAllMachines = 1e15;  // and not far from what 64 bits count
+  const auto composed = composed_memory(spec, tokens);
+  if (config.model.kernels == Kernels::reference || composed > kBeyondAllMachines)
+    return composed + drawn;
+  // The workspace of an evaluation lives besides that of training.
+  return static_cast<double>(kernels::planned_training_memory(spec, windows, time)) +
+         static_cast<double>(
+             kernels::planned_evaluation_memory(spec, evaluation_windows(time), time)) +
+         drawn;
 }
 
 double model_memory(const ModelConfig& model, std::int64_t vocab_size) {

@@ -21,6 +21,17 @@ std::uintptr_t address(const at::Tensor& tensor) {
   return reinterpret_cast<std::uintptr_t>(tensor.const_data_ptr());
 }
 
+TEST(WorkspaceTest, CountsWithoutHandingOut) {
+  auto counting = Workspace::counting();
+  EXPECT_EQ(counting.take_bytes(100), nullptr);
+  const auto position = counting.position();
+  counting.take_bytes(1000);
+  counting.rewind(position);
+  counting.take_bytes(1);
+  EXPECT_EQ(counting.peak(), 128 + 1024) << "whole lines, the most at once";
+  EXPECT_EQ(counting.bytes(), 0);
+}
+
 TEST(WorkspaceTest, TensorsAreAlignedAndApart) {
   Workspace workspace;
   const auto a = workspace.take({3, 5}, at::kFloat).fill_(1);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "moe/base/error.h"
+#include "moe/kernels/memory_plan.h"
 #include "moe/train/trainer.h"
 #include "tests/train/tiny_run.h"
 
@@ -39,6 +40,56 @@ TEST(MemoryEstimate, IsAtLeastWhatParametersMomentsAndGradientsTake) {
         EXPECT_GE(estimate(config, kVocab), static_cast<std::int64_t>(bytes))
             << experts << " experts of width " << embed;
       }
+}
+
+/// What a plan may leave out, per layer: the load of experts, stacked, and a factor of the loss.
+constexpr std::int64_t kLeftOut = 4096;
+
+/// Shapes at edges of the kernels: whole panels and cut ones, one token, a capacity, several chunks
+/// of the vocabulary.
+std::vector<RunConfig> planned_shapes() {
+  std::vector<RunConfig> all{tiny_run()};
+  const auto add = [&](const std::function<void(RunConfig&)>& change) {
+    all.push_back(tiny_run());
+    change(all.back());
+  };
+  add([](RunConfig& c) { c.model.block_size = 17; });
+  add([](RunConfig& c) { c.train.batch_size = c.model.block_size = 1; });
+  add([](RunConfig& c) { c.model.n_embed = 24, c.model.n_layer = 3, c.train.batch_size = 33; });
+  add([](RunConfig& c) { c.model.moe.num_experts = 9, c.model.moe.top_k = 3; });
+  add([](RunConfig& c) { c.model.moe.capacity_factor = 0.5; });
+  return all;
+}
+
+TEST(MemoryPlan, IsWhatAnUpdateTakesOfItsWorkspace) {
+  for (const auto& config : planned_shapes()) {
+    TinyRun run(config);
+    for (int step = 0; step < 2; ++step) train_step(run.state);  // the second one has one block
+    const auto planned = kernels::planned_training_memory(
+        run.state.model->spec(), config.train.batch_size, config.model.block_size);
+    EXPECT_NEAR(static_cast<double>(planned), static_cast<double>(run.state.workspace.peak()),
+                kLeftOut);
+  }
+}
+
+TEST(MemoryPlan, IsWhatAnEvaluationTakesOfItsWorkspace) {
+  const at::NoGradGuard no_grad;
+  for (const auto& config : planned_shapes()) {
+    TinyRun run(config);
+    const auto windows = config.train.batch_size, time = config.model.block_size;
+    if (windows * time <= 16) continue;  // taken one by one, which takes less
+    kernels::Workspace workspace;
+    for (int pass = 0; pass < 2; ++pass) {
+      workspace.reset();
+      const auto ids = workspace.take({windows, time}, at::kLong).zero_();
+      workspace.take({windows, time}, at::kLong);  // targets
+      auto context = make_context(windows, time, /*training=*/false, 1, 0, 0, &workspace);
+      context.keeps_logits = false;
+      run.state.model->forward(ids, ids, context);
+    }
+    const auto planned = kernels::planned_evaluation_memory(run.state.model->spec(), windows, time);
+    EXPECT_NEAR(static_cast<double>(planned), static_cast<double>(workspace.peak()), kLeftOut);
+  }
 }
 
 TEST(MemoryEstimate, GrowsWithEachKeyThatAPersonIsToldToLower) {

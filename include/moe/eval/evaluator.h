@@ -20,6 +20,9 @@ struct EvalResult {
 /// Asked between batches; a signal number ends the evaluation with moe::Interrupted.
 using StopRequest = std::function<int()>;
 
+/// Windows of `time` targets in one forward of an evaluation, at most.
+std::int64_t evaluation_windows(std::int64_t time);
+
 /// Every target of `tokens` once: windows of block_size end to end, the last one shorter.
 /// `max_windows` > 0 takes that many windows spread evenly over the split instead of all. Adds to
 /// `routing` (make_tallies), where given, what the routers did with the tokens.

@@ -12,6 +12,9 @@ namespace moe::kernels {
 /// What was handed out must not be read after the next reset; gradients do not live here.
 class Workspace {
  public:
+  Workspace() = default;
+  /// One that hands out nothing and only counts: `take_bytes` returns null.
+  static Workspace counting();
   /// A CPU tensor of any contents, its address a multiple of 64 bytes.
   at::Tensor take(at::IntArrayRef sizes, at::ScalarType type);
   /// The same as plain memory [bytes].
@@ -29,6 +32,8 @@ class Workspace {
   void rewind(Position to);
   /// Size of all blocks [bytes].
   std::int64_t bytes() const;
+  /// The most that was in use at once since the last reset [bytes].
+  std::int64_t peak() const { return peak_; }
 
  private:
   /// Where the next `bytes` lie: offset in the block in use, which is made where there is none.
@@ -38,6 +43,8 @@ class Workspace {
   std::size_t block_ = 0;           // the one in use
   std::int64_t used_ = 0;           // [bytes] of it
   std::int64_t generation_ = 0;
+  std::int64_t peak_ = 0;
+  bool counts_only_ = false;
 };
 
 /// A CPU tensor of the workspace, or, where that is null, of its own.

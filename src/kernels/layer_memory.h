@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/layer_call.h"
+#include "moe/spec/model_spec.h"
+
+namespace moe::kernels {
+
+// What each layer takes of a workspace, counted by the code that lays its memory out. Each is to be
+// called in the layers' own order, on Memory over a workspace that only counts.
+
+/// One pass of B windows of T tokens.
+struct PassShape {
+  std::int64_t windows, time, width;
+  bool keeps;  // forward leaves what backward reads
+
+  std::int64_t tokens() const { return windows * time; }
+};
+enum class Direction { forward, backward };
+
+void count_attention(const PassShape& pass, std::int64_t heads, Direction direction,
+                     Memory& memory);
+void count_mixture(const PassShape& pass, const FeedForwardSpec& spec, Direction direction,
+                   Memory& memory);
+/// Without logits.
+void count_vocabulary(const PassShape& pass, std::int64_t symbols, Direction direction,
+                      Memory& memory);
+
+}  // namespace moe::kernels

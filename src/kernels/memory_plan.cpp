@@ -1,0 +1,44 @@
+#include "moe/kernels/memory_plan.h"
+
+#include "kernels/layer_memory.h"
+
+namespace moe::kernels {
+
+namespace {
+
+void count_forward(const ModelSpec& spec, const PassShape& pass, Memory& memory) {
+  // Ids, targets and the rows' names.
+  for (int i = 0; i < 4; ++i) memory.values<std::int64_t>(pass.tokens());
+  memory.values<float>(pass.tokens() * pass.width);  // the embedding
+  for (const auto& layer : spec.layers) {
+    count_attention(pass, layer.attention.heads, Direction::forward, memory);
+    count_mixture(pass, layer.feed_forward, Direction::forward, memory);
+  }
+  count_vocabulary(pass, spec.vocab, Direction::forward, memory);
+}
+
+}  // namespace
+
+std::int64_t planned_training_memory(const ModelSpec& spec, std::int64_t windows,
+                                     std::int64_t time) {
+  auto workspace = Workspace::counting();
+  Memory memory(&workspace, at::kFloat);
+  const PassShape pass{windows, time, spec.width, /*keeps=*/true};
+  count_forward(spec, pass, memory);
+  count_vocabulary(pass, spec.vocab, Direction::backward, memory);
+  for (auto layer = spec.layers.rbegin(); layer != spec.layers.rend(); ++layer) {
+    count_mixture(pass, layer->feed_forward, Direction::backward, memory);
+    count_attention(pass, layer->attention.heads, Direction::backward, memory);
+  }
+  return workspace.peak();
+}
+
+std::int64_t planned_evaluation_memory(const ModelSpec& spec, std::int64_t windows,
+                                       std::int64_t time) {
+  auto workspace = Workspace::counting();
+  Memory memory(&workspace, at::kFloat);
+  count_forward(spec, {windows, time, spec.width, /*keeps=*/false}, memory);
+  return workspace.peak();
+}
+
+}  // namespace moe::kernels
