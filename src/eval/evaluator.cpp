@@ -53,6 +53,7 @@ class Evaluation {
   /// else by the number of the draw and the place in the window.
   void add(Offsets offsets, std::int64_t time, std::int64_t first_draw) {
     const auto most = evaluation_windows(time);
+    workspace_.reserve(model_->planned_memory(most, time, /*training=*/false));
     for (std::size_t i = 0; i < offsets.size(); i += static_cast<std::size_t>(most)) {
       const auto count = std::min(static_cast<std::size_t>(most), offsets.size() - i);
       const auto draw = first_draw < 0 ? first_draw : first_draw + static_cast<std::int64_t>(i);

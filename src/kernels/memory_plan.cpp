@@ -15,6 +15,9 @@ void count_forward(const ModelSpec& spec, const PassShape& pass, Memory& memory)
     count_mixture(pass, layer.feed_forward, Direction::forward, memory);
   }
   count_vocabulary(pass, spec.vocab, Direction::forward, memory);
+  std::int64_t experts = 0;
+  for (const auto& layer : spec.layers) experts += layer.feed_forward.experts;
+  memory.values<std::int64_t>(experts);  // the load of all layers
 }
 
 }  // namespace
@@ -25,6 +28,7 @@ std::int64_t planned_training_memory(const ModelSpec& spec, std::int64_t windows
   Memory memory(&workspace, at::kFloat);
   const PassShape pass{windows, time, spec.width, /*keeps=*/true};
   count_forward(spec, pass, memory);
+  memory.values<float>(1);  // the gradient of the loss
   count_vocabulary(pass, spec.vocab, Direction::backward, memory);
   for (auto layer = spec.layers.rbegin(); layer != spec.layers.rend(); ++layer) {
     count_mixture(pass, layer->feed_forward, Direction::backward, memory);

@@ -24,6 +24,10 @@ Workspace Workspace::counting() {
   return workspace;
 }
 
+void Workspace::reserve(std::int64_t bytes) {
+  if (blocks_.empty() && bytes > 0) blocks_.push_back(at::empty({aligned(bytes)}, at::kByte));
+}
+
 std::int64_t Workspace::claim(std::int64_t bytes) {
   const auto whole = aligned(bytes);
   while (block_ < blocks_.size() && used_ + whole > blocks_[block_].numel()) {

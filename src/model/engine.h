@@ -27,6 +27,12 @@ class Engine {
   virtual LmOutput predict(SparseMoELanguageModelImpl& model, const at::Tensor& x,
                            const at::Tensor& targets, const ForwardContext& context) const = 0;
 
+  /// What one pass takes of the context's workspace at once [bytes], where that is known: forward
+  /// and backward in training, else forward without logits. 0: it is taken as it comes.
+  virtual std::int64_t planned_memory(const ModelSpec& /*spec*/, std::int64_t /*windows*/,
+                                      std::int64_t /*time*/, bool /*training*/) const {
+    return 0;
+  }
   /// Whether backward itself writes the parameters' gradients (ForwardContext::gradients);
   /// otherwise autograd adds them.
   virtual bool writes_gradients() const { return false; }

@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 
 #include "model/engine.h"
+#include "moe/kernels/memory_plan.h"
 
 namespace moe {
 
@@ -97,6 +98,11 @@ class FusedEngine final : public Engine {
     return out;
   }
 
+  std::int64_t planned_memory(const ModelSpec& spec, std::int64_t windows, std::int64_t time,
+                              bool training) const override {
+    return training ? kernels::planned_training_memory(spec, windows, time)
+                    : kernels::planned_evaluation_memory(spec, windows, time);
+  }
   bool writes_gradients() const override { return true; }
   bool extends_one_by_one() const override { return true; }
 };

@@ -80,6 +80,11 @@ LmOutput SparseMoELanguageModelImpl::forward(const at::Tensor& ids, const at::Te
   return out;
 }
 
+std::int64_t SparseMoELanguageModelImpl::planned_memory(std::int64_t windows, std::int64_t time,
+                                                        bool training) const {
+  return engine().planned_memory(spec_, windows, time, training);
+}
+
 at::Tensor SparseMoELanguageModelImpl::embed(const at::Tensor& ids, std::int64_t first_position) {
   const auto positions = position_embedding_table_->weight.narrow(0, first_position, ids.size(1));
   return token_embedding_table_(ids) + positions;  // (B, T, C)

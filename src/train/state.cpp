@@ -88,7 +88,10 @@ TrainState::TrainState(const RunConfig& run_config, std::int64_t vocab_size,
       flat(model),
       optimizer(run_config.optim, flat.values()),
       sampler(train_tokens, run_config.model.block_size, window_order(run_config.data.order),
-              stream_key(static_cast<std::uint64_t>(run_config.seed), "data")) {}
+              stream_key(static_cast<std::uint64_t>(run_config.seed), "data")) {
+  workspace.reserve(
+      model->planned_memory(config.train.batch_size, config.model.block_size, /*training=*/true));
+}
 
 Json state_to_json(const TrainState& state, const DataSums& sums, double seconds) {
   const auto& at = state.at;

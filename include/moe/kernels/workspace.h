@@ -15,6 +15,9 @@ class Workspace {
   Workspace() = default;
   /// One that hands out nothing and only counts: `take_bytes` returns null.
   static Workspace counting();
+  /// Takes one block of so many bytes, if there is none yet: what is known to be needed should not
+  /// be found out by growing.
+  void reserve(std::int64_t bytes);
   /// A CPU tensor of any contents, its address a multiple of 64 bytes.
   at::Tensor take(at::IntArrayRef sizes, at::ScalarType type);
   /// The same as plain memory [bytes].

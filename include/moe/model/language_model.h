@@ -74,6 +74,10 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
   /// The same without a cache: logits (B, V) of the last position of `ids`.
   at::Tensor last_logits(const at::Tensor& ids, const ForwardContext& context);
 
+  /// What one pass over B windows of T takes of the context's workspace at once [bytes]; 0: not
+  /// known.
+  std::int64_t planned_memory(std::int64_t windows, std::int64_t time, bool training) const;
+
   /// What comes before and after the blocks, as it reads.
   at::Tensor embed(const at::Tensor& ids, std::int64_t first_position);
   LmOutput predict(const at::Tensor& x, const at::Tensor& targets);
