@@ -51,8 +51,9 @@ double batch_memory(const RunConfig& config, std::int64_t vocab_size) {
 }
 
 double model_memory(const ModelConfig& model, std::int64_t vocab_size) {
-  // Values, gradients and two moments; the weights of another run, until they are taken over.
-  constexpr double kCopies = 4 + 1;
+  // Values, gradients and two moments. The weights of another run are let go before the moments are
+  // written to.
+  constexpr double kCopies = 4;
   const auto parameters = static_cast<double>(count_parameters(model, vocab_size));
   // Of an evaluation: tallies of E * (V + E) counts a layer, as numbers, as JSON and as its text.
   constexpr double kBytesPerCount = 8 + 16 + 8;
