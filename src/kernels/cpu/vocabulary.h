@@ -37,7 +37,10 @@ class VocabularyPanels {
     }
     for (Index v = 0; v < v_; v += kVocabularyRows) {
       const Block block = logits_of(v, layer_.kept != nullptr ? kept(v) : Block{room_, kRoom});
-      for (Index p = 0; p < count_; ++p) take_in(p, v, block.at(p));
+      for (Index p = 0; p < count_; ++p) {
+        if (layer_.logits != nullptr) write_logits(p, v, block.at(p));
+        if (layer_.targets != nullptr) take_in(p, v, block.at(p));
+      }
     }
     if (layer_.targets == nullptr) return;
     for (Index p = 0; p < count_; ++p)
@@ -120,13 +123,15 @@ class VocabularyPanels {
     return to;
   }
 
+  void write_logits(Index p, Index v, const T* logits) {
+    panel_to_rows<T>(logits, tokens_in(p), rows_in(v),
+                     [&](Index i) { return layer_.logits + (token(p) + i) * v_ + v; });
+  }
+
   /// Adds a block to the running sums of e^(logit - largest). Within it they are of T, which a
   /// block is short enough for; blocks add up in double.
   void take_in(Index p, Index v, const T* logits) {
     const Index rows = rows_in(v);
-    if (layer_.logits != nullptr)
-      panel_to_rows<T>(logits, tokens_in(p), rows,
-                       [&](Index i) { return layer_.logits + (token(p) + i) * v_ + v; });
     Row<T> top = load_row(largest(p)), sum{};
     for (Index j = 0; j < rows; ++j)
       top = map(top, load_row(logits + j * kPanel),
@@ -148,7 +153,6 @@ class VocabularyPanels {
   }
 
   void subtract_targets(Index p, Index v, const T* logits) {
-    if (layer_.targets == nullptr) return;
     for (Index i = 0; i < tokens_in(p); ++i) {
       const Index row = layer_.targets[token(p) + i] - v;
       if (row >= 0 && row < rows_in(v))
@@ -158,10 +162,19 @@ class VocabularyPanels {
 
   /// Gradients of the logits of symbols from v on, 0 for lanes without a token; to may be from.
   void logits_backward(Index p, Index v, const T* from, T* to) {
+    if (layer_.targets != nullptr)
+      loss_backward(p, v, from, to);
+    else
+      for (Index j = 0; j < rows_in(v) * kPanel; ++j) to[j] = 0;
+    if (layer_.d_given == nullptr) return;
+    for (Index i = 0; i < tokens_in(p); ++i)
+      for (Index j = 0; j < rows_in(v); ++j)
+        to[j * kPanel + i] += layer_.d_given[(token(p) + i) * v_ + v + j];
+  }
+
+  void loss_backward(Index p, Index v, const T* from, T* to) {
     const Index rows = rows_in(v), count = tokens_in(p);
-    // Each token's part of the mean.
-    const double share =
-        layer_.targets == nullptr ? 0 : layer_.d_loss / static_cast<double>(layer_.tokens);
+    const double share = layer_.d_loss / static_cast<double>(layer_.tokens);  // of the mean
     T scales[kPanel] = {};
     for (Index i = 0; i < count; ++i) scales[i] = static_cast<T>(share / total(p)[i]);
     const Row<T> scale = load_row(scales), top = load_row(largest(p));
@@ -171,11 +184,8 @@ class VocabularyPanels {
       store_row(to + j * kPanel, map(e, scale, [](Vec<T> a, Vec<T> b) { return a * b; }));
     }
     for (Index i = 0; i < count; ++i) {
-      const Index n = token(p) + i;
-      const Index row = layer_.targets == nullptr ? -1 : layer_.targets[n] - v;
+      const Index row = layer_.targets[token(p) + i] - v;
       if (row >= 0 && row < rows) to[row * kPanel + i] -= static_cast<T>(share);
-      if (layer_.d_given == nullptr) continue;
-      for (Index j = 0; j < rows; ++j) to[j * kPanel + i] += layer_.d_given[n * v_ + v + j];
     }
   }
 
