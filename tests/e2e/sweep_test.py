@@ -193,22 +193,24 @@ class Stops(SweepCase):
 
     def test_a_worker_ends_after_its_count_and_after_its_time(self):
         out = self.folder / "sweep"
-        never = self.quick_program("#!/bin/sh\ntrap 'exit 143' TERM\nwhile :; do sleep 0.1; done\n")
-        result = makemoe("sweep", "run", self.small_sweep(budget={"steps": 4, "seconds": 0.5}), "--out", out, env=never)
+        never = "#!/bin/sh\ntrap 'exit 143' TERM\nwhile :; do sleep 0.1; done\n"
+        env = self.quick_program(never)
+        result = makemoe("sweep", "run", self.small_sweep(budget={"steps": 4, "seconds": 0.5}), "--out", out, env=env)
         self.assertEqual(result.code, 0, result)
-        said = self.done("sweep", "worker", out, "--time-budget", "0.5s", env=never).err
+        said = self.done("sweep", "worker", out, "--time-budget", "0.5s", env=env).err
         self.assertIn("the time is over (--time-budget); the same command continues", said)
         self.assertEqual(self.status(out)["complete"], 0)
         said = self.done("sweep", "worker", out, "--count", 2, env=self.quick_program()).err
         self.assertIn("took 2 trials (--count); the same command continues", said)
         self.assertEqual(self.status(out)["complete"], 2)
         self.assertEqual(makemoe("sweep", "worker", out, "--time-budget", "soon").code, USAGE)
-        worker = start("sweep", "worker", out, env=never)
+        worker = start("sweep", "worker", out, env=self.quick_program(never))  # written anew: there is one program
         wait_for(lambda: self.status(out)["running"] == 1, worker)
         worker.send_signal(signal.SIGTERM)
         said = worker.communicate(timeout=60)[1].decode()
         self.assertEqual(worker.returncode, 128 + signal.SIGTERM)
         self.assertIn("stopped by signal 15; the same command continues", said)
+        self.done("sweep", "worker", out, env=self.quick_program())
         said = self.done("sweep", "worker", out, "--count", 2, env=self.quick_program()).err
         self.assertIn(f"no trial is left to take; {BINARY} sweep status {out} shows them", said)
 
