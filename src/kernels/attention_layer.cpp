@@ -154,12 +154,8 @@ at::Tensor attention_layer(const at::Tensor& x, const AttentionParameters& param
   const auto source =
       gradient_source({x, parameters.norm.weight, parameters.norm.bias, parameters.qkv,
                        parameters.proj.weight, parameters.proj.bias});
-  const bool keeps = source.defined();
-  c10::intrusive_ptr<LayerCall> call;
-  if (x.scalar_type() == at::kDouble)
-    call = c10::make_intrusive<AttentionCall<double>>(parameters, run, keeps, cache);
-  else
-    call = c10::make_intrusive<AttentionCall<float>>(parameters, run, keeps, cache);
+  const auto call =
+      make_call<AttentionCall>(x.scalar_type(), parameters, run, source.defined(), cache);
   return run_layer(x, source, call)[0];
 }
 

@@ -75,11 +75,8 @@ at::Tensor embedding_layer(const at::Tensor& ids, const at::Tensor& tokens,
                            const at::Tensor& positions, std::int64_t first_position,
                            const LayerRun& run) {
   const auto source = gradient_source({tokens, positions});
-  c10::intrusive_ptr<LayerCall> call;
-  if (tokens.scalar_type() == at::kDouble)
-    call = c10::make_intrusive<EmbeddingCall<double>>(ids, tokens, positions, first_position, run);
-  else
-    call = c10::make_intrusive<EmbeddingCall<float>>(ids, tokens, positions, first_position, run);
+  const auto call =
+      make_call<EmbeddingCall>(tokens.scalar_type(), ids, tokens, positions, first_position, run);
   return run_layer(tokens, source, call)[0];
 }
 

@@ -33,6 +33,14 @@ class LayerCall : public torch::CustomClassHolder {
   virtual std::size_t differentiable() const { return 1; }
 };
 
+/// A Call of double or float, as `type` is.
+template <template <class> class Call, class... Arguments>
+c10::intrusive_ptr<LayerCall> make_call(at::ScalarType type, Arguments&&... arguments) {
+  if (type == at::kDouble)
+    return c10::make_intrusive<Call<double>>(std::forward<Arguments>(arguments)...);
+  return c10::make_intrusive<Call<float>>(std::forward<Arguments>(arguments)...);
+}
+
 /// Any layer call under autograd, which calls back if `source` (gradient_source) wants a gradient.
 struct LayerFunction : torch::autograd::Function<LayerFunction> {
   static Tensors forward(torch::autograd::AutogradContext* context, const at::Tensor& x,

@@ -236,11 +236,7 @@ MixtureResult mixture_layer(const at::Tensor& x, const MixtureParameters& parame
       gradient_source({x, parameters.norm.weight, parameters.norm.bias, parameters.route.weight,
                        parameters.route.bias, parameters.noise.weight, parameters.noise.bias,
                        parameters.w1, parameters.b1, parameters.w2, parameters.b2});
-  c10::intrusive_ptr<LayerCall> call;
-  if (x.scalar_type() == at::kDouble)
-    call = c10::make_intrusive<MixtureCall<double>>(parameters, run, source.defined());
-  else
-    call = c10::make_intrusive<MixtureCall<float>>(parameters, run, source.defined());
+  const auto call = make_call<MixtureCall>(x.scalar_type(), parameters, run, source.defined());
   const auto outputs = run_layer(x, source, call);
   MixtureResult result{outputs[kOut], outputs[kLoad]};
   if (!run.keeps_routing) return result;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/cpu/arguments.h"
 #include "moe/kernels/slot_table.h"
 
 namespace moe::kernels {
@@ -15,9 +16,7 @@ struct SlotPlaces {
   std::int64_t* load;         // (E)
 };
 
-inline std::int64_t panels_of_slots(std::int64_t slots) {
-  return (slots + kPanelSlots - 1) / kPanelSlots;
-}
+static_assert(kPanelSlots == cpu::kPanel, "products take the panels as they are");
 
 /// make_slot_table of `slots` choices, each an expert in [0, experts). Panels beyond the last
 /// expert's stay as they are.
@@ -32,7 +31,7 @@ void sort_slots(const Expert* chosen, std::int64_t slots, std::int64_t experts,
     if (capacity >= 0) to.load[e] = std::min(to.load[e], capacity);
     next[static_cast<std::size_t>(e)] = to.first_panel[e] * kPanelSlots;
     to.first_panel[e + 1] =
-        static_cast<std::int32_t>(to.first_panel[e] + panels_of_slots(to.load[e]));
+        static_cast<std::int32_t>(to.first_panel[e] + cpu::panels_of(to.load[e]));
   }
   std::fill_n(to.slots, to.first_panel[experts] * kPanelSlots, -1);
   for (std::int64_t s = 0; s < slots; ++s) {

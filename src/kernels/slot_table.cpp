@@ -25,7 +25,7 @@ SlotTable slot_table_on_cpu(const at::Tensor& experts, std::int64_t num_experts,
 }  // namespace
 
 std::int64_t slot_panels(std::int64_t slots, std::int64_t num_experts) {
-  return std::min(slots, panels_of_slots(slots) + num_experts);
+  return std::min(slots, cpu::panels_of(slots) + num_experts);
 }
 
 SlotTable slot_table_of_tensors(const at::Tensor& experts, std::int64_t num_experts,

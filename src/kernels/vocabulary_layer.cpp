@@ -137,14 +137,9 @@ VocabularyResult vocabulary_layer(const at::Tensor& x, const NormParameters& nor
                                   bool wants_logits, const LayerRun& run) {
   TORCH_CHECK(targets.defined() || wants_logits, "neither loss nor logits are wanted");
   const auto source = gradient_source({x, norm.weight, norm.bias, head.weight, head.bias});
-  const bool keeps = source.defined();
   const auto wanted = targets.defined() ? targets.contiguous() : targets;
-  c10::intrusive_ptr<LayerCall> call;
-  if (x.scalar_type() == at::kDouble)
-    call =
-        c10::make_intrusive<VocabularyCall<double>>(norm, head, wanted, wants_logits, run, keeps);
-  else
-    call = c10::make_intrusive<VocabularyCall<float>>(norm, head, wanted, wants_logits, run, keeps);
+  const auto call = make_call<VocabularyCall>(x.scalar_type(), norm, head, wanted, wants_logits,
+                                              run, source.defined());
   const auto outputs = run_layer(x, source, call);
   VocabularyResult result;
   if (targets.defined()) result.loss = outputs.front();

@@ -45,6 +45,7 @@ std::int64_t Workspace::claim(std::int64_t bytes) {
 }
 
 at::Tensor Workspace::take(at::IntArrayRef sizes, at::ScalarType type) {
+  TORCH_CHECK(!counts_only_, "a workspace that only counts has no tensors");
   // Plain tensors over one storage, not views: autograd must not tie them to one another.
   const at::AutoDispatchBelowADInplaceOrView no_views;
   std::int64_t count = 1;

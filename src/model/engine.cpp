@@ -8,10 +8,6 @@ namespace {
 
 class ReferenceEngine final : public Engine {
  public:
-  at::Tensor embed(SparseMoELanguageModelImpl& model, const at::Tensor& ids,
-                   std::int64_t first_position, const ForwardContext& /*context*/) const override {
-    return model.embed(ids, first_position);
-  }
   at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
                     LayerCache* cache) const override {
     return block.attend(x, context, cache);
@@ -19,10 +15,6 @@ class ReferenceEngine final : public Engine {
   MoeOutput mix(BlockImpl& block, const at::Tensor& x,
                 const ForwardContext& context) const override {
     return block.mix(x, context);
-  }
-  LmOutput predict(SparseMoELanguageModelImpl& model, const at::Tensor& x,
-                   const at::Tensor& targets, const ForwardContext& /*context*/) const override {
-    return model.predict(x, targets);
   }
 };
 

@@ -14,18 +14,22 @@ class Engine {
  public:
   virtual ~Engine() = default;
 
-  /// (B, T, C): symbols and positions from first_position on.
+  /// (B, T, C): symbols and positions from first_position on. By default as the model reads.
   virtual at::Tensor embed(SparseMoELanguageModelImpl& model, const at::Tensor& ids,
-                           std::int64_t first_position, const ForwardContext& context) const = 0;
+                           std::int64_t first_position, const ForwardContext& /*context*/) const {
+    return model.embed(ids, first_position);
+  }
   /// x + attention(norm(x)). `cache` may be null.
   virtual at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
                             LayerCache* cache) const = 0;
   /// MoeOutput::y is x + mixture(norm(x)).
   virtual MoeOutput mix(BlockImpl& block, const at::Tensor& x,
                         const ForwardContext& context) const = 0;
-  /// logits of norm(x), and the loss of targets if they are defined.
+  /// logits of norm(x), and the loss of targets if they are defined. By default as the model reads.
   virtual LmOutput predict(SparseMoELanguageModelImpl& model, const at::Tensor& x,
-                           const at::Tensor& targets, const ForwardContext& context) const = 0;
+                           const at::Tensor& targets, const ForwardContext& /*context*/) const {
+    return model.predict(x, targets);
+  }
 
   /// What one pass takes of the context's workspace at once [bytes], where that is known: forward
   /// and backward in training, else forward without logits. 0: it is taken as it comes.

@@ -37,10 +37,6 @@ at::Tensor stacked_heads(MultiHeadAttentionImpl& sa, const at::Tensor& x,
 
 class StackedEngine final : public Engine {
  public:
-  at::Tensor embed(SparseMoELanguageModelImpl& model, const at::Tensor& ids,
-                   std::int64_t first_position, const ForwardContext& /*context*/) const override {
-    return model.embed(ids, first_position);
-  }
   at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
                     LayerCache* cache) const override {
     auto& sa = block.sa();
@@ -57,10 +53,6 @@ class StackedEngine final : public Engine {
     auto out = smoe.output(normed, y, where, context);
     out.y = x + out.y;
     return out;
-  }
-  LmOutput predict(SparseMoELanguageModelImpl& model, const at::Tensor& x,
-                   const at::Tensor& targets, const ForwardContext& /*context*/) const override {
-    return model.predict(x, targets);
   }
 };
 
