@@ -145,9 +145,13 @@ struct InTask {
 };
 
 /// Threads are one resource of the process, as OpenMP's are: hence the one static object here.
-std::unique_ptr<Pool>& the_pool() {
-  static std::unique_ptr<Pool> pool;
-  return pool;
+struct Shared {
+  std::mutex turn;  // of the caller whose tasks run
+  std::unique_ptr<Pool> pool;
+};
+Shared& shared() {
+  static Shared one;
+  return one;
 }
 
 }  // namespace
@@ -157,7 +161,8 @@ void run_tasks(std::int64_t tasks, int threads, const Task& task) {
     for (std::int64_t t = 0; t < tasks; ++t) task(t, 0);
     return;
   }
-  auto& pool = the_pool();
+  auto& [turn, pool] = shared();
+  const std::lock_guard lock(turn);
   if (!pool || pool->helpers() != threads - 1) {
     pool.reset();  // the old threads end before the new ones begin
     pool = std::make_unique<Pool>(threads - 1);

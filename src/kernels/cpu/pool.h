@@ -8,8 +8,9 @@ namespace moe::kernels::cpu {
 /// Runs task(t, thread) for every t in [0, tasks), on up to `threads` threads of this process;
 /// thread is in [0, threads), and at most one task at a time has a given one. Tasks are handed out
 /// as threads come free, so their work must not depend on who does it. Returns when all are done.
-/// An exception of a task is thrown here. Called from one thread at a time; a call from within a
-/// task runs there.
+/// An exception of a task, of several any one, is thrown here when no task runs any more; whether
+/// the other tasks ran is open. Calls of several threads take turns; a call from within a task runs
+/// there. After fork(2) the child has none of the threads: it may only exec or _exit.
 ///
 /// The threads are our own, not OpenMP's: a waiting thread spins for tens of microseconds and
 /// then sleeps, so that a core taken by another process costs no whole scheduler tick
