@@ -5,7 +5,10 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <utility>
@@ -30,6 +33,11 @@ TEST(WorkspaceTest, CountsWithoutHandingOut) {
   counting.take_bytes(1);
   EXPECT_EQ(counting.peak(), 128 + 1024) << "whole lines, the most at once";
   EXPECT_EQ(counting.bytes(), 0);
+}
+
+TEST(WorkspaceTest, ACountHasNoTensors) {
+  auto counting = Workspace::counting();
+  EXPECT_THROW(counting.take({1}, at::kFloat), c10::Error);
 }
 
 TEST(WorkspaceTest, TensorsAreAlignedAndApart) {
@@ -75,6 +83,114 @@ TEST(WorkspaceTest, AfterAResetOneBlockHoldsWhatTookSeveral) {
     workspace.reset();
     EXPECT_EQ(workspace.bytes(), whole);
   }
+}
+
+constexpr std::array<std::int64_t, 6> kSizes{1, 64, 65, 5000, 0, 700};  // [bytes]
+
+std::vector<void*> take_all(Workspace& workspace) {
+  std::vector<void*> memory;
+  for (const auto size : kSizes) memory.push_back(workspace.take_bytes(size));
+  return memory;
+}
+
+TEST(WorkspaceTest, PlainMemoryIsAlignedAndTheSameAfterEachRewind) {
+  Workspace workspace;
+  workspace.take_bytes(3);
+  const auto begin = workspace.position();
+  const auto first = take_all(workspace);
+  for (const auto* memory : first) EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory) % 64, 0U);
+  for (int i = 0; i < 3; ++i) {
+    workspace.rewind(begin);
+    EXPECT_EQ(take_all(workspace), first);
+  }
+}
+
+TEST(WorkspaceTest, AResetOfOneBlockGivesTheSameMemoryAgain) {
+  Workspace workspace;
+  const auto first = take_all(workspace);
+  const auto whole = workspace.bytes();
+  workspace.reset();
+  EXPECT_EQ(take_all(workspace), first);
+  EXPECT_EQ(workspace.bytes(), whole);
+}
+
+TEST(WorkspaceTest, GrowthLeavesWhatWasHandedOutInItsPlace) {
+  constexpr std::int64_t kPiece = 700'000;  // bytes: the first block holds one of them
+  Workspace workspace;
+  std::vector<void*> pieces;
+  std::int64_t blocks = 0;
+  for (int i = 0; i < 8; ++i) {
+    const auto before = workspace.bytes();
+    pieces.push_back(workspace.take_bytes(kPiece));
+    if (workspace.bytes() > before) ++blocks;
+    std::memset(pieces.back(), i, kPiece);
+  }
+  EXPECT_GE(blocks, 3) << "it has to grow for this test to say anything";
+  for (int i = 0; i < 8; ++i) {
+    const auto* bytes = static_cast<const unsigned char*>(pieces[static_cast<std::size_t>(i)]);
+    EXPECT_TRUE(std::all_of(bytes, bytes + kPiece, [&](unsigned char b) { return b == i; })) << i;
+  }
+}
+
+/// Takes and gives back as a layer does; the most at once is 300 lines of 64 bytes.
+void use_as_a_layer(Workspace& workspace) {
+  workspace.take_bytes(100 * 64 - 5);
+  const auto begin = workspace.position();
+  workspace.take_bytes(150 * 64);
+  workspace.take_bytes(50 * 64 - 63);
+  workspace.rewind(begin);
+  workspace.take_bytes(70 * 64);
+}
+
+TEST(WorkspaceTest, WhatACountFoundSufficesWithoutGrowth) {
+  auto counting = Workspace::counting();
+  use_as_a_layer(counting);
+  EXPECT_EQ(counting.peak(), 300 * 64);
+  Workspace workspace;
+  workspace.reserve(counting.peak());
+  EXPECT_EQ(workspace.bytes(), counting.peak());
+  use_as_a_layer(workspace);
+  EXPECT_EQ(workspace.bytes(), counting.peak());
+  EXPECT_EQ(workspace.peak(), counting.peak());
+}
+
+TEST(WorkspaceTest, ReserveTakesWholeLinesOnceAndNothingForNothing) {
+  Workspace workspace;
+  workspace.reserve(0);
+  EXPECT_EQ(workspace.bytes(), 0);
+  workspace.reserve(65);
+  EXPECT_EQ(workspace.bytes(), 128);
+  workspace.reserve(1 << 20);
+  EXPECT_EQ(workspace.bytes(), 128) << "there is a block";
+}
+
+TEST(WorkspaceTest, AResetCountsAGenerationAndForgetsThePeak) {
+  Workspace workspace;
+  workspace.take_bytes(1000);
+  EXPECT_EQ(workspace.peak(), 1024);
+  EXPECT_EQ(workspace.generation(), 0);
+  workspace.reset();
+  EXPECT_EQ(workspace.peak(), 0);
+  EXPECT_EQ(workspace.generation(), 1);
+  workspace.take_bytes(1);
+  EXPECT_EQ(workspace.peak(), 64);
+}
+
+TEST(WorkspaceTest, WritingATensorIsNoNewVersionOfItsNeighbour) {
+  Workspace workspace;
+  const auto a = workspace.take({4}, at::kFloat), b = workspace.take({4}, at::kFloat);
+  EXPECT_FALSE(a.is_view());
+  const auto version = b._version();
+  a.fill_(1);
+  EXPECT_EQ(b._version(), version);
+}
+
+TEST(WorkspaceTest, WithoutAWorkspaceATensorHasMemoryOfItsOwn) {
+  const auto a = take_from(nullptr, {2, 3}, at::kDouble), b = take_from(nullptr, {1}, at::kLong);
+  EXPECT_EQ(a.sizes(), (std::vector<std::int64_t>{2, 3}));
+  EXPECT_EQ(a.scalar_type(), at::kDouble);
+  EXPECT_EQ(b.scalar_type(), at::kLong);
+  EXPECT_FALSE(a.storage().is_alias_of(b.storage()));
 }
 
 TEST(WorkspaceTest, ScratchGoesBackWithItsTasks) {
