@@ -7,27 +7,40 @@ namespace moe {
 namespace {
 
 constexpr std::int64_t kExpansion = 4;  // expert width over n_embed, as published
+constexpr double kLayerNormEps = 1e-5;  // PyTorch's default
 
 AttentionSpec attention_of(const ModelConfig& config) {
   const auto head_width = config.n_embed / config.n_head;
   const auto width =
       config.attention_scale == AttentionScale::n_embed ? config.n_embed : head_width;
-  return {config.n_head, head_width, 1 / std::sqrt(static_cast<double>(width))};
+  return {config.n_head, head_width, 1 / std::sqrt(static_cast<double>(width)), /*bias=*/true};
 }
 
 FeedForwardSpec feed_forward_of(const ModelConfig& config) {
   const auto& moe = config.moe;
-  return {moe.num_experts, moe.top_k,         kExpansion * config.n_embed, moe.router,
-          moe.gate,        moe.noise_in_eval, moe.capacity_factor};
+  return {.experts = moe.num_experts,
+          .top_k = moe.top_k,
+          .width = kExpansion * config.n_embed,
+          .router = moe.router,
+          .gate = moe.gate,
+          .activation = Activation::relu,
+          .noise_in_eval = moe.noise_in_eval,
+          .capacity_factor = moe.capacity_factor,
+          .bias = true};
 }
 
 }  // namespace
 
 ModelSpec spec_of(const ModelConfig& config, std::int64_t vocab) {
   const LayerSpec layer{attention_of(config), feed_forward_of(config)};
-  return {
-      vocab,          config.n_embed, config.block_size,
-      config.dropout, config.init,    std::vector(static_cast<std::size_t>(config.n_layer), layer)};
+  return {.vocab = vocab,
+          .width = config.n_embed,
+          .context = config.block_size,
+          .dropout = config.dropout,
+          .init = config.init,
+          .norm = {NormKind::layer, kLayerNormEps, /*bias=*/true},
+          .bias = true,
+          .layers = std::vector(static_cast<std::size_t>(config.n_layer), layer)};
 }
 
 }  // namespace moe

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "moe/kernels/activation.h"
+
 namespace moe::kernels {
 
 namespace {
@@ -36,6 +38,14 @@ at::Tensor slots_without_gaps(const SlotTable& table) {
   return table.slots.masked_select(table.slots.ge(0)).to(at::kLong);
 }
 
+/// An undefined tensor may not be an argument of an autograd function; an empty optional may.
+std::optional<at::Tensor> if_defined(const at::Tensor& tensor) {
+  return tensor.defined() ? std::optional(tensor) : std::nullopt;
+}
+void add_bias(at::Tensor& rows, const at::Tensor& bias, std::int64_t expert) {
+  if (bias.defined()) rows.add_(bias[expert]);
+}
+
 /// y (N, C) from what the slots answered: slot s adds gate * row to token slots[s] / K. Every token
 /// has its K slots in one fixed order, so that the sum has one order too.
 at::Tensor combine(const at::Tensor& rows, const at::Tensor& slots, std::int64_t n,
@@ -52,9 +62,10 @@ at::Tensor combine(const at::Tensor& rows, const at::Tensor& slots, std::int64_t
 /// Forward and backward written out: matrix products go into preallocated rows sorted by expert.
 struct ExpertMixture : torch::autograd::Function<ExpertMixture> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& gates,
-                            const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
-                            const at::Tensor& b2, const std::optional<at::Tensor>& mask,
-                            const at::Tensor& slots, const std::vector<std::int64_t>& begins) {
+                            const at::Tensor& w1, const std::optional<at::Tensor>& b1,
+                            const at::Tensor& w2, const std::optional<at::Tensor>& b2,
+                            const std::optional<at::Tensor>& mask, const at::Tensor& slots,
+                            const std::vector<std::int64_t>& begins, Activation activation) {
     const auto n = x.size(0), c = x.size(1), k = gates.size(1), f = w1.size(1);
     const auto inputs = x.index_select(0, slots.div(k, "floor"));  // (S, C)
     const auto hidden = at::empty({slots.numel(), f}, x.options());
@@ -63,9 +74,9 @@ struct ExpertMixture : torch::autograd::Function<ExpertMixture> {
       auto h = segment.rows(hidden);
       auto y = segment.rows(answers);
       at::mm_out(h, segment.rows(inputs), w1[segment.expert].t());
-      h.add_(b1[segment.expert]).relu_();
-      at::mm_out(y, h, w2[segment.expert].t());
-      y.add_(b2[segment.expert]);
+      if (b1) h.add_((*b1)[segment.expert]);
+      at::mm_out(y, activate(activation, h), w2[segment.expert].t());
+      if (b2) y.add_((*b2)[segment.expert]);
     }
     at::Tensor slot_mask;
     if (mask) {
@@ -75,6 +86,8 @@ struct ExpertMixture : torch::autograd::Function<ExpertMixture> {
     const auto slot_gates = gates.reshape({-1}).index_select(0, slots).unsqueeze(1);  // (S, 1)
     context->save_for_backward({inputs, hidden, answers, slot_gates, slot_mask, w1, w2, slots});
     context->saved_data["begins"] = begins;
+    context->saved_data["activation"] = static_cast<std::int64_t>(activation);
+    context->saved_data["biases"] = b1.has_value();
     context->saved_data["k"] = k;
     context->saved_data["n"] = n;
     return combine(answers * slot_gates, slots, n, k);
@@ -86,6 +99,8 @@ struct ExpertMixture : torch::autograd::Function<ExpertMixture> {
                &slot_mask = saved[4], &w1 = saved[5], &w2 = saved[6], &slots = saved[7];
     const auto begins = context->saved_data["begins"].toIntVector();
     const auto n = context->saved_data["n"].toInt(), k = context->saved_data["k"].toInt();
+    const auto activation = static_cast<Activation>(context->saved_data["activation"].toInt());
+    const bool has_biases = context->saved_data["biases"].toBool();
 
     auto dy = outputs[0].index_select(0, slots.div(k, "floor"));  // (S, C) of the gated answers
     auto d_gates = at::zeros({n * k}, dy.options());
@@ -110,10 +125,10 @@ struct ExpertMixture : torch::autograd::Function<ExpertMixture> {
       const auto h = segment.rows(hidden), d = segment.rows(dy);
       auto dh = segment.rows(d_hidden), dx = segment.rows(d_inputs);
       auto db1 = d_b1[expert], db2 = d_b2[expert];
-      at::mm_out(dw2, d.t(), h);
+      at::mm_out(dw2, d.t(), activate(activation, h));
       at::sum_out(db2, d, 0);
       at::mm_out(dh, d, w2[expert]);
-      dh.mul_(h.gt(0));  // relu'
+      dh.copy_(activation_gradient(activation, h, dh));
       at::mm_out(dw1, dh.t(), segment.rows(inputs));
       at::sum_out(db1, dh, 0);
       at::mm_out(dx, dh, w1[expert]);
@@ -121,9 +136,10 @@ struct ExpertMixture : torch::autograd::Function<ExpertMixture> {
     return {combine(d_inputs, slots, n, k),
             d_gates.view({n, k}),
             d_w1,
-            d_b1,
+            has_biases ? d_b1 : at::Tensor(),
             d_w2,
-            d_b2,
+            has_biases ? d_b2 : at::Tensor(),
+            at::Tensor(),
             at::Tensor(),
             at::Tensor(),
             at::Tensor()};
@@ -133,16 +149,15 @@ struct ExpertMixture : torch::autograd::Function<ExpertMixture> {
 }  // namespace
 
 at::Tensor expert_mixture(const at::Tensor& x, const at::Tensor& gates, const at::Tensor& mask,
-                          const SlotTable& table, const ExpertWeights& w) {
-  // An undefined tensor may not be an argument of an autograd function; an empty optional may.
-  const auto given = mask.defined() ? std::optional(mask) : std::nullopt;
-  return ExpertMixture::apply(x, gates, w.w1, w.b1, w.w2, w.b2, given, slots_without_gaps(table),
-                              begins_of(table));
+                          const SlotTable& table, const ExpertWeights& w, Activation activation) {
+  return ExpertMixture::apply(x, gates, w.w1, if_defined(w.b1), w.w2, if_defined(w.b2),
+                              if_defined(mask), slots_without_gaps(table), begins_of(table),
+                              activation);
 }
 
 at::Tensor expert_mixture_reference(const at::Tensor& x, const at::Tensor& gates,
                                     const at::Tensor& mask, const SlotTable& table,
-                                    const ExpertWeights& w) {
+                                    const ExpertWeights& w, Activation activation) {
   const auto n = x.size(0), k = gates.size(1);
   auto y = at::zeros_like(x);
   const auto slots = slots_without_gaps(table);
@@ -151,9 +166,12 @@ at::Tensor expert_mixture_reference(const at::Tensor& x, const at::Tensor& gates
     const auto expert = static_cast<std::int64_t>(e);
     auto chosen = at::zeros({n * k}, x.options());  // 1 where this expert serves the slot
     chosen.index_fill_(0, slots.slice(0, begins[e], begins[e + 1]), 1);
-    const auto hidden = (x.matmul(w.w1[expert].t()) + w.b1[expert]).relu();
-    auto answer = (hidden.matmul(w.w2[expert].t()) + w.b2[expert]).unsqueeze(1);  // (N, 1, C)
-    if (mask.defined()) answer = answer * mask;                                   // (N, K, C)
+    auto hidden = x.matmul(w.w1[expert].t());
+    add_bias(hidden, w.b1, expert);
+    auto answer = activate(activation, hidden).matmul(w.w2[expert].t());
+    add_bias(answer, w.b2, expert);
+    answer = answer.unsqueeze(1);                // (N, 1, C)
+    if (mask.defined()) answer = answer * mask;  // (N, K, C)
     y = y + (answer * (gates * chosen.view({n, k})).unsqueeze(2)).sum(1);
   }
   return y;

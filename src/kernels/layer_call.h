@@ -157,13 +157,10 @@ const T* values_or_null(const at::Tensor& tensor) {
 /// Its statistics are laid out with the layer's memory.
 template <class T>
 cpu::Norm<T> norm_arguments(const NormParameters& norm) {
-  return {norm.weight.const_data_ptr<T>(),
-          values_or_null<T>(norm.bias),
-          {},
-          {},
-          nullptr,
-          nullptr,
-          norm.eps};
+  return {.kind = norm.kind,
+          .weight = norm.weight.const_data_ptr<T>(),
+          .bias = values_or_null<T>(norm.bias),
+          .eps = norm.eps};
 }
 /// Of so many tokens.
 template <class T>

@@ -132,6 +132,7 @@ class MixtureCall : public LayerCall {
     TORCH_CHECK(layer_.tokens * layer_.top_k < std::numeric_limits<std::int32_t>::max(),
                 "slots are numbered in 32 bits: ", layer_.tokens, " tokens are too many");
     layer_.gate = parameters_.gate;
+    layer_.activation = parameters_.activation;
     layer_.keys = token_keys(rows_);
     layer_.norm = norm_arguments<T>(parameters_.norm);
     layer_.route = linear_arguments<T>(parameters_.route);

@@ -49,8 +49,10 @@ MultiHeadAttentionImpl::MultiHeadAttentionImpl(const ModelSpec& spec, std::int64
       positions_(spec.context),
       dropout_(spec.dropout),
       qkv_(register_parameter("qkv", at::empty({3, spec_.heads * spec_.head_width, spec.width}))),
-      proj_(
-          register_module("proj", torch::nn::Linear(spec_.heads * spec_.head_width, spec.width))) {
+      proj_(register_module(
+          "proj",
+          torch::nn::Linear(torch::nn::LinearOptions(spec_.heads * spec_.head_width, spec.width)
+                                .bias(spec_.bias)))) {
   for (std::int64_t head = 0; head < spec_.heads; ++head) heads_.emplace_back(qkv_, spec_, head);
 }
 

@@ -7,10 +7,6 @@ namespace moe {
 
 namespace {
 
-kernels::NormParameters norm_of(const torch::nn::LayerNorm& norm) {
-  return {norm->weight, norm->bias, norm->options.eps()};
-}
-
 kernels::LayerRun run_of(const ForwardContext& context, double dropout) {
   return {context.rows,      context.training ? dropout : 0.0,
           context.gradients, context.workspace,
@@ -19,7 +15,7 @@ kernels::LayerRun run_of(const ForwardContext& context, double dropout) {
 
 kernels::AttentionParameters attention_of(const BlockImpl& block, const ForwardContext& context) {
   const auto& sa = block.sa();
-  return {norm_of(block.ln1()),
+  return {block.ln1()->tensors(),
           sa.qkv(),
           sa.proj(),
           sa.spec().heads,
@@ -33,7 +29,7 @@ kernels::MixtureParameters mixture_of(const BlockImpl& block, std::int64_t token
   const auto& smoe = block.smoe();
   const auto& weights = smoe.weights();
   kernels::MixtureParameters parameters;
-  parameters.norm = norm_of(block.ln2());
+  parameters.norm = block.ln2()->tensors();
   parameters.route = smoe.route();
   parameters.noise = smoe.noise();
   parameters.w1 = weights.w1;
@@ -41,6 +37,7 @@ kernels::MixtureParameters mixture_of(const BlockImpl& block, std::int64_t token
   parameters.w2 = weights.w2;
   parameters.b2 = weights.b2;
   parameters.gate = smoe.spec().gate;
+  parameters.activation = smoe.spec().activation;
   parameters.top_k = smoe.spec().top_k;
   parameters.capacity = context.training ? expert_capacity(smoe.spec(), tokens) : -1;
   parameters.noisy = parameters.noise.weight.defined() && smoe.draws_noise(context);
@@ -90,7 +87,7 @@ class FusedEngine final : public Engine {
     const auto head = model.lm_head();
     const bool wants_logits = context.keeps_logits || !targets.defined();
     auto result =
-        kernels::vocabulary_layer(x, norm_of(model.ln_f()), {head->weight, head->bias}, targets,
+        kernels::vocabulary_layer(x, model.ln_f()->tensors(), {head->weight, head->bias}, targets,
                                   wants_logits, run_of(context, model.spec().dropout));
     LmOutput out;
     if (wants_logits) out.logits = result.logits.view({x.size(0), x.size(1), -1});

@@ -7,14 +7,6 @@
 
 namespace moe {
 
-namespace {
-
-torch::nn::LayerNorm norm_of(std::int64_t width) {
-  return torch::nn::LayerNorm(torch::nn::LayerNormOptions({width}));
-}
-
-}  // namespace
-
 EngineKind engine_kind(Kernels kernels) {
   return kernels == Kernels::reference ? EngineKind::reference : EngineKind::fast;
 }
@@ -24,8 +16,8 @@ BlockImpl::BlockImpl(const ModelSpec& spec, std::int64_t layer)
       dropout_(spec.dropout),
       sa_(register_module("sa", MultiHeadAttention(spec, layer))),
       smoe_(register_module("smoe", SparseMoE(spec, layer))),
-      ln1_(register_module("ln1", norm_of(spec.width))),
-      ln2_(register_module("ln2", norm_of(spec.width))) {}
+      ln1_(register_module("ln1", Norm(spec.width, spec.norm))),
+      ln2_(register_module("ln2", Norm(spec.width, spec.norm))) {}
 
 at::Tensor BlockImpl::attend(const at::Tensor& x, const ForwardContext& context,
                              LayerCache* cache) {
@@ -46,8 +38,10 @@ SparseMoELanguageModelImpl::SparseMoELanguageModelImpl(const ModelSpec& spec, En
       position_embedding_table_(register_module("position_embedding_table",
                                                 torch::nn::Embedding(spec.context, spec.width))),
       blocks_(register_module("blocks", torch::nn::ModuleList())),
-      ln_f_(register_module("ln_f", norm_of(spec.width))),
-      lm_head_(register_module("lm_head", torch::nn::Linear(spec.width, spec.vocab))) {
+      ln_f_(register_module("ln_f", Norm(spec.width, spec.norm))),
+      lm_head_(register_module(
+          "lm_head",
+          torch::nn::Linear(torch::nn::LinearOptions(spec.width, spec.vocab).bias(spec.bias)))) {
   for (std::size_t layer = 0; layer < spec.layers.size(); ++layer)
     blocks_->push_back(Block(spec, static_cast<std::int64_t>(layer)));
 }

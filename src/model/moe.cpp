@@ -2,7 +2,23 @@
 
 #include <ATen/ATen.h>
 
+#include "moe/kernels/activation.h"
+
 namespace moe {
+
+namespace {
+
+torch::nn::Linear router_linear(std::int64_t width, const FeedForwardSpec& spec) {
+  return torch::nn::Linear(torch::nn::LinearOptions(width, spec.experts).bias(spec.bias));
+}
+
+/// x through expert `e` of stacked Linears, whose biases may be undefined.
+at::Tensor apply_linear(const at::Tensor& x, const at::Tensor& weights, const at::Tensor& biases,
+                        std::int64_t e) {
+  return biases.defined() ? at::linear(x, weights[e], biases[e]) : at::linear(x, weights[e]);
+}
+
+}  // namespace
 
 Routing route_by_logits(const at::Tensor& logits, Gate gate, std::int64_t top_k) {
   if (gate == Gate::softmax_topk) {
@@ -17,7 +33,7 @@ Routing route_by_logits(const at::Tensor& logits, Gate gate, std::int64_t top_k)
 }
 
 TopkRouterImpl::TopkRouterImpl(std::int64_t width, const FeedForwardSpec& spec)
-    : spec_(spec), linear_(register_module("linear", torch::nn::Linear(width, spec.experts))) {}
+    : spec_(spec), linear_(register_module("linear", router_linear(width, spec))) {}
 
 Routing TopkRouterImpl::forward(const at::Tensor& x) {
   const auto logits = linear_(x);  // (N, E)
@@ -28,9 +44,8 @@ Routing TopkRouterImpl::forward(const at::Tensor& x) {
 
 NoisyTopkRouterImpl::NoisyTopkRouterImpl(std::int64_t width, const FeedForwardSpec& spec)
     : spec_(spec),
-      topkroute_linear_(
-          register_module("topkroute_linear", torch::nn::Linear(width, spec.experts))),
-      noise_linear_(register_module("noise_linear", torch::nn::Linear(width, spec.experts))) {}
+      topkroute_linear_(register_module("topkroute_linear", router_linear(width, spec))),
+      noise_linear_(register_module("noise_linear", router_linear(width, spec))) {}
 
 Routing NoisyTopkRouterImpl::forward(const at::Tensor& x, const at::Tensor& noise) {
   const auto logits = topkroute_linear_(x);  // (N, E)
@@ -44,12 +59,13 @@ at::Tensor NoisyTopkRouterImpl::noise_std(const at::Tensor& x) {
   return at::softplus(noise_linear_(x));
 }
 
-ExpertImpl::ExpertImpl(kernels::ExpertWeights stacked, std::int64_t expert)
-    : stacked_(std::move(stacked)), expert_(expert) {}
+ExpertImpl::ExpertImpl(kernels::ExpertWeights stacked, Activation activation, std::int64_t expert)
+    : stacked_(std::move(stacked)), activation_(activation), expert_(expert) {}
 
 at::Tensor ExpertImpl::forward(const at::Tensor& x) {
-  const auto hidden = at::linear(x, stacked_.w1[expert_], stacked_.b1[expert_]).relu();
-  return at::linear(hidden, stacked_.w2[expert_], stacked_.b2[expert_]);
+  const auto hidden =
+      kernels::activate(activation_, apply_linear(x, stacked_.w1, stacked_.b1, expert_));
+  return apply_linear(hidden, stacked_.w2, stacked_.b2, expert_);
 }
 
 SparseMoEImpl::SparseMoEImpl(const ModelSpec& spec, std::int64_t layer)
@@ -62,10 +78,11 @@ SparseMoEImpl::SparseMoEImpl(const ModelSpec& spec, std::int64_t layer)
     noisy_ = register_module("router", NoisyTopkRouter(spec.width, spec_));
   const auto e = spec_.experts, c = spec.width, f = spec_.width;
   weights_.w1 = register_parameter("w1", at::empty({e, f, c}));
-  weights_.b1 = register_parameter("b1", at::empty({e, f}));
+  if (spec_.bias) weights_.b1 = register_parameter("b1", at::empty({e, f}));
   weights_.w2 = register_parameter("w2", at::empty({e, c, f}));
-  weights_.b2 = register_parameter("b2", at::empty({e, c}));
-  for (std::int64_t expert = 0; expert < e; ++expert) experts_.emplace_back(weights_, expert);
+  if (spec_.bias) weights_.b2 = register_parameter("b2", at::empty({e, c}));
+  for (std::int64_t expert = 0; expert < e; ++expert)
+    experts_.emplace_back(weights_, spec_.activation, expert);
 }
 
 MoeOutput SparseMoEImpl::forward(const at::Tensor& x, const ForwardContext& context) {

@@ -53,7 +53,7 @@ class RowWriter {
       norm(at + "ln2");
     }
     norm("ln_f");
-    linear("lm_head", spec_.vocab, c_);
+    linear("lm_head", spec_.vocab, c_, spec_.bias);
     return std::move(rows_);
   }
 
@@ -63,22 +63,22 @@ class RowWriter {
     rows_.push_back(std::move(row));
   }
 
-  void linear(const std::string& name, std::int64_t out, std::int64_t in,
+  void linear(const std::string& name, std::int64_t out, std::int64_t in, bool bias,
               bool is_residual = false) {
     add({name + ".weight", {out, in}, {}, Role::linear_weight, in, is_residual});
-    add({name + ".bias", {out}, {}, Role::linear_bias, in});
+    if (bias) add({name + ".bias", {out}, {}, Role::linear_bias, in});
   }
 
   void norm(const std::string& name) {
     add({name + ".weight", {c_}, {}, Role::norm_weight});
-    add({name + ".bias", {c_}, {}, Role::norm_bias});
+    if (spec_.norm.bias) add({name + ".bias", {c_}, {}, Role::norm_bias});
   }
 
   /// Query, key, value of all heads in one; a piece is one head's.
   void attention(const std::string& at, const AttentionSpec& spec) {
     const auto inner = spec.heads * spec.head_width;
     add({at + "qkv", {3, inner, c_}, {spec.head_width, c_}, Role::linear_weight, c_});
-    linear(at + "proj", c_, inner, /*is_residual=*/true);
+    linear(at + "proj", c_, inner, spec.bias, /*is_residual=*/true);
   }
 
   void mixture(const std::string& at, const FeedForwardSpec& spec) {
@@ -90,10 +90,11 @@ class RowWriter {
       add({at + name, shape, std::move(piece), role, fan_in, is_residual, e, spec.top_k});
     };
     stack("w1", {f, c_}, Role::linear_weight, c_);
-    stack("b1", {f}, Role::linear_bias, c_);
+    if (spec.bias) stack("b1", {f}, Role::linear_bias, c_);
     stack("w2", {c_, f}, Role::linear_weight, f, /*is_residual=*/true);
-    stack("b2", {c_}, Role::linear_bias, f);
-    for (const auto* router : routers_of(spec)) linear(cat(at, "router.", router), e, c_);
+    if (spec.bias) stack("b2", {c_}, Role::linear_bias, f);
+    for (const auto* router : routers_of(spec))
+      linear(cat(at, "router.", router), e, c_, spec.bias);
   }
 
   const ModelSpec& spec_;
@@ -124,8 +125,10 @@ class PieceWriter {
   }
 
  private:
+  /// None if the model lacks the row.
   void piece(std::string name, const std::string& row, std::int64_t piece) {
-    pieces_.push_back({std::move(name), index_.at(row), piece});
+    if (const auto found = index_.find(row); found != index_.end())
+      pieces_.push_back({std::move(name), found->second, piece});
   }
   void whole(const std::string& name) { piece(name, name, 0); }
   /// Also a norm: it has the same two.

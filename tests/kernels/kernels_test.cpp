@@ -250,8 +250,9 @@ TEST_P(MixtureTest, EqualsTheReferenceWithGradients) {
     std::vector<at::Tensor> leaves;
     for (const auto& value : values)
       leaves.push_back(value.detach().clone().set_requires_grad(true));
-    const auto y = mixture(leaves[0], leaves[1], mask, table,
-                           ExpertWeights{leaves[2], leaves[3], leaves[4], leaves[5]});
+    const auto y =
+        mixture(leaves[0], leaves[1], mask, table,
+                ExpertWeights{leaves[2], leaves[3], leaves[4], leaves[5]}, Activation::relu);
     y.backward(upstream);
     std::vector<at::Tensor> out{y.detach()};
     for (const auto& leaf : leaves) out.push_back(leaf.grad());

@@ -12,14 +12,39 @@ namespace {
 
 using ::testing::ElementsAre;
 
-ModelSpec makemoe(std::int64_t layers = 8) {
-  const FeedForwardSpec mixture{8, 2, 512, RouterKind::noisy_topk, Gate::topk_softmax, false, {}};
-  return {65,
-          128,
-          32,
-          0.1,
-          Init::standard,
-          std::vector<LayerSpec>(static_cast<std::size_t>(layers), {{8, 16, 0.25}, mixture})};
+/// `bias`: of every Linear and norm.
+ModelSpec makemoe(std::int64_t layers = 8, bool bias = true) {
+  const FeedForwardSpec mixture{.experts = 8,
+                                .top_k = 2,
+                                .width = 512,
+                                .router = RouterKind::noisy_topk,
+                                .gate = Gate::topk_softmax,
+                                .activation = Activation::relu,
+                                .noise_in_eval = false,
+                                .capacity_factor = {},
+                                .bias = bias};
+  return {.vocab = 65,
+          .width = 128,
+          .context = 32,
+          .dropout = 0.1,
+          .init = Init::standard,
+          .norm = {NormKind::layer, 1e-5, bias},
+          .bias = bias,
+          .layers = std::vector<LayerSpec>(static_cast<std::size_t>(layers),
+                                           {{8, 16, 0.25, bias}, mixture})};
+}
+
+TEST(ParameterTable, AModelWithoutBiasesHasNoRowOfThem) {
+  const ParameterTable with(makemoe()), without(makemoe(8, /*bias=*/false));
+  for (const auto& row : without.rows())
+    EXPECT_TRUE(row.role != Role::linear_bias && row.role != Role::norm_bias) << row.name;
+  std::int64_t biases = 0, pieces = 0;
+  for (const auto& row : with.rows())
+    if (row.role == Role::linear_bias || row.role == Role::norm_bias) biases += row.numel();
+  EXPECT_EQ(without.count(), with.count() - biases);
+  for (const auto& piece : with.published()) pieces += piece.name.ends_with(".bias") ? 1 : 0;
+  EXPECT_EQ(static_cast<std::int64_t>(without.published().size()),
+            static_cast<std::int64_t>(with.published().size()) - pieces);
 }
 
 TEST(ParameterTable, CountsThePublishedModel) {

@@ -20,6 +20,7 @@ namespace moe::kernels {
 struct NormParameters {
   at::Tensor weight, bias;  // (C); bias undefined for none
   double eps;
+  NormKind kind = NormKind::layer;
 };
 struct LinearParameters {
   at::Tensor weight, bias;  // (out, in), (out); bias undefined for none
@@ -69,6 +70,7 @@ struct MixtureParameters {
   LinearParameters route, noise;  // noise: undefined tensors for none
   at::Tensor w1, b1, w2, b2;      // (E, F, C), (E, F), (E, C, F), (E, C); biases undefined for none
   Gate gate;
+  Activation activation = Activation::relu;
   std::int64_t top_k, capacity;  // capacity negative: none
   bool noisy = false;            // logits get noise
   DrawKey noise_draw;            // by these draws

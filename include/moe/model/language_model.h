@@ -4,7 +4,6 @@
 #include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/modules/embedding.h>
 #include <torch/nn/modules/linear.h>
-#include <torch/nn/modules/normalization.h>
 
 #include <cstdint>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "moe/model/attention.h"
 #include "moe/model/context.h"
 #include "moe/model/moe.h"
+#include "moe/model/norm.h"
 
 namespace moe {
 
@@ -44,8 +44,8 @@ class BlockImpl : public torch::nn::Module {
   SparseMoEImpl& smoe() { return *smoe_; }
   const MultiHeadAttentionImpl& sa() const { return *sa_; }
   const SparseMoEImpl& smoe() const { return *smoe_; }
-  torch::nn::LayerNorm ln1() const { return ln1_; }
-  torch::nn::LayerNorm ln2() const { return ln2_; }
+  Norm ln1() const { return ln1_; }
+  Norm ln2() const { return ln2_; }
   std::int64_t layer() const { return layer_; }
   double dropout() const { return dropout_; }
 
@@ -54,7 +54,7 @@ class BlockImpl : public torch::nn::Module {
   double dropout_;
   MultiHeadAttention sa_;
   SparseMoE smoe_;
-  torch::nn::LayerNorm ln1_, ln2_;
+  Norm ln1_, ln2_;
 };
 TORCH_MODULE(Block);
 
@@ -86,7 +86,7 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
   std::int64_t vocab_size() const { return spec_.vocab; }
   torch::nn::Embedding token_table() const { return token_embedding_table_; }
   torch::nn::Embedding position_table() const { return position_embedding_table_; }
-  torch::nn::LayerNorm ln_f() const { return ln_f_; }
+  Norm ln_f() const { return ln_f_; }
   torch::nn::Linear lm_head() const { return lm_head_; }
 
  private:
@@ -99,7 +99,7 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
   EngineKind engine_;
   torch::nn::Embedding token_embedding_table_, position_embedding_table_;
   torch::nn::ModuleList blocks_;
-  torch::nn::LayerNorm ln_f_;
+  Norm ln_f_;
   torch::nn::Linear lm_head_;
 };
 TORCH_MODULE(SparseMoELanguageModel);

@@ -53,14 +53,15 @@ class NoisyTopkRouterImpl : public torch::nn::Module {
 };
 TORCH_MODULE(NoisyTopkRouter);
 
-/// (N, C) -> (N, C): Linear, ReLU, Linear over slices of its SparseMoE's stacked weights.
+/// (N, C) -> (N, C): Linear, activation, Linear over slices of its SparseMoE's stacked weights.
 class ExpertImpl : public torch::nn::Module {
  public:
-  ExpertImpl(kernels::ExpertWeights stacked, std::int64_t expert);
+  ExpertImpl(kernels::ExpertWeights stacked, Activation activation, std::int64_t expert);
   at::Tensor forward(const at::Tensor& x);
 
  private:
   kernels::ExpertWeights stacked_;
+  Activation activation_;
   std::int64_t expert_;
 };
 TORCH_MODULE(Expert);

@@ -16,6 +16,9 @@ enum class RouterKind { noisy_topk, topk };
 /// Gates from logits: softmax over the chosen; softmax over all, then the chosen; sigmoids of the
 /// chosen over their sum.
 enum class Gate { topk_softmax, softmax_topk, sigmoid };
+enum class NormKind { layer };
+/// Of an expert's hidden layer.
+enum class Activation { relu };
 /// How Linear weights are drawn; `standard` is PyTorch's way.
 enum class Init { standard, kaiming_normal, xavier_normal, small_normal };
 
@@ -26,6 +29,14 @@ struct EnumNames<RouterKind> {
 template <>
 struct EnumNames<Gate> {
   static constexpr std::array<std::string_view, 3> names{"topk_softmax", "softmax_topk", "sigmoid"};
+};
+template <>
+struct EnumNames<NormKind> {
+  static constexpr std::array<std::string_view, 1> names{"layer"};
+};
+template <>
+struct EnumNames<Activation> {
+  static constexpr std::array<std::string_view, 1> names{"relu"};
 };
 template <>
 struct EnumNames<Init> {

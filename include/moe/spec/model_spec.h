@@ -11,9 +11,16 @@ namespace moe {
 // What a model is, without libtorch: every path reads it here, and nothing is computed from config
 // keys a second time (docs/adr/0042). spec_of (moe/config/spec_of.h) makes it of a config.
 
+struct NormSpec {
+  NormKind kind;
+  double eps;
+  bool bias;
+};
+
 struct AttentionSpec {
   std::int64_t heads, head_width;
   double scale;  // scores are multiplied by it
+  bool bias;     // of the projection
 };
 
 struct FeedForwardSpec {
@@ -21,8 +28,10 @@ struct FeedForwardSpec {
   std::int64_t width;  // of an expert's hidden layer
   RouterKind router;
   Gate gate;
+  Activation activation;
   bool noise_in_eval;                     // router noise in evaluation too
   std::optional<double> capacity_factor;  // in training; nullopt: no limit
+  bool bias;                              // of experts and router
 };
 
 /// x += attention(norm(x)); x += feed_forward(norm(x)).
@@ -37,6 +46,8 @@ struct ModelSpec {
   std::int64_t context;  // positions
   double dropout;
   Init init;
+  NormSpec norm;  // every one
+  bool bias;      // of the last Linear
   std::vector<LayerSpec> layers;
 };
 

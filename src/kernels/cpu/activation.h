@@ -1,20 +1,54 @@
 #pragma once
 
-#include "kernels/cpu/vector.h"
+#include "kernels/cpu/elementary.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
-/// The experts' activation: its value, and the gradient of its argument from that of its value and
-/// the value itself. Another activation is another struct like this.
+// The stage between an expert's two Linears. What is kept for backward is its argument. Another
+// activation is a value of Activation and a struct like Relu: f, and the gradient of its argument
+// from that of its value.
+
 struct Relu {
   template <class T>
   [[gnu::always_inline]] static Vec<T> value(Vec<T> x) {
     return x > Vec<T>{} ? x : Vec<T>{};
   }
   template <class T>
-  [[gnu::always_inline]] static Vec<T> gradient(Vec<T> d_value, Vec<T> value) {
-    return value > Vec<T>{} ? d_value : Vec<T>{};
+  [[gnu::always_inline]] static Vec<T> gradient(Vec<T> x, Vec<T> d_value) {
+    return x > Vec<T>{} ? d_value : Vec<T>{};
   }
 };
+
+/// Calls use(f) with the struct of `kind`.
+template <class Use>
+[[gnu::always_inline]] inline void with_activation(Activation kind, const Use& use) {
+  switch (kind) {
+    case Activation::relu:
+      return use(Relu{});
+  }
+}
+
+/// values = f(x), of `count` values, whole vectors; values may be x.
+template <class T>
+inline void activate(Activation kind, const T* x, Index count, T* values) {
+  with_activation(
+      kind, [&](auto f) __attribute__((always_inline)) {
+        for (Index i = 0; i < count; i += kLanes<T>)
+          store(values + i, f.template value<T>(load(x + i)));
+      });
+}
+
+/// values = f(x) once more; d, the gradient of the values, becomes that of x.
+template <class T>
+inline void activate_backward(Activation kind, const T* x, Index count, T* d, T* values) {
+  with_activation(
+      kind, [&](auto f) __attribute__((always_inline)) {
+        for (Index i = 0; i < count; i += kLanes<T>) {
+          const Vec<T> argument = load(x + i);
+          store(d + i, f.template gradient<T>(argument, load(d + i)));
+          store(values + i, f.template value<T>(argument));
+        }
+      });
+}
 
 }  // namespace moe::kernels::cpu::MOE_LEVEL

@@ -51,13 +51,14 @@ struct GradientSlot {
   }
 };
 
-/// A layer norm: weight (C), bias (C) or null, gradients, statistics (tokens).
+/// A norm: weight (C), bias (C) or null, gradients, statistics (tokens).
 template <class T>
 struct Norm {
-  const T *weight, *bias;
-  GradientSlot<T> d_weight, d_bias;
-  T *mean, *inverse_std;
-  double eps;
+  NormKind kind = NormKind::layer;
+  const T *weight = nullptr, *bias = nullptr;
+  GradientSlot<T> d_weight = {}, d_bias = {};
+  T *mean = nullptr, *inverse_std = nullptr;
+  double eps = 0;
 };
 
 /// A Linear: weight (out, in), bias (out) or null, gradients.
@@ -65,6 +66,11 @@ template <class T>
 struct Linear {
   const T *weight = nullptr, *bias = nullptr;
   GradientSlot<T> d_weight, d_bias;
+  /// Number `i` of a stack of them, each (out, in).
+  Linear stacked(std::int64_t i, std::int64_t out, std::int64_t in) const {
+    return {weight + i * out * in, bias == nullptr ? nullptr : bias + i * out,
+            d_weight.from(i * out * in), d_bias.from(i * out)};
+  }
 };
 
 /// Keys and values of the positions of B sequences that a layer has seen, room for `capacity` of
@@ -144,6 +150,7 @@ template <class T>
 struct Mixture {
   std::int64_t tokens, width, experts, top_k, hidden_width;
   Gate gate;
+  Activation activation;
   TokenKeys keys;
   Dropout dropout;
   bool keep;  // for backward
@@ -167,7 +174,7 @@ struct Mixture {
   std::int32_t* slots;        // (slot_panels, kPanel) of a SlotTable
   std::int32_t* first_panel;  // (E + 1) likewise
   unsigned char* served;      // (N * K) 0 if a slot is beyond its expert's capacity; null: none is
-  T* hidden;                  // (slot_panels, F, kPanel) after the activation; only where kept
+  T* hidden;                  // (slot_panels, F, kPanel) before the activation; only where kept
   T* answers;                 // (N * K, padded(C)) after dropout, before the gate
   // Backward.
   const T* d_out;     // (N, C)

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "kernels/cpu/activation.h"
-#include "kernels/cpu/multiply.h"
+#include "kernels/cpu/linear.h"
 #include "kernels/cpu/norm.h"
 #include "kernels/cpu/random.h"
 #include "kernels/cpu/route.h"
@@ -19,17 +19,14 @@ class ExpertPanels {
         count_(task.count),
         c_(layer.width),
         f_(layer.hidden_width),
-        up_bias_(layer.up.bias == nullptr ? nullptr : layer.up.bias + task.expert * f_),
-        down_bias_(layer.down.bias == nullptr ? nullptr : layer.down.bias + task.expert * c_),
-        up_{layer.up.weight + task.expert * f_ * c_, c_},
-        down_{layer.down.weight + task.expert * f_ * c_, f_},
+        up_(layer.up.stacked(task.expert, f_, c_)),
+        down_(layer.down.stacked(task.expert, c_, f_)),
         panels_(scratch),
-        hidden_(layer.keep ? layer.hidden + first_ * f_ * kPanel
-                           : scratch + kExpertPanels * c_ * kPanel) {}
+        values_(scratch + kExpertPanels * c_ * kPanel),
+        hidden_(layer.keep ? layer.hidden + first_ * f_ * kPanel : values_) {}
 
   static Index scratch_size(const Mixture<T>& layer) {
-    const Index hidden = layer.keep ? 0 : layer.hidden_width;
-    return kExpertPanels * (layer.width + hidden) * kPanel;
+    return kExpertPanels * (layer.width + layer.hidden_width) * kPanel;
   }
 
   /// hidden and answers.
@@ -37,19 +34,9 @@ class ExpertPanels {
     for (Index p = 0; p < count_; ++p)
       rows_to_panel<T>(
           slots_in(p), c_, [&](Index i) { return normed_row(p, i); }, panel(p));
-    multiply<Left::row_major>(f_, up_, Factor<T>{panels_, kPanel}, {c_}, {count_, c_ * kPanel},
-                              [&](Index m, Index p, const Row<T>& row) {
-                                const T bias = bias_at(up_bias_, m);
-                                store_row(hidden(p) + m * kPanel, map(row, [&](Vec<T> a) {
-                                            return Relu::value<T>(a + bias);
-                                          }));
-                              });
-    multiply<Left::row_major>(c_, down_, Factor<T>{hidden(0), kPanel}, {f_}, {count_, f_ * kPanel},
-                              [&](Index m, Index p, const Row<T>& row) {
-                                const T bias = bias_at(down_bias_, m);
-                                store_row(panel(p) + m * kPanel,
-                                          map(row, [&](Vec<T> a) { return a + bias; }));
-                              });
+    apply_linear<T>(up_.weight, up_.bias, f_, c_, panels(), hidden_panels(hidden_));
+    activate(layer_.activation, hidden_, count_ * f_ * kPanel, values_);
+    apply_linear<T>(down_.weight, down_.bias, c_, f_, hidden_panels(values_), panels());
     for (Index p = 0; p < count_; ++p) {
       if (layer_.dropout.on) drop(p, panel(p));
       panel_to_rows<T>(panel(p), slots_in(p), c_,
@@ -60,16 +47,11 @@ class ExpertPanels {
   /// Gradients of gates, inputs and hidden values, and what the weights' gradients read.
   void backward() {
     for (Index p = 0; p < count_; ++p) answer_gradients(p);
-    multiply<Left::column_major>(
-        f_, down_, Factor<T>{d_answers(0), kPanel}, {c_}, {count_, c_ * kPanel},
-        [&](Index m, Index p, const Row<T>& row) {
-          store_row(d_hidden(p) + m * kPanel,
-                    map(row, load_row(hidden(p) + m * kPanel),
-                        [](Vec<T> g, Vec<T> h) { return Relu::gradient<T>(g, h); }));
-        });
-    multiply<Left::column_major>(
-        c_, up_, Factor<T>{d_hidden(0), kPanel}, {f_}, {count_, f_ * kPanel},
-        [&](Index m, Index p, const Row<T>& row) { store_row(panel(p) + m * kPanel, row); });
+    T* d_hidden = layer_.d_hidden + first_ * f_ * kPanel;
+    linear_backward<T>(down_.weight, c_, f_, {d_answers(0), count_, c_ * kPanel},
+                       hidden_panels(d_hidden));
+    activate_backward(layer_.activation, hidden_, count_ * f_ * kPanel, d_hidden, values_);
+    linear_backward<T>(up_.weight, f_, c_, hidden_panels(d_hidden), panels());
     for (Index p = 0; p < count_; ++p) {
       panel_to_rows<T>(panel(p), slots_in(p), c_,
                        [&](Index i) { return layer_.d_inputs + slot(p, i) * padded(c_); });
@@ -86,8 +68,8 @@ class ExpertPanels {
     return count;
   }
   T* panel(Index p) const { return panels_ + p * c_ * kPanel; }
-  T* hidden(Index p) const { return hidden_ + p * f_ * kPanel; }
-  T* d_hidden(Index p) const { return layer_.d_hidden + (first_ + p) * f_ * kPanel; }
+  TokenPanels<T> panels() const { return {panels_, count_, c_ * kPanel}; }
+  TokenPanels<T> hidden_panels(T* of) const { return {of, count_, f_ * kPanel}; }
   T* d_answers(Index p) const { return layer_.d_answers + (first_ + p) * c_ * kPanel; }
   const T* normed_row(Index p, Index i) const {
     return layer_.normed + slot(p, i) / layer_.top_k * padded(c_);
@@ -130,10 +112,11 @@ class ExpertPanels {
     }
   }
 
-  /// hidden and inputs with features side by side. Slots that fill the panel up count for nothing:
-  /// their gradients are 0.
+  /// Hidden values and inputs with features side by side. Slots that fill the panel up count for
+  /// nothing: their gradients are 0.
   void keep_turned(Index p) {
-    turn_panel(hidden(p), f_, layer_.hidden_turned + (first_ + p) * padded(f_) * kPanel);
+    turn_panel(values_ + p * f_ * kPanel, f_,
+               layer_.hidden_turned + (first_ + p) * padded(f_) * kPanel);
     const Index count = slots_in(p);
     T* inputs = layer_.input_turned + (first_ + p) * padded(c_) * kPanel;
     for (Index c = 0; c < padded(c_); c += kPanel)
@@ -144,10 +127,10 @@ class ExpertPanels {
 
   const Mixture<T>& layer_;
   Index first_, count_, c_, f_;
-  const T *up_bias_, *down_bias_;
-  Factor<T> up_, down_;
-  T* panels_;  // (count, C, kPanel)
-  T* hidden_;  // (count, F, kPanel)
+  Linear<T> up_, down_;  // of the expert
+  T* panels_;            // (count, C, kPanel)
+  T* values_;            // (count, F, kPanel) hidden values
+  T* hidden_;            // likewise, what they are the activation of
 };
 
 /// out = x + gated answers of the tokens of one panel; choices beyond an expert's capacity give 0.
@@ -179,30 +162,19 @@ void tokens_backward(const Mixture<T>& layer, Index panel, T* scratch) {
   T *d_normed = scratch, *rows = scratch + c * kPanel;
   T* d_logits = layer.d_logits + panel * 2 * e * kPanel;
   logit_gradients(layer, first, count, d_logits);
-  multiply<Left::column_major>(
-      c, Factor<T>{layer.route.weight, c}, Factor<T>{d_logits, kPanel}, {e},
-      [&](Index m, const Row<T>& row) { store_row(d_normed + m * kPanel, row); });
+  linear_backward<T>(layer.route.weight, e, c, {d_logits}, {d_normed});
   if (layer.noisy)
-    multiply<Left::column_major>(
-        c, Factor<T>{layer.noise.weight, c}, Factor<T>{d_logits + e * kPanel, kPanel}, {e},
-        [&](Index m, const Row<T>& row) {
-          T* at = d_normed + m * kPanel;
-          store_row(at, map(row, load_row(at), [](Vec<T> a, Vec<T> b) { return a + b; }));
-        });
+    linear_backward<T>(layer.noise.weight, e, c, {d_logits + e * kPanel}, {d_normed}, true);
   panel_to_rows<T>(d_normed, count, c, [&](Index i) { return rows + i * padded(c); });
-  T* parts = layer.norm_parts + panel * 2 * padded(c);
-  for (Index i = 0; i < 2 * padded(c); ++i) parts[i] = 0;
-  for (Index i = 0; i < count; ++i) {
-    const Index n = first + i;
-    T* row = rows + i * padded(c);
-    for (Index slot = n * k; slot < (n + 1) * k; ++slot) {
+  for (Index i = 0; i < count; ++i)
+    for (Index slot = (first + i) * k; slot < (first + i + 1) * k; ++slot) {
       if (!layer.serves(slot)) continue;
       const T* d_input = layer.d_inputs + slot * padded(c);
-      for (Index j = 0; j < c; ++j) row[j] += d_input[j];
+      for (Index j = 0; j < c; ++j) rows[i * padded(c) + j] += d_input[j];
     }
-    for (Index j = 0; j < c; ++j) layer.d_x[n * c + j] = layer.d_out[n * c + j];
-    normalise_backward(layer.norm, n, layer.x + n * c, row, c, layer.d_x + n * c, parts);
-  }
+  normalise_panel_backward(layer.norm, first, count, layer.x + first * c, rows,
+                           layer.d_out + first * c, c, layer.d_x + first * c,
+                           clear_norm_parts(layer.norm_parts + panel * 2 * padded(c), c));
 }
 
 /// Gradients of the router's parameters and the norm's.

@@ -1,18 +1,13 @@
 #pragma once
 
-#include "kernels/cpu/multiply.h"
+#include "kernels/cpu/vector.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
-/// Value m of a bias; 0 if there is none.
-template <class T>
-inline T bias_at(const T* bias, Index m) {
-  return bias == nullptr ? T{0} : bias[m];
-}
+// The stage that a norm is: y = (x - mean) * inverse_std * weight, plus the bias if there is one.
 
-/// y = (x - mean) * inverse_std * weight, plus the bias if there is one. That is asked once a row:
-/// within a sum the question would keep product and sum from becoming one instruction, which rounds
-/// once.
+/// The bias is asked for once a row: within a sum the question would keep product and sum from
+/// becoming one instruction, which rounds once.
 template <bool kHasBias, class T>
 inline void scale_and_shift(const Norm<T>& norm, const T* x, T mean, T inverse_std, Index width,
                             T* y) {
@@ -30,8 +25,8 @@ inline void scale_and_shift(const Norm<T>& norm, const T* x, T mean, T inverse_s
   }
 }
 
-/// y = (x - mean) / std * weight + bias over the C features of token `n`; y is padded(C) long, its
-/// rest becomes 0. Statistics are kept at place `n` of the norm's.
+/// The norm over the C features of token `n`; y is padded(C) long, its rest becomes 0. Statistics
+/// are kept at place `n` of the norm's.
 template <class T>
 inline void normalise(const Norm<T>& norm, Index n, const T* x, Index width, T* y) {
   constexpr int kStep = kLanes<T>;
@@ -84,6 +79,35 @@ inline void normalise_backward(const Norm<T>& norm, Index n, const T* x, const T
   }
 }
 
+/// The norm of `count` tokens of a panel, whose statistics are from place `first` on: rows
+/// (kPanel, padded(C)), 0 beyond the tokens. x (count, C).
+template <class T>
+inline void normalise_panel(const Norm<T>& norm, Index first, Index count, const T* x, Index width,
+                            T* rows) {
+  for (Index i = 0; i < count; ++i)
+    normalise(norm, first + i, x + i * width, width, rows + i * padded(width));
+  for (Index i = count * padded(width); i < kPanel * padded(width); ++i) rows[i] = 0;
+}
+
+/// The reverse: d_x (count, C) = the gradient through the norm, whose outcome has gradient d_rows
+/// (count, padded(C)), plus that of what passes by it, d_past (count, C), if there is any.
+template <class T>
+inline void normalise_panel_backward(const Norm<T>& norm, Index first, Index count, const T* x,
+                                     const T* d_rows, const T* d_past, Index width, T* d_x,
+                                     T* parts) {
+  for (Index i = 0; i < count * width; ++i) d_x[i] = d_past == nullptr ? T{0} : d_past[i];
+  for (Index i = 0; i < count; ++i)
+    normalise_backward(norm, first + i, x + i * width, d_rows + i * padded(width), width,
+                       d_x + i * width, parts);
+}
+
+/// Room (2, padded(C)) for one task's part of the norm's gradients, empty.
+template <class T>
+inline T* clear_norm_parts(T* parts, Index width) {
+  for (Index i = 0; i < 2 * padded(width); ++i) parts[i] = 0;
+  return parts;
+}
+
 /// The norm's gradients from `count` parts (2, padded(C)) each, summed in order.
 template <class T>
 inline void sum_norm_parts(const Norm<T>& norm, const T* parts, Index count, Index width) {
@@ -97,102 +121,6 @@ inline void sum_norm_parts(const Norm<T>& norm, const T* parts, Index count, Ind
   };
   sum(parts, norm.d_weight);
   sum(parts + padded(width), norm.d_bias);
-}
-
-/// The right factor of a weight's gradient: tokens by features, kPanel features side by side, in
-/// blocks of kPanel features that lie `block` elements apart.
-template <class T>
-struct TokenFactor {
-  Factor<T> first;  // segments are panels of tokens
-  Index block;
-};
-/// Rows of tokens, padded(width) long.
-template <class T>
-inline TokenFactor<T> token_rows(const T* rows, Index width) {
-  return {{rows, padded(width), kPanel * padded(width)}, kPanel};
-}
-/// Panels from `panel` on as `turn_panel` leaves them: what one block needs lies together.
-template <class T>
-inline TokenFactor<T> turned(const T* panels, Index width, Index panel) {
-  return {{panels + panel * padded(width) * kPanel, kPanel, padded(width) * kPanel},
-          kPanel * kPanel};
-}
-/// A panel (width, kPanel) into (blocks of width, kPanel tokens, kPanel); zeros beyond the width.
-template <class T>
-inline void turn_panel(const T* panel, Index width, T* to) {
-  for (Index c = 0; c < width; c += kPanel)
-    rows_to_panel<T>(
-        width - c < kPanel ? width - c : kPanel, kPanel,
-        [&](Index i) { return panel + (c + i) * kPanel; }, to + c * kPanel);
-}
-
-/// Panels of tokens, of `panels`, that a weight's gradient sums at a time. Up to kMany of them fit
-/// the second cache. Of more, as many as let what a tile reads of the right factor stay in the
-/// first cache for the rows after it; adding to the gradient each time costs less than fetching
-/// that again: measured with avx512's floats, and taken over by bytes for the others. Rounded
-/// operands are cut in parts of their own (multiply_bfloat16.h).
-template <class T>
-constexpr Index gradient_panels(Index panels) {
-#ifdef MOE_BFLOAT16
-  return panels;
-#else
-  constexpr Index kMany = 64, kNear = 24 * 1024;  // [bytes]: half a first cache
-  constexpr Index kPanelBytes = kTilePanels<T> * kPanel * kPanel * sizeof(T);
-  return panels > kMany ? kNear / kPanelBytes : panels;
-#endif
-}
-
-/// d_weight (rows, width) of a Linear: the sum over tokens of left[token][row] *
-/// right[token][column]. `left` holds panels (any, kPanel) of which row m begins at
-/// left + m * kPanel. Without panels it is 0.
-template <class T>
-inline void weight_gradient(Index rows, Index width, Factor<T> left, TokenFactor<T> right,
-                            Index panels, GradientSlot<T> d_weight) {
-  if (d_weight.to == nullptr) return;
-  const Index blocks = panels_of(width);
-  const Index most = gradient_panels<T>(panels);
-  Index together = 0;
-  for (Index block = 0; block < blocks; block += together) {
-    together = panels_at_once<T>(blocks - block);
-    Index panel = 0;
-    do {
-      const Index rest = panels - panel;
-      const bool sets = !d_weight.adds && panel == 0;
-      Factor<T> a = left, b = right.first;
-      a.data += panel * a.segment;
-      b.data += panel * b.segment + block * right.block;
-      multiply<Left::row_major>(
-          rows, a, b, PanelSegments{rest < most ? rest : most}, {together, right.block},
-          [&](Index m, Index p, Row<T> row) {
-            const Index c = (block + p) * kPanel;
-            T* to = d_weight.to + m * width + c;
-            __builtin_prefetch(to + kTileRows<T> * width, 1);  // where the next tile goes
-            if (width - c >= kPanel) {
-              if (!sets) row = map(row, load_row(to), [](Vec<T> x, Vec<T> y) { return x + y; });
-              return store_row(to, row);
-            }
-            T values[kPanel];
-            store_row(values, row);
-            for (Index i = 0; i < width - c; ++i) to[i] = values[i] + (sets ? T{0} : to[i]);
-          });
-      panel += most;
-    } while (panel < panels);
-  }
-}
-
-/// d_bias[row] for rows [0, rows): the sum over tokens of left[token][row].
-template <class T>
-inline void bias_gradient(Index rows, Factor<T> left, Index panels, GradientSlot<T> d_bias) {
-  if (d_bias.to == nullptr) return;
-  for (Index m = 0; m < rows; ++m) {
-    Row<T> sums{};
-    for (Index p = 0; p < panels; ++p)
-      sums = map(sums, load_row(left.data + p * left.segment + m * left.stride),
-                 [](Vec<T> a, Vec<T> b) { return a + b; });
-    T total = d_bias.adds ? d_bias.to[m] : T{0};
-    for (int v = 0; v < kVecs<T>; ++v) total += sum_of<T>(sums.v[v]);
-    d_bias.to[m] = total;
-  }
 }
 
 }  // namespace moe::kernels::cpu::MOE_LEVEL

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "kernels/cpu/multiply.h"
+#include "kernels/cpu/linear.h"
 #include "kernels/cpu/norm.h"
 #include "kernels/cpu/random.h"
 
@@ -106,18 +106,11 @@ void route_tokens(const Mixture<T>& layer, Index panel, T* scratch) {
   T *values = scratch, *logits = values + c * kPanel, *scale = logits + e * kPanel;
   T *draws = scale + e * kPanel, *all = draws + blocks_of(e) * 4 * kPanel;
   T* normed = layer.normed + first * padded(c);
-  for (Index i = 0; i < count; ++i)
-    normalise(layer.norm, first + i, layer.x + (first + i) * c, c, normed + i * padded(c));
-  for (Index i = count * padded(c); i < kPanel * padded(c); ++i) normed[i] = 0;
+  normalise_panel(layer.norm, first, count, layer.x + first * c, c, normed);
   rows_to_panel<T>(
       kPanel, c, [&](Index i) { return normed + i * padded(c); }, values);
   const auto linear = [&](const Linear<T>& map_, T* to) {
-    multiply<Left::row_major>(e, Factor<T>{map_.weight, c}, Factor<T>{values, kPanel}, {c},
-                              [&](Index m, const Row<T>& row) {
-                                const T bias = bias_at(map_.bias, m);
-                                store_row(to + m * kPanel,
-                                          map(row, [&](Vec<T> a) { return a + bias; }));
-                              });
+    apply_linear<T>(map_.weight, map_.bias, e, c, {values}, {to});
   };
   linear(layer.route, logits);
   if (layer.clean_logits != nullptr) keep_rows(layer, first, count, logits, layer.clean_logits);

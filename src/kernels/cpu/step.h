@@ -1,8 +1,7 @@
 #pragma once
 
 #include "kernels/cpu/activation.h"
-#include "kernels/cpu/elementary.h"
-#include "kernels/cpu/multiply.h"
+#include "kernels/cpu/linear.h"
 #include "kernels/cpu/norm.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
@@ -143,8 +142,7 @@ void expert_part(const Mixture<T>& layer, Index task, T* parts) {
   multiply_vector(layer.up.weight + (expert * f + first) * c, c, rows, x, c, [&](Index m, T value) {
     hidden[m] = value + bias_at(layer.up.bias, expert * f + first + m);
   });
-  for (Index m = 0; m < kStepHidden; m += kLanes<T>)
-    store(hidden + m, Relu::value<T>(load(hidden + m)));
+  activate<T>(layer.activation, hidden, kStepHidden, hidden);
   T* out = parts + task * c;
   multiply_vector(layer.down.weight + expert * f * c + first, f, c, hidden, rows,
                   [&](Index m, T value) { out[m] = value; });

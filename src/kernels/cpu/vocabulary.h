@@ -1,7 +1,7 @@
 #pragma once
 
 #include "kernels/cpu/elementary.h"
-#include "kernels/cpu/multiply.h"
+#include "kernels/cpu/linear.h"
 #include "kernels/cpu/norm.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
@@ -36,7 +36,8 @@ class VocabularyPanels {
       for (Index i = 0; i < kPanel; ++i) total(p)[i] = 0;
     }
     for (Index v = 0; v < v_; v += kVocabularyRows) {
-      const Block block = logits_of(v, layer_.kept != nullptr ? kept(v) : Block{room_, kRoom});
+      const Block block =
+          logits_of(v, layer_.kept != nullptr ? kept(v) : Block{room_, count_, kRoom});
       for (Index p = 0; p < count_; ++p) {
         if (layer_.logits != nullptr) write_logits(p, v, block.at(p));
         if (layer_.targets != nullptr) take_in(p, v, block.at(p));
@@ -56,14 +57,8 @@ class VocabularyPanels {
     for (Index v = layer_.chunk; v < end; v += kVocabularyRows) {
       const Block to = chunk_block(v), from = layer_.kept != nullptr ? kept(v) : logits_of(v, to);
       for (Index p = 0; p < count_; ++p) logits_backward(p, v, from.at(p), to.at(p));
-      multiply<Left::column_major>(
-          c_, Factor<T>{layer_.head.weight + v * c_, c_}, Factor<T>{to.data, kPanel}, {rows_in(v)},
-          {count_, to.stride}, [&](Index m, Index p, const Row<T>& row) {
-            T* sum = d_normed(p) + m * kPanel;
-            store_row(sum, v == 0 ? row : map(load_row(sum), row, [](Vec<T> a, Vec<T> b) {
-                        return a + b;
-                      }));
-          });
+      linear_backward<T>(layer_.head.weight + v * c_, rows_in(v), c_, {to.data, count_, to.stride},
+                         {d_normed(0), count_, c_ * kPanel}, /*adds=*/v > 0);
     }
     if (end < v_) return;
     for (Index p = 0; p < count_; ++p) tokens_backward(p);
@@ -71,12 +66,7 @@ class VocabularyPanels {
 
  private:
   static constexpr Index kRoom = kVocabularyRows * kPanel;
-  /// Logits (rows, kPanel) of each panel, or their gradients.
-  struct Block {
-    T* data;
-    Index stride;  // from panel to panel
-    T* at(Index p) const { return data + p * stride; }
-  };
+  using Block = TokenPanels<T>;  // logits (rows, kPanel) of each panel, or their gradients
 
   static Index smaller(Index a, Index b) { return a < b ? a : b; }
   static void fill(T* to, double value) {
@@ -91,17 +81,17 @@ class VocabularyPanels {
   T* largest(Index p) const { return layer_.largest + token(p); }
   double* total(Index p) const { return layer_.totals + token(p); }
   T* d_normed(Index p) const { return layer_.d_normed + token(p) * c_; }
-  Block kept(Index v) const { return {layer_.kept + (first_ * v_ + v) * kPanel, v_ * kPanel}; }
+  Block kept(Index v) const {
+    return {layer_.kept + (first_ * v_ + v) * kPanel, count_, v_ * kPanel};
+  }
   Block chunk_block(Index v) const {
     const Index size = layer_.chunk_size;
-    return {layer_.d_logits + (first_ * size + v - layer_.chunk) * kPanel, size * kPanel};
+    return {layer_.d_logits + (first_ * size + v - layer_.chunk) * kPanel, count_, size * kPanel};
   }
 
   void normalise_tokens(Index p) {
     const Index n = token(p), count = tokens_in(p);
-    for (Index i = 0; i < count; ++i)
-      normalise(layer_.norm, n + i, layer_.x + (n + i) * c_, c_, normed(p) + i * padded(c_));
-    for (Index i = count * padded(c_); i < kPanel * padded(c_); ++i) normed(p)[i] = 0;
+    normalise_panel(layer_.norm, n, count, layer_.x + n * c_, c_, normed(p));
     for (Index i = 0; i < count && layer_.targets != nullptr; ++i) layer_.losses[n + i] = 0;
   }
 
@@ -114,12 +104,9 @@ class VocabularyPanels {
 
   /// The logits of symbols from v on, in `to`.
   Block logits_of(Index v, Block to) const {
-    multiply<Left::row_major>(
-        rows_in(v), Factor<T>{layer_.head.weight + v * c_, c_}, Factor<T>{values_, kPanel}, {c_},
-        {count_, c_ * kPanel}, [&](Index m, Index p, const Row<T>& row) {
-          const T bias = bias_at(layer_.head.bias, v + m);
-          store_row(to.at(p) + m * kPanel, map(row, [&](Vec<T> a) { return a + bias; }));
-        });
+    const T* bias = layer_.head.bias == nullptr ? nullptr : layer_.head.bias + v;
+    apply_linear<T>(layer_.head.weight + v * c_, bias, rows_in(v), c_,
+                    {values_, count_, c_ * kPanel}, to);
     return to;
   }
 
@@ -191,16 +178,11 @@ class VocabularyPanels {
 
   void tokens_backward(Index p) {
     T* rows = room_;
-    const Index count = tokens_in(p);
+    const Index n = token(p), count = tokens_in(p);
     panel_to_rows<T>(d_normed(p), count, c_, [&](Index i) { return rows + i * padded(c_); });
-    T* parts = layer_.norm_parts + (first_ + p) * 2 * padded(c_);
-    for (Index i = 0; i < 2 * padded(c_); ++i) parts[i] = 0;
-    for (Index i = 0; i < count; ++i) {
-      const Index n = token(p) + i;
-      for (Index j = 0; j < c_; ++j) layer_.d_x[n * c_ + j] = 0;
-      normalise_backward(layer_.norm, n, layer_.x + n * c_, rows + i * padded(c_), c_,
-                         layer_.d_x + n * c_, parts);
-    }
+    normalise_panel_backward<T>(
+        layer_.norm, n, count, layer_.x + n * c_, rows, /*d_past=*/nullptr, c_, layer_.d_x + n * c_,
+        clear_norm_parts(layer_.norm_parts + (first_ + p) * 2 * padded(c_), c_));
   }
 
   const Vocabulary<T>& layer_;
