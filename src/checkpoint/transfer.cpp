@@ -27,13 +27,21 @@ std::vector<NamedTensor> views(const FlatParameters& parameters, const at::Tenso
   return out;
 }
 
-std::vector<NamedTensor> moments(const FlatParameters& parameters, const at::Tensor& exp_avg,
-                                 const at::Tensor& exp_avg_sq, const at::Tensor& steps) {
-  auto out = views(parameters, exp_avg, "exp_avg.");
-  for (auto& tensor : views(parameters, exp_avg_sq, "exp_avg_sq."))
-    out.push_back(std::move(tensor));
+/// Views of an optimizer's state, or of a copy of it, and its count of updates.
+std::vector<NamedTensor> views_of_state(const FlatParameters& parameters,
+                                        const std::vector<OptimizerState>& state,
+                                        const at::Tensor& steps) {
+  std::vector<NamedTensor> out;
+  for (const auto& part : state)
+    for (auto& tensor : views(parameters, part.values, part.name + "."))
+      out.push_back(std::move(tensor));
   out.push_back({"step", steps});
   return out;
+}
+
+std::vector<OptimizerState> on_cpu(std::vector<OptimizerState> state) {
+  for (auto& part : state) part.values = part.values.cpu();
+  return state;
 }
 
 std::vector<std::string_view> bytes_of(const CheckpointFile& file) {
@@ -92,9 +100,9 @@ void load_weights(const CheckpointRef& ref, FlatParameters& flat, WeightValues v
                {.allows_nonfinite = values == WeightValues::any});
 }
 
-void load_optimizer(const CheckpointRef& ref, const FlatParameters& flat, AdamW& optimizer) {
+void load_optimizer(const CheckpointRef& ref, const FlatParameters& flat, Optimizer& optimizer) {
   auto steps = at::zeros({}, at::kLong);
-  auto target = moments(flat, optimizer.exp_avg, optimizer.exp_avg_sq, steps);
+  auto target = views_of_state(flat, optimizer.state(), steps);
   read_tensors(ref.folder / "optimizer.safetensors", target);
   if (steps.item<std::int64_t>() < 0)
     throw CheckpointError(
@@ -103,16 +111,16 @@ void load_optimizer(const CheckpointRef& ref, const FlatParameters& flat, AdamW&
 }
 
 void save_checkpoint(const fs::path& run, std::int64_t step, const FlatParameters& flat,
-                     const AdamW& optimizer, const Json& state, const RunConfig& config,
+                     const Optimizer& optimizer, const Json& state, const RunConfig& config,
                      const CharTokenizer& tokenizer, bool is_best, FileLayer& files) {
-  const auto values = flat.values().cpu(), exp_avg = optimizer.exp_avg.cpu(),
-             exp_avg_sq = optimizer.exp_avg_sq.cpu();
+  const auto values = flat.values().cpu();
+  const auto kept = on_cpu(optimizer.state());
   const auto steps = at::full({}, optimizer.steps, at::kLong);
   std::string model_header, optimizer_header;
   std::vector<CheckpointFile> content;
   content.push_back(safetensors_file("model.safetensors", views(flat, values, ""), model_header));
-  content.push_back(safetensors_file("optimizer.safetensors",
-                                     moments(flat, exp_avg, exp_avg_sq, steps), optimizer_header));
+  content.push_back(safetensors_file("optimizer.safetensors", views_of_state(flat, kept, steps),
+                                     optimizer_header));
   const auto state_text = json_text(state, 2) + "\n";
   const auto config_text = json_text(config_to_json(config), 2) + "\n";
   const auto tokenizer_text = json_text(tokenizer.to_json(), 2) + "\n";

@@ -7,6 +7,7 @@
 #include "moe/eval/evaluator.h"
 #include "moe/kernels/memory_plan.h"
 #include "moe/model/build.h"
+#include "moe/optim/optim.h"
 #include "moe/train/trainer.h"
 
 namespace moe {
@@ -50,17 +51,18 @@ double batch_memory(const RunConfig& config, std::int64_t vocab_size) {
          drawn;
 }
 
-double model_memory(const ModelConfig& model, std::int64_t vocab_size) {
-  // Values, gradients and two moments. The weights of another run are let go before the moments are
-  // written to.
-  constexpr double kCopies = 4;
+double model_memory(const RunConfig& config, std::int64_t vocab_size) {
+  const auto& model = config.model;
+  // Values, gradients and what the optimizer keeps. The weights of another run are let go before
+  // that is written to.
+  const auto copies = 2 + static_cast<double>(optimizer_state_names(config.optim).size());
   const auto parameters = static_cast<double>(count_parameters(model, vocab_size));
   // Of an evaluation: tallies of E * (V + E) counts a layer, as numbers, as JSON and as its text.
   constexpr double kBytesPerCount = 8 + 16 + 8;
   const auto e = static_cast<double>(model.moe.num_experts);
   const auto tallies = kBytesPerCount * static_cast<double>(model.n_layer) * e *
                        (static_cast<double>(vocab_size) + e);
-  return sizeof(float) * kCopies * parameters + tallies;
+  return sizeof(float) * copies * parameters + tallies;
 }
 
 /// What to lower: the keys of the largest part.
@@ -87,7 +89,7 @@ MemoryEstimate estimate_memory(const RunConfig& config, std::int64_t vocab_size,
   out.reading =
       static_cast<double>(text.bytes) + static_cast<double>(text.held) * sizeof(std::int32_t);
   out.batch = batch_memory(config, vocab_size);
-  out.model = model_memory(config.model, vocab_size);
+  out.model = model_memory(config, vocab_size);
   return out;
 }
 

@@ -36,7 +36,7 @@ struct TrainState {
   at::Device device;
   SparseMoELanguageModel model;
   FlatParameters flat;
-  AdamW optimizer;
+  Optimizer optimizer;
   WindowSampler sampler;
   kernels::Workspace workspace;  // activations of one forward and backward
   Progression at;
@@ -73,7 +73,7 @@ struct StepResult {
   StepSeconds seconds;
 };
 
-/// One update: gradients averaged over grad_accumulation batches, clipping, AdamW. Throws
+/// One update: gradients averaged over grad_accumulation batches, clipping, optimizer. Throws
 /// NonFinite before anything is changed when the loss or the gradient is not finite.
 StepResult train_step(TrainState& state);
 

@@ -50,8 +50,8 @@ class Checkpoint : public ::testing::Test {
   void fill(double scale) {
     const auto count = at::arange(flat.values().numel(), at::kFloat);
     flat.values().copy_(count * scale);
-    optimizer.exp_avg.copy_(count * (scale * 0.5));
-    optimizer.exp_avg_sq.copy_(count * (scale * 0.25));
+    optimizer.state("exp_avg").copy_(count * (scale * 0.5));
+    optimizer.state("exp_avg_sq").copy_(count * (scale * 0.25));
     optimizer.steps = static_cast<std::int64_t>(scale);
   }
 
@@ -104,21 +104,21 @@ class Checkpoint : public ::testing::Test {
   std::int64_t best_step = -1;
   fs::path run;
   FlatParameters flat;
-  AdamW optimizer;
+  Optimizer optimizer;
 };
 
 TEST_F(Checkpoint, LoadsBitEqualToWhatWasSaved) {
   save(7);
-  const auto values = flat.values().clone(), average = optimizer.exp_avg.clone();
-  const auto square = optimizer.exp_avg_sq.clone();
+  const auto values = flat.values().clone(), average = optimizer.state("exp_avg").clone();
+  const auto square = optimizer.state("exp_avg_sq").clone();
   fill(3);
   const auto ref = found(run.string());
   const auto info = read_checkpoint_info(ref);
   load_weights(ref, flat);
   load_optimizer(ref, flat, optimizer);
   EXPECT_TRUE(flat.values().equal(values));
-  EXPECT_TRUE(optimizer.exp_avg.equal(average));
-  EXPECT_TRUE(optimizer.exp_avg_sq.equal(square));
+  EXPECT_TRUE(optimizer.state("exp_avg").equal(average));
+  EXPECT_TRUE(optimizer.state("exp_avg_sq").equal(square));
   EXPECT_EQ(optimizer.steps, 1);
   EXPECT_EQ(info.ref.step, 7);
   EXPECT_EQ(info.tokenizer.symbols(), tokenizer.symbols());
@@ -141,10 +141,10 @@ TEST_F(Checkpoint, IsReadBackAndLoadedWithoutASecondCopyInMemory) {
   config.model.n_embed = 256;
   config.model.moe.num_experts = 8;
   FlatParameters large(SparseMoELanguageModel(config.model, tokenizer.vocab_size()));
-  AdamW moments(config.optim, large.values());
+  Optimizer moments(config.optim, large.values());
   large.values().fill_(1);
-  moments.exp_avg.fill_(1);
-  moments.exp_avg_sq.fill_(1);
+  moments.state("exp_avg").fill_(1);
+  moments.state("exp_avg_sq").fill_(1);
   FileLayer files;
   save_checkpoint(run, 1, large, moments, Json{{"step", 1}}, config, tokenizer, false, files);
   const CheckpointRef ref{folder("step-00000001"), run, 1};

@@ -164,7 +164,7 @@ TEST(FusedFloat, DecodingEqualsForward) {
 
 /// Losses of `updates` updates of AdamW, each with draws of its own.
 std::vector<double> train(Built& built, int updates) {
-  AdamW optimizer(OptimConfig{}, built.flat.values());
+  Optimizer optimizer(OptimConfig{}, built.flat.values());
   std::vector<double> losses;
   at::manual_seed(5);
   for (int update = 1; update <= updates; ++update) {

@@ -62,7 +62,7 @@ struct Fixture {
 
   at::Tensor train(std::int64_t updates) {
     OptimConfig config;
-    AdamW optimizer(config, flat.values());
+    Optimizer optimizer(config, flat.values());
     const auto losses = at::empty({updates}, at::kDouble);
     for (std::int64_t update = 0; update < updates; ++update) {
       losses[update].copy_(evaluate().loss.detach());

@@ -68,7 +68,7 @@ class StarvedExpertTest : public testing::TestWithParam<EngineKind> {
   }
 
   Built built_;
-  AdamW optimizer_;
+  Optimizer optimizer_;
   at::Tensor ids_, targets_;
 };
 
@@ -91,7 +91,7 @@ TEST_P(StarvedExpertTest, AdamWDecaysItsMomentsAndItsWeights) {
   starve();
   ASSERT_EQ(learn(), 0);
   const auto values = built_.flat.values().clone();
-  const auto m = optimizer_.exp_avg.clone(), v = optimizer_.exp_avg_sq.clone();
+  const auto m = optimizer_.state("exp_avg").clone(), v = optimizer_.state("exp_avg_sq").clone();
   optimizer_.step(built_.flat.values(), built_.flat.gradients(), kRate);
 
   const auto config = optim();
@@ -99,8 +99,8 @@ TEST_P(StarvedExpertTest, AdamWDecaysItsMomentsAndItsWeights) {
   for_each_piece([&](const PublishedTensor& tensor) {
     const auto of = [&](const at::Tensor& flat) { return FlatParameters::view(flat, tensor); };
     EXPECT_GT(of(m).abs().max().item<double>(), 0);
-    EXPECT_LE(relative_error(of(optimizer_.exp_avg), of(m) * beta1), kDouble);
-    EXPECT_LE(relative_error(of(optimizer_.exp_avg_sq), of(v) * beta2), kDouble);
+    EXPECT_LE(relative_error(of(optimizer_.state("exp_avg")), of(m) * beta1), kDouble);
+    EXPECT_LE(relative_error(of(optimizer_.state("exp_avg_sq")), of(v) * beta2), kDouble);
     const auto mean = of(m) * beta1 / (1 - beta1 * beta1);  // second update: powers are squares
     const auto square = of(v) * beta2 / (1 - beta2 * beta2);
     const auto expected = of(values) * (1 - kRate * config.weight_decay) -

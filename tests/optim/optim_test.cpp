@@ -77,12 +77,12 @@ TEST(Gradients, ClippingScalesANormDownToItsBoundAndLeavesASmallerOne) {
   EXPECT_EQ(clip_scale(0.5, 1.0), 1.0);
 }
 
-TEST(AdamW, FiveStepsEqualTheFormulaInDouble) {
+TEST(Optimizer, FiveStepsEqualTheFormulaInDouble) {
   OptimConfig config;
   config.weight_decay = 0.1;
   const std::vector<double> start{1.0, -0.5, 0.25, 0.0};
   auto parameters = at::tensor(start, options_of(at::kFloat));
-  AdamW optimizer(config, parameters);
+  Optimizer optimizer(config, parameters);
   auto p = start;
   std::vector<double> m(4), v(4);
   for (int step = 1; step <= 5; ++step) {
@@ -102,7 +102,7 @@ TEST(AdamW, FiveStepsEqualTheFormulaInDouble) {
   EXPECT_EQ(optimizer.steps, 5);
 }
 
-/// Five values and the AdamW that learns them from gradients of their own for each update.
+/// Five values and the optimizer that learns them from gradients of their own for each update.
 struct Learner {
   Learner()
       : parameters(at::linspace(-1, 1, 5, options_of(at::kDouble))),
@@ -121,16 +121,16 @@ struct Learner {
   }
   void take_over(const Learner& other) {
     parameters.copy_(other.parameters);
-    optimizer.exp_avg.copy_(other.optimizer.exp_avg);
-    optimizer.exp_avg_sq.copy_(other.optimizer.exp_avg_sq);
+    optimizer.state("exp_avg").copy_(other.optimizer.state("exp_avg"));
+    optimizer.state("exp_avg_sq").copy_(other.optimizer.state("exp_avg_sq"));
     optimizer.steps = other.optimizer.steps;
   }
 
   at::Tensor parameters;
-  AdamW optimizer;
+  Optimizer optimizer;
 };
 
-TEST(AdamW, GoesOnFromItsMomentsAndCountAsIfNeverStopped) {
+TEST(Optimizer, GoesOnFromItsMomentsAndCountAsIfNeverStopped) {
   Learner whole, stopped, resumed;
   whole.learn(7);
   stopped.learn(3);
@@ -138,16 +138,16 @@ TEST(AdamW, GoesOnFromItsMomentsAndCountAsIfNeverStopped) {
   resumed.learn(4);
   EXPECT_EQ(resumed.optimizer.steps, 7);
   EXPECT_TRUE(resumed.parameters.equal(whole.parameters));
-  EXPECT_TRUE(resumed.optimizer.exp_avg.equal(whole.optimizer.exp_avg));
-  EXPECT_TRUE(resumed.optimizer.exp_avg_sq.equal(whole.optimizer.exp_avg_sq));
+  EXPECT_TRUE(resumed.optimizer.state("exp_avg").equal(whole.optimizer.state("exp_avg")));
+  EXPECT_TRUE(resumed.optimizer.state("exp_avg_sq").equal(whole.optimizer.state("exp_avg_sq")));
 }
 
-TEST(AdamW, TheCountGivesTheBiasPowersOfTheNextUpdate) {
+TEST(Optimizer, TheCountGivesTheBiasPowersOfTheNextUpdate) {
   // With gradient 0 the next update moves by rate * m b1 / (1 - b1^t) / (sqrt(v b2 / (1 - b2^t))).
   for (const std::int64_t done : {0, 1, 9, 100'000}) {
     Learner learner;
-    learner.optimizer.exp_avg.fill_(0.5);
-    learner.optimizer.exp_avg_sq.fill_(4);
+    learner.optimizer.state("exp_avg").fill_(0.5);
+    learner.optimizer.state("exp_avg_sq").fill_(4);
     learner.optimizer.steps = done;
     const auto before = learner.parameters.clone();
     auto gradients = at::zeros_like(before);
@@ -158,6 +158,34 @@ TEST(AdamW, TheCountGivesTheBiasPowersOfTheNextUpdate) {
     const auto expected =
         before * (1 - 0.01 * Learner::config().weight_decay) - 0.01 * mean / std::sqrt(square);
     EXPECT_TRUE(learner.parameters.allclose(expected, /*rtol=*/0, kSmallEps)) << done;
+  }
+}
+
+TEST(Optimizer, EachGroupIsUpdatedAsIfItWereAlone) {
+  OptimConfig config;
+  auto together = at::linspace(-1, 1, 9, options_of(at::kDouble));
+  auto slow = together.narrow(0, 0, 4).clone(), decayed = together.narrow(0, 4, 5).clone();
+  Optimizer optimizer(config, {{0, 4, 0.5, 0}, {4, 5, 1, 0.3}}, together);
+  Optimizer of_slow(config, {{0, 4, 1, 0}}, slow);
+  Optimizer of_decayed(config, {{0, 5, 1, 0.3}}, decayed);
+  for (int update = 1; update <= 3; ++update) {
+    auto gradients = (together * update).sin_();
+    auto first = gradients.narrow(0, 0, 4).clone(), second = gradients.narrow(0, 4, 5).clone();
+    optimizer.step(together, gradients, 0.01);
+    of_slow.step(slow, first, 0.005);
+    of_decayed.step(decayed, second, 0.01);
+  }
+  EXPECT_TRUE(together.narrow(0, 0, 4).equal(slow));
+  EXPECT_TRUE(together.narrow(0, 4, 5).equal(decayed));
+}
+
+TEST(Optimizer, ItsStateIsNamedAndAsLongAsTheParameters) {
+  const Learner learner;
+  const auto names = optimizer_state_names(Learner::config());
+  ASSERT_EQ(learner.optimizer.state().size(), names.size());
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    EXPECT_EQ(learner.optimizer.state()[i].name, names[i]);
+    EXPECT_EQ(learner.optimizer.state()[i].values.numel(), learner.parameters.numel());
   }
 }
 

@@ -36,7 +36,8 @@ TEST(MemoryEstimate, IsAtLeastWhatParametersMomentsAndGradientsTake) {
         const TinyRun run(config);
         const auto& state = run.state;
         const auto bytes = state.flat.values().nbytes() + state.flat.gradients().nbytes() +
-                           state.optimizer.exp_avg.nbytes() + state.optimizer.exp_avg_sq.nbytes();
+                           state.optimizer.state("exp_avg").nbytes() +
+                           state.optimizer.state("exp_avg_sq").nbytes();
         EXPECT_GE(estimate(config, kVocab), static_cast<std::int64_t>(bytes))
             << experts << " experts of width " << embed;
       }

@@ -110,8 +110,8 @@ TEST(GradientClipping, BoundsTheGradientAndSoTheUpdate) {
   EXPECT_GT(result.grad_norm, kClip);
   EXPECT_EQ(result.grad_norm, free_result.grad_norm) << "it is the norm before clipping";
   // The optimizer takes the gradient clipped: its first moment tells.
-  EXPECT_NEAR(l2_norm(clipped.state.optimizer.exp_avg), (1 - config.optim.betas[0]) * kClip,
-              kStorage);
+  EXPECT_NEAR(l2_norm(clipped.state.optimizer.state("exp_avg")),
+              (1 - config.optim.betas[0]) * kClip, kStorage);
 }
 
 TEST(GradientClipping, LeavesASmallGradientAsItIs) {

@@ -66,8 +66,8 @@ inline bool same_bits(const at::Tensor& a, const at::Tensor& b) {
 struct Snapshot {
   explicit Snapshot(const TrainState& state)
       : values(state.flat.values().clone()),
-        exp_avg(state.optimizer.exp_avg.clone()),
-        exp_avg_sq(state.optimizer.exp_avg_sq.clone()),
+        exp_avg(state.optimizer.state("exp_avg").clone()),
+        exp_avg_sq(state.optimizer.state("exp_avg_sq").clone()),
         steps(state.optimizer.steps),
         json(state_to_json(state, {"sha", "text"}, 0)) {}
 
@@ -81,8 +81,8 @@ struct Snapshot {
   /// Puts `state` where this was taken, its JSON by way of text.
   void restore(TrainState& state) const {
     state.flat.values().copy_(values);
-    state.optimizer.exp_avg.copy_(exp_avg);
-    state.optimizer.exp_avg_sq.copy_(exp_avg_sq);
+    state.optimizer.state("exp_avg").copy_(exp_avg);
+    state.optimizer.state("exp_avg_sq").copy_(exp_avg_sq);
     state.optimizer.steps = steps;
     const auto text = json_text(json);
     restore_state(parse_json(text, "state.json", ErrorKind::checkpoint), "state.json", state);

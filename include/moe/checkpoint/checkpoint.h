@@ -25,7 +25,7 @@ enum class WeightValues { finite, any };
 void load_weights(const CheckpointRef& ref, FlatParameters& flat,
                   WeightValues values = WeightValues::finite);
 /// Fills the moments and the count of updates.
-void load_optimizer(const CheckpointRef& ref, const FlatParameters& flat, AdamW& optimizer);
+void load_optimizer(const CheckpointRef& ref, const FlatParameters& flat, Optimizer& optimizer);
 
 /// Publishes RUN/checkpoints/step-N whole: model.safetensors, optimizer.safetensors, state.json,
 /// config.json, tokenizer.json, manifest.json last, each fsynced; folder renamed into place; read
@@ -33,7 +33,7 @@ void load_optimizer(const CheckpointRef& ref, const FlatParameters& flat, AdamW&
 /// ResourceError; up to the rename it has then removed what it wrote, after it the checkpoint
 /// stands and only a hint is stale.
 void save_checkpoint(const std::filesystem::path& run, std::int64_t step,
-                     const FlatParameters& flat, const AdamW& optimizer, const Json& state,
+                     const FlatParameters& flat, const Optimizer& optimizer, const Json& state,
                      const RunConfig& config, const CharTokenizer& tokenizer, bool is_best,
                      FileLayer& files);
 

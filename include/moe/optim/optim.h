@@ -3,6 +3,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "moe/config/config.h"
 
@@ -18,19 +21,42 @@ double l2_norm(const at::Tensor& flat);
 /// What gradients of norm `norm` are multiplied by so that it is at most `max_norm`.
 double clip_scale(double norm, double max_norm);
 
-/// AdamW over flat buffers. Moments and the count of updates are its whole state.
-class AdamW {
+/// A stretch of the flat buffers whose values are updated alike.
+struct ParameterGroup {
+  std::int64_t begin, count;
+  double learning_rate_scale, weight_decay;
+};
+
+/// What an optimizer keeps of each parameter.
+struct OptimizerState {
+  std::string name;   // in checkpoints, before the parameter's
+  at::Tensor values;  // (P), laid out as the parameters
+};
+/// The names of all of it, in the order of checkpoints.
+std::vector<std::string> optimizer_state_names(const OptimConfig& config);
+
+/// AdamW over flat buffers, group by group. `state` and the count of updates are all that a resume
+/// needs.
+class Optimizer {
  public:
-  AdamW(const OptimConfig& config, const at::Tensor& parameters);
+  /// One group of all parameters (P), as the config says.
+  Optimizer(const OptimConfig& config, const at::Tensor& parameters);
+  Optimizer(const OptimConfig& config, std::vector<ParameterGroup> groups,
+            const at::Tensor& parameters);
+
   /// Gradients count times `gradient_scale`; they are left as they are on the CPU.
   void step(at::Tensor& parameters, at::Tensor& gradients, double learning_rate,
             double gradient_scale = 1);
 
-  at::Tensor exp_avg, exp_avg_sq;  // (P)
-  std::int64_t steps = 0;          // updates so far
+  const std::vector<OptimizerState>& state() const { return state_; }
+  const at::Tensor& state(std::string_view name) const;
+
+  std::int64_t steps = 0;  // updates so far
 
  private:
-  double beta1_, beta2_, eps_, weight_decay_;
+  double beta1_, beta2_, eps_;
+  std::vector<ParameterGroup> groups_;
+  std::vector<OptimizerState> state_;
 };
 
 }  // namespace moe
