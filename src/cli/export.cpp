@@ -1,8 +1,13 @@
+#include <algorithm>
+#include <array>
+#include <string_view>
+
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
+#include "moe/config/load.h"
 #include "moe/model/flat.h"
 
 namespace moe::cli {
@@ -14,10 +19,38 @@ struct ExportArgs {
   std::string format = "makemoe", out;
 };
 
-/// Where a model computes otherwise than makeMoE.py, and what to write there (ADR 0010). Capacity
-/// is not among it: it never holds in evaluation here.
+/// Keys of makeMoE.py itself, keys that change no number of a model with weights, and those that
+/// changes_to_original has words of its own for. Capacity never holds in evaluation here.
+constexpr std::array<std::string_view, 14> kKnownToOriginal{
+    "n_embed",    "n_head",          "n_layer",           "block_size",         "dropout",
+    "init",       "attention_scale", "kernels",           "moe.num_experts",    "moe.top_k",
+    "moe.router", "moe.gate",        "moe.noise_in_eval", "moe.capacity_factor"};
+
+/// Adds all other keys of a section that are not as published: whatever is new here, the original
+/// lacks.
+void add_new_kinds(const Json& section, const Json& published, const std::string& prefix,
+                   std::vector<std::string>& out) {
+  for (const auto& [key, value] : section.items()) {
+    const auto path = prefix + key;
+    if (value.is_object())
+      add_new_kinds(value, published[key], path + ".", out);
+    else if (value != published[key] &&
+             std::ranges::find(kKnownToOriginal, path) == kKnownToOriginal.end())
+      out.push_back(
+          cat("model.", path, " is ", value.dump(), " (it has ", published[key].dump(), " alone)"));
+  }
+}
+
+Json model_json(const ModelConfig& model) {
+  RunConfig config;
+  config.model = model;
+  return config_to_json(config)["model"];
+}
+
+/// Where a model computes otherwise than makeMoE.py, and what to write there (ADR 0010).
 std::vector<std::string> changes_to_original(const ModelConfig& model) {
   std::vector<std::string> out;
+  add_new_kinds(model_json(model), model_json({}), "", out);
   const bool is_noisy = model.moe.router == RouterKind::noisy_topk;
   if (model.attention_scale != AttentionScale::n_embed)
     out.emplace_back(
