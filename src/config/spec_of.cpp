@@ -7,7 +7,7 @@ namespace moe {
 namespace {
 
 constexpr std::int64_t kExpansion = 4;  // expert width over n_embed, as published
-constexpr double kLayerNormEps = 1e-5;  // PyTorch's default
+constexpr double kLayerNormEps = 1e-5, kRmsNormEps = 1e-6;  // PyTorch's default; Llama's
 
 AttentionSpec attention_of(const ModelConfig& config) {
   const auto head_width = config.n_embed / config.n_head;
@@ -29,6 +29,11 @@ FeedForwardSpec feed_forward_of(const ModelConfig& config) {
           .bias = true};
 }
 
+NormSpec norm_of(const ModelConfig& config) {
+  if (config.norm == NormKind::rms) return {NormKind::rms, kRmsNormEps, /*bias=*/false};
+  return {NormKind::layer, kLayerNormEps, /*bias=*/true};
+}
+
 }  // namespace
 
 ModelSpec spec_of(const ModelConfig& config, std::int64_t vocab) {
@@ -38,7 +43,7 @@ ModelSpec spec_of(const ModelConfig& config, std::int64_t vocab) {
           .context = config.block_size,
           .dropout = config.dropout,
           .init = config.init,
-          .norm = {NormKind::layer, kLayerNormEps, /*bias=*/true},
+          .norm = norm_of(config),
           .bias = true,
           .layers = std::vector(static_cast<std::size_t>(config.n_layer), layer)};
 }

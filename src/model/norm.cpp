@@ -13,6 +13,8 @@ at::Tensor NormImpl::forward(const at::Tensor& x) {
   switch (spec_.kind) {
     case NormKind::layer:
       return at::layer_norm(x, weight_.sizes(), weight_, bias_, spec_.eps);
+    case NormKind::rms:
+      return x * (x.square().mean(-1, /*keepdim=*/true) + spec_.eps).rsqrt() * weight_;
   }
   TORCH_CHECK(false, "no such norm");
 }

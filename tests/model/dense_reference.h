@@ -18,7 +18,7 @@ class DenseMixture {
  public:
   /// Takes copies of the weights of layer 0's mixture and its norm, as leaves of a graph of their
   /// own.
-  explicit DenseMixture(Built& built) : config_(built.config.moe) {
+  explicit DenseMixture(Built& built) : model_(built.config), config_(built.config.moe) {
     for (const auto& tensor : built.flat.layout())
       if (tensor.name.starts_with(kLayer) || tensor.name.starts_with(kNorm))
         weights_[tensor.name] = built.value(tensor.name).clone().set_requires_grad(true);
@@ -26,10 +26,12 @@ class DenseMixture {
 
   /// x (N, C) -> (N, C): the layer's norm before the mixture.
   at::Tensor norm(const at::Tensor& x) const {
+    const auto weight = weights_.at(kNorm + std::string("weight"));
+    if (model_.norm == NormKind::rms)
+      return x / (x.square().mean(-1, /*keepdim=*/true) + kRmsEps).sqrt() * weight;
     const auto from_mean = x - x.mean(-1, /*keepdim=*/true);
     const auto variance = from_mean.square().mean(-1, /*keepdim=*/true);
-    return from_mean / (variance + kEps).sqrt() * weights_.at(kNorm + std::string("weight")) +
-           weights_.at(kNorm + std::string("bias"));
+    return from_mean / (variance + kEps).sqrt() * weight + weights_.at(kNorm + std::string("bias"));
   }
 
   /// x (N, C), noise (N, E) or undefined -> (N, E).
@@ -73,13 +75,14 @@ class DenseMixture {
 
  private:
   static constexpr const char *kLayer = "blocks.0.smoe.", *kNorm = "blocks.0.ln2.";
-  static constexpr double kEps = 1e-5;
+  static constexpr double kEps = 1e-5, kRmsEps = 1e-6;
 
   at::Tensor linear(const at::Tensor& x, const std::string& name) const {
     return x.matmul(weights_.at(kLayer + name + ".weight").t()) +
            weights_.at(kLayer + name + ".bias");
   }
 
+  ModelConfig model_;
   MoeConfig config_;
   std::map<std::string, at::Tensor> weights_;
 };

@@ -29,6 +29,17 @@ const ModelCase kLarge{"large", 48, 3, 2, 2, 2, 50, 3, 50};
 /// So many tokens that the gradient of each weight is summed in several parts.
 const ModelCase kManyTokens{"many_tokens", 20, 4, 1, 2, 2, 50, 22, 50};
 
+/// kLarge as published, and in each variant.
+std::vector<ModelCase> large_cases() {
+  std::vector<ModelCase> cases{kLarge};
+  for (const auto& variant : kVariants) {
+    cases.push_back(kLarge);
+    cases.back().name = variant.name;
+    cases.back().set = variant.set;
+  }
+  return cases;
+}
+
 /// Every case of model_cases, and widths, lengths and numbers of experts about the kernels' edges:
 /// panels of 16 tokens, blocks of 4 draws, register tiles of rows and panels.
 std::vector<ModelCase> fused_cases() {
@@ -146,9 +157,10 @@ TEST(FusedFloat, DecodingEqualsForward) {
   if (!test_device().is_cpu()) GTEST_SKIP() << "the fused layers are the CPU's";
   const at::NoGradGuard no_grad;
   at::manual_seed(3);
-  for (const auto type : {at::kFloat, at::kDouble})
-    for (const std::int64_t batch : {1, 5}) {
-      Built built(config_of(kLarge), type);
+  for (const auto& shape : large_cases())
+    for (const auto& [type, batch] : {std::pair(at::kFloat, 1), std::pair(at::kFloat, 5),
+                                      std::pair(at::kDouble, 1), std::pair(at::kDouble, 5)}) {
+      Built built(config_of(shape), type);
       const auto ids = random_ids(batch, 50);
       const auto whole = built.model->forward(ids, {}, context_of(ids, false)).logits;
       KeyValueCache cache;
@@ -157,7 +169,7 @@ TEST(FusedFloat, DecodingEqualsForward) {
         EXPECT_LE(relative_error(built.model->extend(one, cache, context_of(one, false, 0, t)),
                                  whole.select(1, t)),
                   type == at::kFloat ? kFloatLogits : kDouble)
-            << t;
+            << shape.name << " " << t;
       }
     }
 }

@@ -39,6 +39,7 @@ struct GradientCase {
   double dropout = 0.2;
   std::optional<double> capacity_factor = std::nullopt;
   AttentionScale scale = AttentionScale::head_size;
+  void (*set)(ModelConfig&) = nullptr;  // a Variant's
 };
 
 /// "blocks.1.smoe.experts.3.net.0.weight" -> "blocks.*.smoe.experts.*.net.0.weight"
@@ -82,6 +83,7 @@ class GradientTest : public testing::TestWithParam<std::tuple<GradientCase, Engi
     config.moe.gate = p.gate;
     config.moe.top_k = p.top_k;
     config.moe.capacity_factor = p.capacity_factor;
+    if (p.set != nullptr) p.set(config);
     return config;
   }
 
@@ -134,20 +136,29 @@ TEST_P(GradientTest, EqualsCentralDifferencesForEveryKindOfParameter) {
 constexpr auto kNoisy = RouterKind::noisy_topk;
 constexpr auto kPlain = RouterKind::topk;
 
-INSTANTIATE_TEST_SUITE_P(
-    Shapes, GradientTest,
-    testing::Combine(testing::Values(GradientCase{"noisy"}, GradientCase{"plain", kPlain},
-                                     GradientCase{"top1", kNoisy, Gate::softmax_topk, 1},
-                                     GradientCase{"all_chosen", kNoisy, Gate::topk_softmax, 4},
-                                     GradientCase{"sigmoid", kNoisy, Gate::sigmoid},
-                                     GradientCase{"no_dropout", kNoisy, Gate::topk_softmax, 2, 0},
-                                     GradientCase{"capacity", kPlain, Gate::topk_softmax, 2, 0, 0.7,
-                                                  AttentionScale::n_embed}),
-                     testing::ValuesIn(kEngines)),
-    [](const auto& test_info) {
-      return std::string(std::get<0>(test_info.param).name) + "_" +
-             name_of(std::get<1>(test_info.param));
-    });
+std::vector<GradientCase> gradient_cases() {
+  std::vector<GradientCase> cases{
+      {"noisy"},
+      {"plain", kPlain},
+      {"top1", kNoisy, Gate::softmax_topk, 1},
+      {"all_chosen", kNoisy, Gate::topk_softmax, 4},
+      {"sigmoid", kNoisy, Gate::sigmoid},
+      {"no_dropout", kNoisy, Gate::topk_softmax, 2, 0},
+      {"capacity", kPlain, Gate::topk_softmax, 2, 0, 0.7, AttentionScale::n_embed}};
+  for (const auto& variant : kVariants) {
+    cases.push_back({variant.name});
+    cases.back().set = variant.set;
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, GradientTest,
+                         testing::Combine(testing::ValuesIn(gradient_cases()),
+                                          testing::ValuesIn(kEngines)),
+                         [](const auto& test_info) {
+                           return std::string(std::get<0>(test_info.param).name) + "_" +
+                                  name_of(std::get<1>(test_info.param));
+                         });
 
 }  // namespace
 }  // namespace moe

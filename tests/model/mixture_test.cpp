@@ -97,6 +97,16 @@ TEST_P(MixtureTest, EqualsAllExpertsOverAllTokensMaskedByTheGates) {
       }
 }
 
+TEST_P(MixtureTest, EveryVariantEqualsItInDenseForm) {
+  for (const auto engine : kEngines)
+    for (const auto& variant : kVariants) {
+      SCOPED_TRACE(name_of(engine) + ", " + variant.name);
+      auto varied = config(RouterKind::noisy_topk, Gate::topk_softmax);
+      variant.set(varied);
+      expect_dense(varied, engine);
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, MixtureTest, testing::ValuesIn(shapes()),
                          [](const auto& test_info) {
                            const auto& p = test_info.param;

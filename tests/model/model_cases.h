@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "moe/config/config.h"
+#include "tests/model/variants.h"
 
 namespace moe::test {
 
@@ -18,11 +19,19 @@ struct ModelCase {
   double dropout = 0.2;
   std::optional<double> capacity_factor = std::nullopt;
   bool noise_in_eval = false;
+  void (*set)(ModelConfig&) = nullptr;  // a Variant's
 };
 
-inline const std::vector<ModelCase>& model_cases() {
+/// A shape with parts of vectors and of panels, two layers.
+inline ModelCase variant_case(const Variant& variant) {
+  ModelCase out{variant.name, 12, 3, 2, 4, 2, 7, 3, 5};
+  out.set = variant.set;
+  return out;
+}
+
+inline std::vector<ModelCase> model_cases() {
   constexpr auto kNoisy = RouterKind::noisy_topk;
-  static const std::vector<ModelCase> cases{
+  std::vector<ModelCase> cases{
       // name, C, H, L, E, K, block, B, T
       {"plain", 16, 4, 2, 4, 2, 8, 3, 8},
       {"one_expert", 8, 2, 2, 1, 1, 6, 2, 6},
@@ -39,6 +48,7 @@ inline const std::vector<ModelCase>& model_cases() {
       {"no_dropout", 8, 2, 2, 4, 2, 6, 2, 6, kNoisy, Gate::topk_softmax, 0},
       {"noise_in_eval", 8, 2, 2, 4, 2, 6, 2, 6, kNoisy, Gate::topk_softmax, 0.2, {}, true},
       {"capacity", 8, 2, 2, 4, 2, 6, 4, 6, kNoisy, Gate::topk_softmax, 0.1, 0.5}};
+  for (const auto& variant : kVariants) cases.push_back(variant_case(variant));
   return cases;
 }
 
@@ -56,6 +66,7 @@ inline ModelConfig config_of(const ModelCase& shape, Kernels kernels = Kernels::
   config.moe.gate = shape.gate;
   config.moe.capacity_factor = shape.capacity_factor;
   config.moe.noise_in_eval = shape.noise_in_eval;
+  if (shape.set != nullptr) shape.set(config);
   return config;
 }
 

@@ -106,6 +106,7 @@ struct ModelConfig {
   double dropout = 0.1;
   Init init = Init::standard;
   AttentionScale attention_scale = AttentionScale::head_size;
+  NormKind norm = NormKind::layer;
   Kernels kernels = Kernels::fast;
   MoeConfig moe;
 
@@ -122,6 +123,7 @@ struct ModelConfig {
         Field{"init", &C::init, "how Linear weights are drawn; \"default\" is PyTorch's way"},
         Field{"attention_scale", &C::attention_scale,
               "attention scores are divided by the root of this; the published run has n_embed"},
+        Field{"norm", &C::norm, "layer norm, or RMS norm, which has neither mean nor bias"},
         Field{"kernels", &C::kernels, "fast, or reference: slow, made of readable modules"},
         Field{"moe", &C::moe, "the mixture layers"}};
   }

@@ -16,7 +16,9 @@ enum class RouterKind { noisy_topk, topk };
 /// Gates from logits: softmax over the chosen; softmax over all, then the chosen; sigmoids of the
 /// chosen over their sum.
 enum class Gate { topk_softmax, softmax_topk, sigmoid };
-enum class NormKind { layer };
+/// Layer norm (Ba et al. 2016, arXiv 1607.06450) or RMS norm (Zhang and Sennrich 2019, arXiv
+/// 1910.07467), which has no bias.
+enum class NormKind { layer, rms };
 /// Of an expert's hidden layer.
 enum class Activation { relu };
 /// How Linear weights are drawn; `standard` is PyTorch's way.
@@ -32,7 +34,7 @@ struct EnumNames<Gate> {
 };
 template <>
 struct EnumNames<NormKind> {
-  static constexpr std::array<std::string_view, 1> names{"layer"};
+  static constexpr std::array<std::string_view, 2> names{"layer", "rms"};
 };
 template <>
 struct EnumNames<Activation> {

@@ -5,6 +5,7 @@
 namespace moe::kernels::cpu::MOE_LEVEL {
 
 // The stage that a norm is: y = (x - mean) * inverse_std * weight, plus the bias if there is one.
+// An RMS norm is the same with a mean of 0.
 
 /// The bias is asked for once a row: within a sum the question would keep product and sum from
 /// becoming one instruction, which rounds once.
@@ -32,7 +33,7 @@ inline void normalise(const Norm<T>& norm, Index n, const T* x, Index width, T* 
   constexpr int kStep = kLanes<T>;
   Vec<T> sums{};
   for (Index c = 0; c < width; c += kStep) sums += load_part(x + c, width - c);
-  const T mean = sum_of<T>(sums) / static_cast<T>(width);
+  const T mean = norm.kind == NormKind::rms ? T{0} : sum_of<T>(sums) / static_cast<T>(width);
   Vec<T> squares{};
   for (Index c = 0; c + kStep <= width; c += kStep) {
     const Vec<T> d = load(x + c) - mean;
@@ -69,7 +70,7 @@ inline void normalise_backward(const Norm<T>& norm, Index n, const T* x, const T
     store_part(d_weight + c, load_part(d_weight + c, left) + g * xhat, left);
     store_part(d_bias + c, load_part(d_bias + c, left) + g, left);
   }
-  const T mean_g = sum_of<T>(sums) / static_cast<T>(width);
+  const T mean_g = norm.kind == NormKind::rms ? T{0} : sum_of<T>(sums) / static_cast<T>(width);
   const T mean_gx = sum_of<T>(products) / static_cast<T>(width);
   for (Index c = 0; c < width; c += kStep) {
     const Index left = width - c;

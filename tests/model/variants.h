@@ -1,0 +1,17 @@
+#pragma once
+
+#include "moe/config/config.h"
+
+namespace moe::test {
+
+/// A way to differ from the published model. Each is a case of the tests that hold engines to one
+/// another, to the dense oracle and to finite differences.
+struct Variant {
+  const char* name;
+  void (*set)(ModelConfig&);
+};
+
+inline constexpr Variant kVariants[] = {
+    {"rms_norm", [](ModelConfig& config) { config.norm = NormKind::rms; }}};
+
+}  // namespace moe::test
