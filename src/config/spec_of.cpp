@@ -23,7 +23,7 @@ FeedForwardSpec feed_forward_of(const ModelConfig& config) {
           .width = kExpansion * config.n_embed,
           .router = moe.router,
           .gate = moe.gate,
-          .activation = Activation::relu,
+          .activation = moe.activation,
           .noise_in_eval = moe.noise_in_eval,
           .capacity_factor = moe.capacity_factor,
           .bias = true};

@@ -8,6 +8,10 @@ at::Tensor activate(Activation activation, const at::Tensor& x) {
   switch (activation) {
     case Activation::relu:
       return x.relu();
+    case Activation::gelu:
+      return at::gelu(x);
+    case Activation::silu:
+      return at::silu(x);
   }
   TORCH_CHECK(false, "no such activation");
 }
@@ -17,6 +21,10 @@ at::Tensor activation_gradient(Activation activation, const at::Tensor& x,
   switch (activation) {
     case Activation::relu:
       return d_value * x.gt(0);
+    case Activation::gelu:
+      return at::gelu_backward(d_value, x);
+    case Activation::silu:
+      return at::silu_backward(d_value, x);
   }
   TORCH_CHECK(false, "no such activation");
 }

@@ -228,6 +228,8 @@ struct MixtureCase {
   std::int64_t n, c, e, k, used;  // only experts below `used` are chosen
   bool masked;
   std::int64_t capacity;
+  Activation activation = Activation::relu;
+  bool has_biases = true;
 };
 
 class MixtureTest : public testing::TestWithParam<MixtureCase> {};
@@ -246,16 +248,18 @@ TEST_P(MixtureTest, EqualsTheReferenceWithGradients) {
   if (p.masked) mask = at::rand({p.n, p.k, p.c}, options).gt(0.3).to(at::kDouble) / 0.7;
   const auto upstream = at::randn({p.n, p.c}, options);
 
+  const auto biases = [&](const at::Tensor& leaf) { return p.has_biases ? leaf : at::Tensor(); };
   const auto run = [&](const auto& mixture) {
     std::vector<at::Tensor> leaves;
     for (const auto& value : values)
       leaves.push_back(value.detach().clone().set_requires_grad(true));
-    const auto y =
-        mixture(leaves[0], leaves[1], mask, table,
-                ExpertWeights{leaves[2], leaves[3], leaves[4], leaves[5]}, Activation::relu);
+    const auto y = mixture(
+        leaves[0], leaves[1], mask, table,
+        ExpertWeights{leaves[2], biases(leaves[3]), leaves[4], biases(leaves[5])}, p.activation);
     y.backward(upstream);
     std::vector<at::Tensor> out{y.detach()};
-    for (const auto& leaf : leaves) out.push_back(leaf.grad());
+    for (const auto& leaf : leaves)
+      out.push_back(leaf.grad().defined() || p.has_biases ? leaf.grad() : at::zeros_like(leaf));
     return out;
   };
   const auto ours = run(expert_mixture), reference = run(expert_mixture_reference);
@@ -284,17 +288,21 @@ std::string name_of(const testing::TestParamInfo<MixtureCase>& test_info) {
   return p.name + number("_N", p.n) + number("_E", p.e) + number("_K", p.k);
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, MixtureTest,
-                         testing::Values(MixtureCase{"plain", 20, 6, 4, 2, 4, false, -1},
-                                         MixtureCase{"masked", 20, 6, 4, 2, 4, true, -1},
-                                         MixtureCase{"one_expert", 9, 5, 1, 1, 1, true, -1},
-                                         MixtureCase{"all_experts", 9, 5, 3, 3, 3, true, -1},
-                                         MixtureCase{"one_token", 1, 4, 4, 2, 4, true, -1},
-                                         MixtureCase{"one_wide", 7, 1, 3, 2, 3, false, -1},
-                                         MixtureCase{"empty_experts", 12, 4, 9, 2, 3, true, -1},
-                                         MixtureCase{"capacity", 30, 4, 4, 2, 4, true, 3},
-                                         MixtureCase{"all_dropped", 6, 4, 3, 2, 3, false, 0}),
-                         name_of);
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, MixtureTest,
+    testing::Values(MixtureCase{"plain", 20, 6, 4, 2, 4, false, -1},
+                    MixtureCase{"masked", 20, 6, 4, 2, 4, true, -1},
+                    MixtureCase{"one_expert", 9, 5, 1, 1, 1, true, -1},
+                    MixtureCase{"all_experts", 9, 5, 3, 3, 3, true, -1},
+                    MixtureCase{"one_token", 1, 4, 4, 2, 4, true, -1},
+                    MixtureCase{"one_wide", 7, 1, 3, 2, 3, false, -1},
+                    MixtureCase{"empty_experts", 12, 4, 9, 2, 3, true, -1},
+                    MixtureCase{"capacity", 30, 4, 4, 2, 4, true, 3},
+                    MixtureCase{"all_dropped", 6, 4, 3, 2, 3, false, 0},
+                    MixtureCase{"gelu", 12, 4, 9, 2, 3, true, -1, Activation::gelu},
+                    MixtureCase{"silu", 30, 4, 4, 2, 4, true, 3, Activation::silu},
+                    MixtureCase{"no_bias", 12, 4, 9, 2, 3, true, -1, Activation::relu, false}),
+    name_of);
 INSTANTIATE_TEST_SUITE_P(EveryK, MixtureTest, testing::ValuesIn(every_k()), name_of);
 
 }  // namespace

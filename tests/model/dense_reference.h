@@ -2,8 +2,10 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
 #include <limits>
 #include <map>
+#include <stdexcept>
 #include <string>
 
 #include "tests/support/tiny_model.h"
@@ -64,7 +66,7 @@ class DenseMixture {
     auto y = at::zeros_like(x);
     for (std::int64_t e = 0; e < config_.num_experts; ++e) {
       const auto net = "experts." + std::to_string(e) + ".net.";
-      const auto answer = linear(linear(x, net + "0").clamp_min(0), net + "2");
+      const auto answer = linear(activate(linear(x, net + "0")), net + "2");
       y = y + gates.narrow(1, e, 1) * answer;
     }
     return y;
@@ -76,6 +78,18 @@ class DenseMixture {
  private:
   static constexpr const char *kLayer = "blocks.0.smoe.", *kNorm = "blocks.0.ln2.";
   static constexpr double kEps = 1e-5, kRmsEps = 1e-6;
+
+  at::Tensor activate(const at::Tensor& x) const {
+    switch (config_.activation) {
+      case Activation::relu:
+        return x.clamp_min(0);
+      case Activation::gelu:
+        return x * (1 + (x / std::sqrt(2.0)).erf()) / 2;
+      case Activation::silu:
+        return x / (1 + (-x).exp());
+    }
+    throw std::logic_error("an activation that the oracle lacks");
+  }
 
   at::Tensor linear(const at::Tensor& x, const std::string& name) const {
     return x.matmul(weights_.at(kLayer + name + ".weight").t()) +

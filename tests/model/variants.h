@@ -12,6 +12,8 @@ struct Variant {
 };
 
 inline constexpr Variant kVariants[] = {
-    {"rms_norm", [](ModelConfig& config) { config.norm = NormKind::rms; }}};
+    {"rms_norm", [](ModelConfig& config) { config.norm = NormKind::rms; }},
+    {"gelu", [](ModelConfig& config) { config.moe.activation = Activation::gelu; }},
+    {"silu", [](ModelConfig& config) { config.moe.activation = Activation::silu; }}};
 
 }  // namespace moe::test

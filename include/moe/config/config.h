@@ -78,6 +78,7 @@ struct MoeConfig {
   std::int64_t num_experts = 8, top_k = 2;
   RouterKind router = RouterKind::noisy_topk;
   Gate gate = Gate::topk_softmax;
+  Activation activation = Activation::relu;
   bool noise_in_eval = false;
   std::optional<double> capacity_factor;
 
@@ -90,6 +91,7 @@ struct MoeConfig {
               "how experts are chosen; noisy_topk adds learned noise in training"},
         Field{"gate", &C::gate,
               "weights of the chosen experts: softmax over them, softmax over all, or sigmoid"},
+        Field{"activation", &C::activation, "of the experts' hidden layers; gelu is exact"},
         Field{"noise_in_eval", &C::noise_in_eval,
               "router noise in evaluation and generation too, as in the published run"},
         Field{

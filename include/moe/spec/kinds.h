@@ -19,8 +19,9 @@ enum class Gate { topk_softmax, softmax_topk, sigmoid };
 /// Layer norm (Ba et al. 2016, arXiv 1607.06450) or RMS norm (Zhang and Sennrich 2019, arXiv
 /// 1910.07467), which has no bias.
 enum class NormKind { layer, rms };
-/// Of an expert's hidden layer.
-enum class Activation { relu };
+/// Of an expert's hidden layer: max(0, x); x Phi(x) by the error function itself (Hendrycks and
+/// Gimpel 2016, arXiv 1606.08415); x sigmoid(x).
+enum class Activation { relu, gelu, silu };
 /// How Linear weights are drawn; `standard` is PyTorch's way.
 enum class Init { standard, kaiming_normal, xavier_normal, small_normal };
 
@@ -38,7 +39,7 @@ struct EnumNames<NormKind> {
 };
 template <>
 struct EnumNames<Activation> {
-  static constexpr std::array<std::string_view, 1> names{"relu"};
+  static constexpr std::array<std::string_view, 3> names{"relu", "gelu", "silu"};
 };
 template <>
 struct EnumNames<Init> {

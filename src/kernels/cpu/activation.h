@@ -19,12 +19,47 @@ struct Relu {
   }
 };
 
+/// x Phi(x) with Phi of the standard normal distribution.
+struct Gelu {
+  template <class T>
+  [[gnu::always_inline]] static Vec<T> value(Vec<T> x) {
+    return x * phi<T>(x);
+  }
+  template <class T>
+  [[gnu::always_inline]] static Vec<T> gradient(Vec<T> x, Vec<T> d_value) {
+    constexpr T kDensity = static_cast<T>(0.39894228040143267794);  // 1 / sqrt(2 pi)
+    const Vec<T> density = exponential(x * x * T{-0.5}) * kDensity;
+    return d_value * (phi<T>(x) + x * density);
+  }
+  template <class T>
+  [[gnu::always_inline]] static Vec<T> phi(Vec<T> x) {
+    constexpr T kRootHalf = static_cast<T>(0.70710678118654752440);
+    return (error_function(x * kRootHalf) + T{1}) * T{0.5};
+  }
+};
+
+struct Silu {
+  template <class T>
+  [[gnu::always_inline]] static Vec<T> value(Vec<T> x) {
+    return x / (exponential(-x) + T{1});
+  }
+  template <class T>
+  [[gnu::always_inline]] static Vec<T> gradient(Vec<T> x, Vec<T> d_value) {
+    const Vec<T> sigmoid = T{1} / (exponential(-x) + T{1});
+    return d_value * sigmoid * (x * (T{1} - sigmoid) + T{1});
+  }
+};
+
 /// Calls use(f) with the struct of `kind`.
 template <class Use>
 [[gnu::always_inline]] inline void with_activation(Activation kind, const Use& use) {
   switch (kind) {
     case Activation::relu:
       return use(Relu{});
+    case Activation::gelu:
+      return use(Gelu{});
+    case Activation::silu:
+      return use(Silu{});
   }
 }
 

@@ -75,6 +75,33 @@ template <class T>
   return x > Vec<T>{} + T{20} ? Vec<T>{} + T{1} : slope;
 }
 
+/// erf(x), within 1.8e-7 of itself in float: below 1 as x times a polynomial of x^2, above as
+/// 1 - e^-p(|x|); both polynomials were fitted to the least largest error.
+[[gnu::always_inline]] inline Vec<float> error_function(Vec<float> x) {
+  const Vec<float> z = x * x;
+  Vec<float> near = z * 7.85390418e-5F - 8.01020784e-4F;
+  near = near * z + 5.1883295e-3F;
+  near = near * z - 2.68538131e-2F;
+  near = near * z + 1.12835852e-1F;
+  near = near * z - 3.76126258e-1F;
+  near = (near * z + 1.12837917F) * x;
+  Vec<float> size = x < Vec<float>{} ? -x : x;
+  const auto is_near = size < Vec<float>{} + 1.0F;
+  size = size > Vec<float>{} + 4.0F ? Vec<float>{} + 4.0F : size;  // NaN stays
+  Vec<float> p = size * -1.8557418e-4F + 2.93960941e-3F;
+  p = p * size - 2.18053269e-2F;
+  p = p * size + 1.03037387e-1F;
+  p = p * size + 6.38225656e-1F;
+  p = p * size + 1.12704005F;
+  p = p * size + 3.53716121e-4F;
+  const Vec<float> far = 1.0F - exponential(-p);
+  return is_near ? near : (x < Vec<float>{} ? -far : far);
+}
+[[gnu::always_inline]] inline Vec<double> error_function(Vec<double> x) {
+  for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_erf(x[i]);
+  return x;
+}
+
 using I64 = VectorOf<std::int64_t>::Type;
 
 /// log(x) for normal x > 0: x = 2^e m with m in [sqrt(1/2), sqrt(2)), then the series
