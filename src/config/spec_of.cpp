@@ -13,7 +13,7 @@ AttentionSpec attention_of(const ModelConfig& config) {
   const auto head_width = config.n_embed / config.n_head;
   const auto width =
       config.attention_scale == AttentionScale::n_embed ? config.n_embed : head_width;
-  return {config.n_head, head_width, 1 / std::sqrt(static_cast<double>(width)), /*bias=*/true};
+  return {config.n_head, head_width, 1 / std::sqrt(static_cast<double>(width)), config.bias};
 }
 
 FeedForwardSpec feed_forward_of(const ModelConfig& config) {
@@ -26,7 +26,7 @@ FeedForwardSpec feed_forward_of(const ModelConfig& config) {
           .activation = moe.activation,
           .noise_in_eval = moe.noise_in_eval,
           .capacity_factor = moe.capacity_factor,
-          .bias = true};
+          .bias = config.bias};
 }
 
 NormSpec norm_of(const ModelConfig& config) {
@@ -44,7 +44,7 @@ ModelSpec spec_of(const ModelConfig& config, std::int64_t vocab) {
           .dropout = config.dropout,
           .init = config.init,
           .norm = norm_of(config),
-          .bias = true,
+          .bias = config.bias,
           .layers = std::vector(static_cast<std::size_t>(config.n_layer), layer)};
 }
 

@@ -92,8 +92,8 @@ class DenseMixture {
   }
 
   at::Tensor linear(const at::Tensor& x, const std::string& name) const {
-    return x.matmul(weights_.at(kLayer + name + ".weight").t()) +
-           weights_.at(kLayer + name + ".bias");
+    const auto product = x.matmul(weights_.at(kLayer + name + ".weight").t());
+    return model_.bias ? product + weights_.at(kLayer + name + ".bias") : product;
   }
 
   ModelConfig model_;

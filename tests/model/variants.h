@@ -14,6 +14,7 @@ struct Variant {
 inline constexpr Variant kVariants[] = {
     {"rms_norm", [](ModelConfig& config) { config.norm = NormKind::rms; }},
     {"gelu", [](ModelConfig& config) { config.moe.activation = Activation::gelu; }},
-    {"silu", [](ModelConfig& config) { config.moe.activation = Activation::silu; }}};
+    {"silu", [](ModelConfig& config) { config.moe.activation = Activation::silu; }},
+    {"no_bias", [](ModelConfig& config) { config.bias = false; }}};
 
 }  // namespace moe::test

@@ -109,6 +109,7 @@ struct ModelConfig {
   Init init = Init::standard;
   AttentionScale attention_scale = AttentionScale::head_size;
   NormKind norm = NormKind::layer;
+  bool bias = true;
   Kernels kernels = Kernels::fast;
   MoeConfig moe;
 
@@ -126,6 +127,7 @@ struct ModelConfig {
         Field{"attention_scale", &C::attention_scale,
               "attention scores are divided by the root of this; the published run has n_embed"},
         Field{"norm", &C::norm, "layer norm, or RMS norm, which has neither mean nor bias"},
+        Field{"bias", &C::bias, "whether Linears have biases; those of layer norms stay"},
         Field{"kernels", &C::kernels, "fast, or reference: slow, made of readable modules"},
         Field{"moe", &C::moe, "the mixture layers"}};
   }
