@@ -45,6 +45,7 @@ ModelSpec spec_of(const ModelConfig& config, std::int64_t vocab) {
           .init = config.init,
           .norm = norm_of(config),
           .bias = config.bias,
+          .tied = false,
           .layers = std::vector(static_cast<std::size_t>(config.n_layer), layer)};
 }
 

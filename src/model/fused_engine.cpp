@@ -84,10 +84,9 @@ class FusedEngine final : public Engine {
 
   LmOutput predict(SparseMoELanguageModelImpl& model, const at::Tensor& x,
                    const at::Tensor& targets, const ForwardContext& context) const override {
-    const auto head = model.lm_head();
     const bool wants_logits = context.keeps_logits || !targets.defined();
     auto result =
-        kernels::vocabulary_layer(x, model.ln_f()->tensors(), {head->weight, head->bias}, targets,
+        kernels::vocabulary_layer(x, model.ln_f()->tensors(), model.lm_head()->tensors(), targets,
                                   wants_logits, run_of(context, model.spec().dropout));
     LmOutput out;
     if (wants_logits) out.logits = result.logits.view({x.size(0), x.size(1), -1});

@@ -39,9 +39,7 @@ SparseMoELanguageModelImpl::SparseMoELanguageModelImpl(const ModelSpec& spec, En
                                                 torch::nn::Embedding(spec.context, spec.width))),
       blocks_(register_module("blocks", torch::nn::ModuleList())),
       ln_f_(register_module("ln_f", Norm(spec.width, spec.norm))),
-      lm_head_(register_module(
-          "lm_head",
-          torch::nn::Linear(torch::nn::LinearOptions(spec.width, spec.vocab).bias(spec.bias)))) {
+      lm_head_(register_module("lm_head", LmHead(spec, token_embedding_table_->weight))) {
   for (std::size_t layer = 0; layer < spec.layers.size(); ++layer)
     blocks_->push_back(Block(spec, static_cast<std::int64_t>(layer)));
 }
@@ -93,7 +91,7 @@ LmOutput SparseMoELanguageModelImpl::predict(const at::Tensor& x, const at::Tens
 }
 
 const Engine& SparseMoELanguageModelImpl::engine() const {
-  return engine_for(engine_, lm_head_->weight.device());
+  return engine_for(engine_, lm_head_->tensors().weight.device());
 }
 
 BlockImpl& SparseMoELanguageModelImpl::block(std::int64_t layer) {

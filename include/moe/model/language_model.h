@@ -3,7 +3,6 @@
 #include <torch/nn/module.h>
 #include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/modules/embedding.h>
-#include <torch/nn/modules/linear.h>
 
 #include <cstdint>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "moe/config/config.h"
 #include "moe/model/attention.h"
 #include "moe/model/context.h"
+#include "moe/model/lm_head.h"
 #include "moe/model/moe.h"
 #include "moe/model/norm.h"
 
@@ -87,7 +87,7 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
   torch::nn::Embedding token_table() const { return token_embedding_table_; }
   torch::nn::Embedding position_table() const { return position_embedding_table_; }
   Norm ln_f() const { return ln_f_; }
-  torch::nn::Linear lm_head() const { return lm_head_; }
+  LmHead lm_head() const { return lm_head_; }
 
  private:
   const Engine& engine() const;
@@ -100,7 +100,7 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
   torch::nn::Embedding token_embedding_table_, position_embedding_table_;
   torch::nn::ModuleList blocks_;
   Norm ln_f_;
-  torch::nn::Linear lm_head_;
+  LmHead lm_head_;
 };
 TORCH_MODULE(SparseMoELanguageModel);
 

@@ -48,6 +48,7 @@ struct ModelSpec {
   Init init;
   NormSpec norm;  // every one
   bool bias;      // of the last Linear
+  bool tied;      // the last Linear's weight is the token table
   std::vector<LayerSpec> layers;
 };
 
