@@ -1,3 +1,5 @@
+#include <c10/core/CachingDeviceAllocator.h>
+
 #include <algorithm>
 
 #include "moe/base/error.h"
@@ -33,7 +35,7 @@ double composed_memory(const ModelSpec& spec, double tokens) {
   return sizeof(float) * tokens * values;
 }
 
-double batch_memory(const RunConfig& config, std::int64_t vocab_size) {
+double batch_memory(const RunConfig& config, std::int64_t vocab_size, at::Device device) {
   const auto windows = config.train.batch_size, time = config.model.block_size;
   const auto spec = spec_of(config.model, vocab_size);
   // Inputs and targets as they are drawn; where each window begins, twice.
@@ -42,7 +44,8 @@ double batch_memory(const RunConfig& config, std::int64_t vocab_size) {
   const auto drawn = kTokenBytes * tokens + kWindowBytes * static_cast<double>(windows);
   constexpr double kBeyondAllMachines = 1e15;  // and not far from what 64 bits count
   const auto composed = composed_memory(spec, tokens);
-  if (config.model.kernels == Kernels::reference || composed > kBeyondAllMachines)
+  if (!device.is_cpu() || config.model.kernels == Kernels::reference ||
+      composed > kBeyondAllMachines)
     return composed + drawn;
   // The workspace of an evaluation lives besides that of training.
   return static_cast<double>(kernels::planned_training_memory(spec, windows, time)) +
@@ -73,36 +76,59 @@ std::string_view remedy_for(const MemoryEstimate& needed) {
   return "give a shorter text";
 }
 
+std::int64_t whole_bytes(double bytes) {
+  constexpr double kLargest = 9e18;  // an int64
+  return static_cast<std::int64_t>(std::min(bytes, kLargest));
+}
+
+std::int64_t free_cuda_memory(int device) {
+  const auto index = static_cast<c10::DeviceIndex>(device);
+  return static_cast<std::int64_t>(c10::getDeviceAllocator(at::kCUDA)->getMemoryInfo(index).first);
+}
+
+void refuse_more_than(std::int64_t room, std::int64_t bytes, const MemoryEstimate& needed,
+                      std::string_view what) {
+  if (bytes <= room) return;
+  const auto shown = [](double count) { return human_bytes(count); };
+  throw ResourceError(cat("memory: ", what, " needs about ", shown(static_cast<double>(bytes)),
+                          " (batch ", shown(needed.batch), ", model ", shown(needed.model),
+                          ", text ", shown(needed.text), ", program ", shown(needed.process), "), ",
+                          shown(static_cast<double>(room)), " are available; ",
+                          remedy_for(needed)));
+}
+
 }  // namespace
 
 std::int64_t MemoryEstimate::total() const {
-  constexpr double kLargest = 9e18;  // an int64
-  const auto bytes = process + std::max(reading, text + batch + model);
-  return static_cast<std::int64_t>(std::min(bytes, kLargest));
+  const auto host = cuda_device < 0 ? batch + model : 0;
+  return whole_bytes(process + std::max(reading, text + host));
+}
+
+std::int64_t MemoryEstimate::on_device() const {
+  return cuda_device < 0 ? 0 : whole_bytes(batch + model);
 }
 
 MemoryEstimate estimate_memory(const RunConfig& config, std::int64_t vocab_size,
                                const TextSize& text, std::int64_t process) {
   MemoryEstimate out;
+  const auto device = choose_device(config.device);
+  if (device.is_cuda()) out.cuda_device = device.index();
   out.process = static_cast<double>(process);
   out.text = text_memory(config, text);
   out.reading =
       static_cast<double>(text.bytes) + static_cast<double>(text.held) * sizeof(std::int32_t);
-  out.batch = batch_memory(config, vocab_size);
+  out.batch = batch_memory(config, vocab_size, device);
   out.model = model_memory(config, vocab_size);
   return out;
 }
 
 void check_memory(const MemoryEstimate& needed, std::string_view what) {
-  const auto available = available_memory(), total = needed.total();
-  const auto room = available + resident_memory();  // part of the total is held already
-  if (available < 0 || total <= room) return;
-  const auto shown = [](double bytes) { return human_bytes(bytes); };
-  throw ResourceError(cat("memory: ", what, " needs about ", shown(static_cast<double>(total)),
-                          " (batch ", shown(needed.batch), ", model ", shown(needed.model),
-                          ", text ", shown(needed.text), ", program ", shown(needed.process), "), ",
-                          shown(static_cast<double>(room)), " are available; ",
-                          remedy_for(needed)));
+  if (needed.cuda_device >= 0)
+    refuse_more_than(free_cuda_memory(needed.cuda_device), needed.on_device(), needed,
+                     cat(what, " on cuda:", needed.cuda_device));
+  // Part of the total is held already.
+  if (const auto available = available_memory(); available >= 0)
+    refuse_more_than(available + resident_memory(), needed.total(), needed, what);
 }
 
 }  // namespace moe

@@ -145,6 +145,15 @@ TEST(MemoryEstimate, BeginsWithWhatTheProgramTakes) {
   EXPECT_EQ(estimate_memory(tiny_run(), kVocab, {}, 1000).total(), alone + 1000);
 }
 
+TEST(MemoryEstimate, BatchAndModelAreTheDevicesWhereItHasMemoryOfItsOwn) {
+  MemoryEstimate needed{.process = 1, .reading = 2, .text = 3, .batch = 4, .model = 5};
+  EXPECT_EQ(needed.total(), 1 + 3 + 4 + 5);
+  EXPECT_EQ(needed.on_device(), 0);
+  needed.cuda_device = 0;
+  EXPECT_EQ(needed.total(), 1 + 3);
+  EXPECT_EQ(needed.on_device(), 4 + 5);
+}
+
 TEST(MemoryCheck, NamesWhatToLowerOfTheLargestPart) {
   constexpr double kTooMuch = 1e17;
   const auto refusal = [](const MemoryEstimate& needed) -> std::string {

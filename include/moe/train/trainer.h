@@ -60,9 +60,12 @@ struct MemoryEstimate {
   double process = 0;  // before the text is read: the program and libtorch
   double reading = 0;  // the text and its ids, before there is a model
   double text = 0, batch = 0, model = 0;
+  int cuda_device = -1;  // that holds batch and model; negative: the host does
 
-  /// At the peak.
+  /// Of the host's memory, at the peak.
   std::int64_t total() const;
+  /// Of the device's own; 0 on a CPU.
+  std::int64_t on_device() const;
 };
 
 /// `process` is what was resident before the text was read.
@@ -78,8 +81,8 @@ struct TrainRequirements {
 /// text. Reads that text; throws as train() for what does not fit.
 TrainRequirements requirements_of(const TrainRequest& request, Log& log);
 
-/// Throws ResourceError if that is more than this process can have in all, saying that `what` needs
-/// it. Names what to lower: the keys of the largest part.
+/// Throws ResourceError if that is more than this process can have in all, or than is free on the
+/// device, saying that `what` needs it. Names what to lower: the keys of the largest part.
 void check_memory(const MemoryEstimate& needed, std::string_view what = "training");
 
 }  // namespace moe
