@@ -1,5 +1,7 @@
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "checkpoint/weights.h"
 #include "moe/base/text.h"
 #include "moe/checkpoint/checkpoint.h"
@@ -137,16 +139,22 @@ void save_checkpoint(const fs::path& run, std::int64_t step, const FlatParameter
 
 std::string import_weights(const fs::path& safetensors, FlatParameters& flat, WeightValues values) {
   auto target = views(flat, flat.values(), "");
-  return read_tensors(safetensors, target,
-                      {.converts = true,
-                       .ignores_tril = true,
-                       .strips_prefix = true,
-                       .allows_nonfinite = values == WeightValues::any});
+  ReadRules rules{.converts = true,
+                  .ignores_tril = true,
+                  .strips_prefix = true,
+                  .allows_nonfinite = values == WeightValues::any};
+  for (const auto& row : flat.table().rows())
+    if (!row.second_name.empty()) rules.second_names[row.second_name] = row.name;
+  return read_tensors(safetensors, target, rules);
 }
 
 void export_weights(const FlatParameters& flat, const ModelConfig& config,
                     const std::function<void(Pieces)>& write) {
   auto tensors = views(flat, flat.values().cpu(), "");
+  for (const auto& row : flat.table().rows())
+    if (const auto same = std::ranges::find(tensors, row.name, &NamedTensor::name);
+        !row.second_name.empty())
+      tensors.push_back({row.second_name, NamedTensor(*same).tensor});
   const auto tril = at::ones({config.block_size, config.block_size}).tril();
   for (std::int64_t layer = 0; layer < config.n_layer; ++layer)
     for (std::int64_t head = 0; head < config.n_head; ++head)

@@ -165,6 +165,43 @@ bool read_tensor(const FileReader& file, std::uint64_t data_begin, const TensorI
   return finite;
 }
 
+/// Values of a tensor of the file, which may be of any shape; undefined if its dtype is not read.
+at::Tensor values_in(const FileReader& file, std::uint64_t data_begin, const TensorInfo& info) {
+  if (!readable(info.dtype, "F32", {.converts = true})) return {};
+  std::int64_t count = 1;
+  for (const auto size : info.shape) count *= size;
+  auto out = at::empty({count});
+  read_tensor(file, data_begin, info, &out);
+  return out;
+}
+
+bool are_equal(const FileReader& file, std::uint64_t data_begin, const TensorInfo& a,
+               const TensorInfo& b) {
+  if (a.shape != b.shape || a.dtype != b.dtype) return false;
+  const auto values = values_in(file, data_begin, a);
+  return values.defined() && values.equal(values_in(file, data_begin, b));
+}
+
+/// Leaves each tensor under its wanted name alone. Throws if it has other values under its second.
+void settle_second_names(const std::filesystem::path& path, const FileReader& file,
+                         SafetensorsHeader& header, const ReadRules& rules) {
+  auto& found = header.tensors;
+  for (const auto& [second, wanted] : rules.second_names) {
+    const auto other = std::ranges::find(found, second, &TensorInfo::name);
+    if (other == found.end()) continue;
+    const auto first = std::ranges::find(found, wanted, &TensorInfo::name);
+    if (first == found.end()) {
+      other->name = wanted;
+      continue;
+    }
+    if (!are_equal(file, header.data_begin, *first, *other))
+      throw CheckpointError(
+          cat(path.string(), ": \"", second, "\" has other values than \"", wanted,
+              "\", and the model has one tensor for both; set model.tied to false"));
+    found.erase(other);
+  }
+}
+
 }  // namespace
 
 CheckpointFile safetensors_file(const std::string& name, std::vector<NamedTensor> tensors,
@@ -190,6 +227,7 @@ std::string read_tensors(const std::filesystem::path& path, std::vector<NamedTen
   for (const auto& [name, tensor] : tensors) wanted[name] = &tensor;
   const auto prefix = rules.strips_prefix ? prefix_of(header, wanted) : "";
   header = without_prefix(std::move(header), prefix);
+  settle_second_names(path, file, header, rules);
   const auto problems = differences(header, wanted, rules);
   if (!problems.empty())
     refuse_weights(path, problems, prefix, has_other_dtypes(header, wanted, rules));

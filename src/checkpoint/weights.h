@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,8 @@ struct ReadRules {
   bool ignores_tril = false;   // published causal-mask buffers
   bool strips_prefix = false;  // "module." and the like, before every name
   bool allows_nonfinite = false;
+  /// Other names of wanted tensors: a file may have either, or both with the same values.
+  std::map<std::string, std::string> second_names = {};
 };
 
 /// Fills every tensor from the file at `path`. Missing, extra, ill-shaped and

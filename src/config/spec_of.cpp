@@ -45,7 +45,7 @@ ModelSpec spec_of(const ModelConfig& config, std::int64_t vocab) {
           .init = config.init,
           .norm = norm_of(config),
           .bias = config.bias,
-          .tied = false,
+          .tied = config.tied,
           .layers = std::vector(static_cast<std::size_t>(config.n_layer), layer)};
 }
 

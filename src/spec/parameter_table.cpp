@@ -43,7 +43,7 @@ class RowWriter {
   explicit RowWriter(const ModelSpec& spec) : spec_(spec), c_(spec.width) {}
 
   std::vector<ParameterRow> write() {
-    add({"token_embedding_table.weight", {spec_.vocab, c_}, {}, Role::token_table});
+    token_table();
     add({"position_embedding_table.weight", {spec_.context, c_}, {}, Role::position_table});
     for (std::size_t layer = 0; layer < spec_.layers.size(); ++layer) {
       const auto at = cat("blocks.", layer, ".");
@@ -53,7 +53,8 @@ class RowWriter {
       norm(at + "ln2");
     }
     norm("ln_f");
-    linear("lm_head", spec_.vocab, c_, spec_.bias);
+    if (!spec_.tied) add({"lm_head.weight", {spec_.vocab, c_}, {}, Role::linear_weight, c_});
+    if (spec_.bias) add({"lm_head.bias", {spec_.vocab}, {}, Role::linear_bias, c_});
     return std::move(rows_);
   }
 
@@ -61,6 +62,15 @@ class RowWriter {
   void add(ParameterRow row) {
     if (row.piece_shape.empty()) row.piece_shape = row.shape;
     rows_.push_back(std::move(row));
+  }
+
+  /// If it is the last Linear's weight too, it is drawn and counted as that.
+  void token_table() {
+    const auto* name = "token_embedding_table.weight";
+    if (!spec_.tied) return add({name, {spec_.vocab, c_}, {}, Role::token_table});
+    ParameterRow row{name, {spec_.vocab, c_}, {}, Role::linear_weight, c_};
+    row.second_name = "lm_head.weight";
+    add(std::move(row));
   }
 
   void linear(const std::string& name, std::int64_t out, std::int64_t in, bool bias,

@@ -15,6 +15,13 @@ inline constexpr Variant kVariants[] = {
     {"rms_norm", [](ModelConfig& config) { config.norm = NormKind::rms; }},
     {"gelu", [](ModelConfig& config) { config.moe.activation = Activation::gelu; }},
     {"silu", [](ModelConfig& config) { config.moe.activation = Activation::silu; }},
-    {"no_bias", [](ModelConfig& config) { config.bias = false; }}};
+    {"no_bias", [](ModelConfig& config) { config.bias = false; }},
+    {"tied", [](ModelConfig& config) { config.tied = true; }},
+    {"all_variants", [](ModelConfig& config) {
+       config.norm = NormKind::rms;
+       config.moe.activation = Activation::gelu;
+       config.bias = false;
+       config.tied = true;
+     }}};
 
 }  // namespace moe::test

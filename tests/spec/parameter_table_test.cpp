@@ -30,6 +30,7 @@ ModelSpec makemoe(std::int64_t layers = 8, bool bias = true) {
           .init = Init::standard,
           .norm = {NormKind::layer, 1e-5, bias},
           .bias = bias,
+          .tied = false,
           .layers = std::vector<LayerSpec>(static_cast<std::size_t>(layers),
                                            {{8, 16, 0.25, bias}, mixture})};
 }
@@ -45,6 +46,19 @@ TEST(ParameterTable, AModelWithoutBiasesHasNoRowOfThem) {
   for (const auto& piece : with.published()) pieces += piece.name.ends_with(".bias") ? 1 : 0;
   EXPECT_EQ(static_cast<std::int64_t>(without.published().size()),
             static_cast<std::int64_t>(with.published().size()) - pieces);
+}
+
+TEST(ParameterTable, ATiedModelHasOneTableOfItsSymbolsWhichATokenIsMultipliedBy) {
+  auto spec = makemoe();
+  const ParameterTable apart(spec);
+  spec.tied = true;
+  const ParameterTable tied(spec);
+  const std::int64_t table = 65 * 128;
+  EXPECT_EQ(tied.count(), apart.count() - table);
+  EXPECT_EQ(tied.count_multiplied(), apart.count_multiplied());
+  EXPECT_EQ(tied.count_active(), apart.count_active() - 128) << "the row that is looked up";
+  for (const auto& piece : tied.published()) EXPECT_NE(piece.name, "lm_head.weight");
+  EXPECT_EQ(tied.rows()[0].second_name, "lm_head.weight");
 }
 
 TEST(ParameterTable, CountsThePublishedModel) {

@@ -109,7 +109,7 @@ struct ModelConfig {
   Init init = Init::standard;
   AttentionScale attention_scale = AttentionScale::head_size;
   NormKind norm = NormKind::layer;
-  bool bias = true;
+  bool bias = true, tied = false;
   Kernels kernels = Kernels::fast;
   MoeConfig moe;
 
@@ -128,6 +128,8 @@ struct ModelConfig {
               "attention scores are divided by the root of this; the published run has n_embed"},
         Field{"norm", &C::norm, "layer norm, or RMS norm, which has neither mean nor bias"},
         Field{"bias", &C::bias, "whether Linears have biases; those of layer norms stay"},
+        Field{"tied", &C::tied,
+              "whether the last Linear's weight is the token table; it is drawn as a Linear's"},
         Field{"kernels", &C::kernels, "fast, or reference: slow, made of readable modules"},
         Field{"moe", &C::moe, "the mixture layers"}};
   }

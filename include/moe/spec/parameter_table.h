@@ -29,6 +29,7 @@ struct ParameterRow {
   bool is_residual = false;         // its product is added to the residual stream
   std::int64_t experts = 0;         // one stack each; 0: every token reads it
   std::int64_t chosen_experts = 0;  // that a token reads
+  std::string second_name = {};     // under which the published model has the tensor too: tied
 
   std::int64_t numel() const;
   std::int64_t piece_numel() const;
