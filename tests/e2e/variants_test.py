@@ -1,0 +1,108 @@
+"""Models that differ from the published one: through training, resuming, files and the Python original's names."""
+
+import json
+
+from support import CHECKPOINT, Case, main, read_safetensors, safetensors
+
+VARIANTS = {"rms": ["model.norm=rms"], "gelu": ["model.moe.activation=gelu"], "silu": ["model.moe.activation=silu"],
+            "no bias": ["model.bias=false"], "tied": ["model.tied=true"],
+            "all": ["model.norm=rms", "model.moe.activation=gelu", "model.bias=false", "model.tied=true"]}
+TABLE, HEAD = "token_embedding_table.weight", "lm_head.weight"
+
+
+def settings(variant):
+    return [word for key in VARIANTS[variant] for word in ("--set", key)]
+
+
+class Trains(Case):
+    def trained(self, name, *arguments):
+        run = self.folder / name
+        result = self.train_small(run, *arguments)
+        self.assertEqual(result.code, 0, result)
+        return run
+
+    def weights(self, run):
+        return (run / "checkpoints" / (run / "checkpoints" / "last").read_text().strip() / "model.safetensors").read_bytes()
+
+    def loss(self, run):
+        return json.loads(self.done("eval", run, "--data", self.text, "--json").out)["loss"]
+
+
+class Variants(Trains):
+    def test_each_trains_resumes_bit_for_bit_and_writes_text(self):
+        for name in VARIANTS:
+            with self.subTest(name):
+                whole = self.trained(f"{name}-whole", *settings(name))
+                stopped = self.trained(f"{name}-stopped", *settings(name), "--stop-after", 1)
+                self.done("train", "--resume", "--out", stopped)
+                self.assertEqual(self.weights(stopped), self.weights(whole))
+                self.assertNotEqual(self.weights(whole), self.weights(self.trained(f"{name}-published")))
+                self.assertTrue(self.done("generate", whole, "--max-new-tokens", 5).out)
+
+    def test_both_kinds_of_kernels_train_the_same_model(self):
+        fast = self.trained("fast", *settings("all"))
+        plain = self.trained("plain", *settings("all"), "--set", "model.kernels=reference")
+        self.assertAlmostEqual(self.loss(fast), self.loss(plain), delta=1e-5)
+
+    def test_absent_tensors_are_not_in_files(self):
+        names = set(read_safetensors(self.weights(self.trained("run", *settings("all"))))[0])
+        self.assertIn(TABLE, names)
+        self.assertNotIn(HEAD, names)
+        self.assertFalse([name for name in names if name.endswith(".bias")])
+
+    def test_export_says_what_the_original_lacks(self):
+        said = self.done("export", self.trained("run", *settings("all")), "--out", self.folder / "w.safetensors").err
+        for says in ('model.norm is "rms" (it has "layer" alone)', 'model.moe.activation is "gelu" (it has "relu" alone)',
+                     "model.bias is false (it has true alone)", "model.tied is true (it has false alone)"):
+            self.assertIn(says, said)
+
+
+class TiedWeights(Trains):
+    """A tied tensor has two names in the original."""
+
+    def setUp(self):
+        super().setUp()
+        self.tied = self.trained("tied", *settings("tied"))
+        self.done("export", self.tied, "--out", self.folder / "w.safetensors")
+        self.header, self.data = read_safetensors((self.folder / "w.safetensors").read_bytes())
+
+    def importing(self, name, without=(), changed=(), tied=True):
+        header, data = {k: v for k, v in self.header.items() if k != "__metadata__"}, bytearray(self.data)
+        for tensor in changed:
+            begin = header[tensor]["data_offsets"][0]
+            data[begin : begin + 4] = b"\0\0\0\0"
+        packed, out = b"", {}
+        for tensor in sorted(set(header) - set(without)):
+            begin, end = header[tensor]["data_offsets"]
+            out[tensor] = dict(header[tensor], data_offsets=[len(packed), len(packed) + end - begin])
+            packed += bytes(data[begin:end])
+        weights = self.folder / f"{name}.safetensors"
+        weights.write_bytes(safetensors(out, packed))
+        config = self.folder / f"{name}.json"
+        model = json.loads((self.tied / "config.json").read_text())
+        model["model"]["tied"] = tied
+        config.write_text(json.dumps(model))
+        return ("import", weights, "--config", config, "--data", self.text, "--out", self.folder / name)
+
+    def test_an_export_has_both_names_so_that_the_untied_original_computes_the_same(self):
+        begin, end = self.header[TABLE]["data_offsets"]
+        begin_2, end_2 = self.header[HEAD]["data_offsets"]
+        self.assertEqual(self.data[begin:end], self.data[begin_2:end_2])
+        self.done(*self.importing("untied", tied=False))
+        self.assertEqual(self.loss(self.folder / "untied"), self.loss(self.tied))
+
+    def test_either_name_and_both_are_imported(self):
+        for name, without in {"both": (), "table": (HEAD,), "head": (TABLE,)}.items():
+            with self.subTest(name):
+                self.done(*self.importing(name, without=without))
+                self.assertEqual(self.weights(self.folder / name), self.weights(self.tied))
+
+    def test_different_values_under_the_two_names_are_refused(self):
+        self.refuse_all(CHECKPOINT, {"other": (self.importing("other", changed=(HEAD,)), (HEAD, TABLE, "model.tied"))})
+
+    def test_neither_name_is_refused(self):
+        self.refuse_all(CHECKPOINT, {"none": (self.importing("none", without=(HEAD, TABLE)), (TABLE, "missing"))})
+
+
+if __name__ == "__main__":
+    main(at_least=2)
