@@ -55,15 +55,15 @@ Json prompt_to_json(const PromptRoutes& prompt, const CharTokenizer& tokenizer) 
 }
 
 /// A table with a column a layer and no rows yet.
-Table table_of_layers(const std::string& corner, std::size_t layers) {
-  Table table{corner, {}, {}, {}};
+TextTable table_of_layers(const std::string& corner, std::size_t layers) {
+  TextTable table{corner, {}, {}, {}};
   for (std::size_t layer = 0; layer < layers; ++layer) table.heads.push_back(cat("L", layer));
   return table;
 }
 
 /// Adds a row; cell(layer) is its text.
 template <class Cell>
-void add_row(Table& table, const std::string& label, const Cell& cell) {
+void add_row(TextTable& table, const std::string& label, const Cell& cell) {
   table.labels.push_back(label);
   auto& row = table.cells.emplace_back();
   for (std::size_t layer = 0; layer < table.heads.size(); ++layer) row.push_back(cell(layer));

@@ -67,7 +67,7 @@ std::string visible_symbol(const std::string& symbol) {
   return printable(symbol, symbol.size() + 10, Quotes::kept);
 }
 
-std::string laid_out(const Table& table, std::size_t width) {
+std::string laid_out(const TextTable& table, std::size_t width) {
   const auto label_width = std::max(widest(table.labels), display_width(table.corner));
   auto cell_width = widest(table.heads);
   for (const auto& row : table.cells) cell_width = std::max(cell_width, widest(row));

@@ -8,7 +8,7 @@
 namespace moe::cli {
 
 /// Cells under heads, beside labels.
-struct Table {
+struct TextTable {
   std::string corner;                           // above the labels
   std::vector<std::string> heads;               // (columns)
   std::vector<std::string> labels;              // (rows)
@@ -17,7 +17,7 @@ struct Table {
 
 /// The table as text, aligned, its columns to the right. Columns that do not fit into `width` cells
 /// of the terminal follow below in further blocks, each with all labels.
-std::string laid_out(const Table& table, std::size_t width = 80);
+std::string laid_out(const TextTable& table, std::size_t width = 80);
 
 /// Cells of a terminal that well-formed UTF-8 takes: two for wide East Asian symbols and emoji,
 /// none for combining marks.
