@@ -7,7 +7,7 @@
 #include <cmath>
 #include <cstdio>
 
-#include "cli/table.h"
+#include "cli/text_table.h"
 #include "moe/base/text.h"
 #include "moe/sweep/queue.h"
 #include "moe/sweep/summary.h"
