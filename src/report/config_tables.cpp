@@ -43,9 +43,9 @@ Markup row_cells(const Row& row, std::size_t column, bool is_marked) {
   return is_marked ? element("mark", {}, value) : value;
 }
 
-Table table_of(const std::string& caption, const std::vector<std::string>& columns,
-               const std::vector<Row>& rows, std::size_t first_marked) {
-  Table table{caption, {"key"}, {}, "config"};
+HtmlTable table_of(const std::string& caption, const std::vector<std::string>& columns,
+                   const std::vector<Row>& rows, std::size_t first_marked) {
+  HtmlTable table{caption, {"key"}, {}, "config"};
   table.heads.insert(table.heads.end(), columns.begin(), columns.end());
   for (const auto& row : rows) {
     std::vector<Markup> cells{element("code", {}, row.key)};

@@ -64,7 +64,7 @@ Markup shape(std::string_view name, const Attributes& attributes) {
   return Markup::trusted(detail::tag(name, attributes, /*is_empty=*/true));
 }
 
-Markup draw(const Table& table) {
+Markup draw(const HtmlTable& table) {
   Markup head, body;
   for (const auto& name : table.heads) head += element("th", {{"scope", "col"}}, name);
   for (const auto& row : table.rows) {

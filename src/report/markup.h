@@ -54,13 +54,13 @@ Markup shape(std::string_view name, const Attributes& attributes);
 
 /// Rows of cells under a row of heads; the first cell of each row names the row. Numbers stand
 /// right. `caption` is what a screen reader says first.
-struct Table {
+struct HtmlTable {
   std::string caption;
   std::vector<std::string> heads;
   std::vector<std::vector<Markup>> rows;
   std::string classes = {};
 };
-Markup draw(const Table& table);
+Markup draw(const HtmlTable& table);
 
 /// Folded away until it is asked for; the browser's own, without script.
 Markup folded(std::string_view summary, const Markup& content);

@@ -88,11 +88,11 @@ HeatMap map_over_time(const LoadHistory& all, std::size_t layer, const std::stri
 Markup final_loads(const std::vector<LoadHistory>& layers, double most) {
   std::size_t experts = 0;
   for (const auto& layer : layers) experts = std::max(experts, layer.loads.back().size());
-  Table table{cat("Load of each expert at step ", grouped(layers.front().steps.back()),
-                  "; an even share is ", percent(1.0 / static_cast<double>(experts))),
-              {"expert"},
-              {},
-              "loads"};
+  HtmlTable table{cat("Load of each expert at step ", grouped(layers.front().steps.back()),
+                      "; an even share is ", percent(1.0 / static_cast<double>(experts))),
+                  {"expert"},
+                  {},
+                  "loads"};
   for (std::size_t layer = 0; layer < layers.size(); ++layer)
     table.heads.push_back(cat("layer ", layer));
   for (std::size_t expert = 0; expert < experts; ++expert) {
@@ -252,7 +252,7 @@ Markup symbol_figures(const RunData& run, const std::string& id) {
   for (const auto& symbol : *symbols_json)
     symbols.push_back(symbol.is_string() ? symbol.get<std::string>() : "?");
   Markup maps;
-  Table table{"Symbols of which each expert gets more than its share", {"expert"}, {}};
+  HtmlTable table{"Symbols of which each expert gets more than its share", {"expert"}, {}};
   for (std::size_t layer = 0; layer < std::min(layers->size(), kMostLayers); ++layer) {
     const auto map = map_of((*layers)[layer], symbols.size());
     if (map.empty()) continue;

@@ -50,10 +50,10 @@ std::vector<int> colours_of(const std::vector<RunData>& runs) {
 }
 
 Markup overview(const std::vector<RunData>& runs) {
-  Table table{"Runs",
-              {"run", "status", "steps", "best val loss", "at step", "last val loss",
-               "last train loss", "tokens/s", "time", "device"},
-              {}};
+  HtmlTable table{"Runs",
+                  {"run", "status", "steps", "best val loss", "at step", "last val loss",
+                   "last train loss", "tokens/s", "time", "device"},
+                  {}};
   const auto plain = [](double value) { return step_text(value); };
   for (const auto& run : runs) {
     const auto rate = run.last("tokens_per_second");
@@ -97,10 +97,10 @@ Markup evaluations_table(const RunData& run) {
   std::map<double, double> train_at;
   for (const auto& point : train) train_at[point.x] = point.y;
   const auto stride = (val.size() + kLongestTable - 1) / kLongestTable;
-  Table table{cat("Evaluations of ", run.name,
-                  stride > 1 ? cat(", every ", stride, "th and the best") : ""),
-              {"step", "val/loss", "train/loss"},
-              {}};
+  HtmlTable table{cat("Evaluations of ", run.name,
+                      stride > 1 ? cat(", every ", stride, "th and the best") : ""),
+                  {"step", "val/loss", "train/loss"},
+                  {}};
   for (std::size_t i = 0; i < val.size(); ++i) {
     const bool is_best = run.best && val[i].x == run.best->x;
     if (i % stride != 0 && i + 1 != val.size() && !is_best) continue;
@@ -170,9 +170,9 @@ struct Rate {
 
 Markup rates(const std::vector<RunData>& runs, const std::vector<int>& colours) {
   Markup charts;
-  Table table{"Training rows: the least, the greatest and the last value of each",
-              {"run", "metric", "least", "greatest", "last"},
-              {}};
+  HtmlTable table{"Training rows: the least, the greatest and the last value of each",
+                  {"run", "metric", "least", "greatest", "last"},
+                  {}};
   for (const auto& [metric, title, unit] :
        {Rate{"lr", "Learning rate", "lr"}, Rate{"tokens_per_second", "Speed", "tokens/s"},
         Rate{"grad_norm", "Norm of the gradient", "grad_norm"},
@@ -217,7 +217,7 @@ Markup samples(const RunData& run) {
 }
 
 Markup checkpoints(const RunData& run) {
-  Table table{cat("Checkpoints of ", run.name), {"step", "val loss", "size", "", "folder"}, {}};
+  HtmlTable table{cat("Checkpoints of ", run.name), {"step", "val loss", "size", "", "folder"}, {}};
   for (const auto& checkpoint : run.checkpoints)
     table.rows.push_back({cell(grouped(checkpoint.step)), cell(loss_text(checkpoint.val_loss)),
                           cell(human_bytes(static_cast<double>(checkpoint.bytes))),
@@ -226,7 +226,7 @@ Markup checkpoints(const RunData& run) {
 }
 
 Markup origin(const RunData& run) {
-  Table table{cat("Where ", run.name, " comes from"), {"", ""}, {}};
+  HtmlTable table{cat("Where ", run.name, " comes from"), {"", ""}, {}};
   const auto add = [&](const char* name, const std::string& value) {
     if (!value.empty()) table.rows.push_back({cell(name), element("code", {}, value)});
   };

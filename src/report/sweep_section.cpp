@@ -43,7 +43,7 @@ std::vector<Markup> parameter_cells(const Sweep& sweep, const Trial& trial) {
   return out;
 }
 
-void add_parameter_heads(const Sweep& sweep, Table& table) {
+void add_parameter_heads(const Sweep& sweep, HtmlTable& table) {
   for (const auto& key : sweep::short_keys(sweep.definition.space)) table.heads.push_back(key);
 }
 
@@ -73,7 +73,8 @@ Markup standing(const Sweep& sweep) {
 
 Markup leaders(const Sweep& sweep) {
   const auto board = sweep::leaderboard(sweep.definition, sweep.study);
-  Table table{"The best points", {"rank", sweep.definition.settings.objective.metric, "trial"}, {}};
+  HtmlTable table{
+      "The best points", {"rank", sweep.definition.settings.objective.metric, "trial"}, {}};
   const bool has_seeds = sweep.definition.settings.seeds > 1;
   if (has_seeds) table.heads.emplace_back("seeds");
   add_parameter_heads(sweep, table);
@@ -94,7 +95,7 @@ std::optional<double> last_reported(const Trial& trial) {
 }
 
 Markup all_trials(const Sweep& sweep) {
-  Table table{"Every trial", {"trial", "state", "value", "last step"}, {}};
+  HtmlTable table{"Every trial", {"trial", "state", "value", "last step"}, {}};
   add_parameter_heads(sweep, table);
   table.heads.emplace_back("reason");
   for (const auto& trial : sweep.study.trials()) {
@@ -117,7 +118,8 @@ Markup all_trials(const Sweep& sweep) {
 }
 
 Markup importance_table(const Sweep& sweep) {
-  Table table{"Importance of each parameter, by itself", {"parameter", "share", "", "trials"}, {}};
+  HtmlTable table{
+      "Importance of each parameter, by itself", {"parameter", "share", "", "trials"}, {}};
   for (const auto& [key, share, trials] : importances(sweep)) {
     const auto bar = element(
         "span",

@@ -21,7 +21,7 @@ TEST(Markup, WhatXmlDoesNotAllowIsReplaced) {
 }
 
 TEST(Markup, ATableNamesItselfItsColumnsAndItsRows) {
-  const auto html = draw(Table{"Fi<gures", {"a", "b"}, {{text("x"), text("1")}}}).html();
+  const auto html = draw(HtmlTable{"Fi<gures", {"a", "b"}, {{text("x"), text("1")}}}).html();
   EXPECT_NE(html.find("<caption>Fi&lt;gures</caption>"), std::string::npos);
   EXPECT_NE(html.find("<th scope=\"col\">b</th>"), std::string::npos);
   EXPECT_NE(html.find("<th scope=\"row\">x</th><td>1</td>"), std::string::npos);
