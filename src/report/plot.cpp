@@ -111,7 +111,7 @@ Markup axes(const Plot& plot, const Frame& frame) {
                        plot.y.label);
 }
 
-Markup dots(const Plot& plot, const Series& series, const std::vector<Point>& points,
+Markup dots(const Plot& plot, const Series& series, const std::vector<PlotPoint>& points,
             const Frame& frame) {
   Markup out;
   for (const auto& point : points)
@@ -126,7 +126,7 @@ Markup dots(const Plot& plot, const Series& series, const std::vector<Point>& po
       out);
 }
 
-Markup curve(const Series& series, const std::vector<Point>& points, const Frame& frame) {
+Markup curve(const Series& series, const std::vector<PlotPoint>& points, const Frame& frame) {
   std::string path;
   for (const auto& point : points)
     path += cat(path.empty() ? "M" : " ", px(frame.x.at(point.x)), " ", px(frame.y.at(point.y)));

@@ -15,7 +15,7 @@ inline constexpr int kColours = 8;  // of series, in the style sheet; beyond the
 /// One curve, or one set of points.
 struct Series {
   std::string name;
-  std::vector<Point> points;
+  std::vector<PlotPoint> points;
   int colour = 0;  // from kColours on: grey
   bool has_line = true, is_dashed = false, is_faint = false;
   bool has_dots = false;  // with a tooltip each
@@ -24,7 +24,7 @@ struct Series {
 
 /// A point that is pointed out.
 struct Mark {
-  Point at;
+  PlotPoint at;
   std::string label;
   int colour = 0;
   bool has_line = false;  // down to the axis

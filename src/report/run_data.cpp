@@ -102,8 +102,8 @@ void read_checkpoints(RunData& run) {
 
 }  // namespace
 
-std::vector<Point> RunData::curve(const std::string& metric) const {
-  std::vector<Point> out;
+std::vector<PlotPoint> RunData::curve(const std::string& metric) const {
+  std::vector<PlotPoint> out;
   for (const auto& row : rows)
     for (const auto& [key, value] : row.values)
       if (key == metric) out.push_back({static_cast<double>(row.step), value});

@@ -34,10 +34,10 @@ struct RunData {
   std::vector<Sample> samples;
   std::vector<Checkpoint> checkpoints;  // by step
   std::vector<std::string> notices;     // what could not be read
-  std::optional<Point> best;            // the least val/loss and its step
+  std::optional<PlotPoint> best;        // the least val/loss and its step
 
   /// The points (step, value) of one metric.
-  std::vector<Point> curve(const std::string& metric) const;
+  std::vector<PlotPoint> curve(const std::string& metric) const;
   /// The last value of one metric.
   std::optional<double> last(const std::string& metric) const;
 };

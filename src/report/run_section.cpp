@@ -186,8 +186,9 @@ Markup rates(const std::vector<RunData>& runs, const std::vector<int>& colours) 
     for (std::size_t i = 0; i < runs.size(); ++i) {
       auto points = runs[i].curve(metric);
       if (points.empty()) continue;
-      const auto [least, greatest] = std::minmax_element(
-          points.begin(), points.end(), [](const Point& a, const Point& b) { return a.y < b.y; });
+      const auto [least, greatest] =
+          std::minmax_element(points.begin(), points.end(),
+                              [](const PlotPoint& a, const PlotPoint& b) { return a.y < b.y; });
       if (colours[i] < kColours)
         table.rows.push_back({cell(runs[i].name), cell(metric), cell(short_number(least->y)),
                               cell(short_number(greatest->y)),

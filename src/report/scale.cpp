@@ -98,21 +98,21 @@ std::string short_number(double value, int digits) {
   return buffer.data();
 }
 
-std::vector<Point> thinned(std::vector<Point> points, std::size_t buckets) {
-  std::erase_if(points, [](const Point& point) {
+std::vector<PlotPoint> thinned(std::vector<PlotPoint> points, std::size_t buckets) {
+  std::erase_if(points, [](const PlotPoint& point) {
     return !is_drawable(point.x, false) || !is_drawable(point.y, false);
   });
-  const auto by_x = [](const Point& a, const Point& b) { return a.x < b.x; };
+  const auto by_x = [](const PlotPoint& a, const PlotPoint& b) { return a.x < b.x; };
   if (!std::is_sorted(points.begin(), points.end(), by_x))
     std::stable_sort(points.begin(), points.end(), by_x);
   if (points.size() <= 2 * buckets + 2) return points;
   const auto begin = points.front().x, width = points.back().x - begin;
-  const auto bucket_of = [&](const Point& point) {
+  const auto bucket_of = [&](const PlotPoint& point) {
     if (width <= 0) return std::size_t{0};
     const auto place = (point.x - begin) / width * static_cast<double>(buckets);
     return std::min(buckets - 1, static_cast<std::size_t>(place));
   };
-  std::vector<Point> out{points.front()};
+  std::vector<PlotPoint> out{points.front()};
   for (std::size_t i = 1; i + 1 < points.size();) {
     auto least = i, greatest = i;
     const auto bucket = bucket_of(points[i]);

@@ -8,7 +8,7 @@
 namespace moe::report {
 
 /// A point of a curve, in the units of its axes.
-struct Point {
+struct PlotPoint {
   double x = 0, y = 0;
 };
 
@@ -34,7 +34,7 @@ std::string short_number(double value, int digits = 4);
 
 /// At most 2 * `buckets` + 2 of the points, in order of x: the first, the last, and of each stretch
 /// of x the least and the greatest y. Points that are not finite are left out.
-std::vector<Point> thinned(std::vector<Point> points, std::size_t buckets);
+std::vector<PlotPoint> thinned(std::vector<PlotPoint> points, std::size_t buckets);
 
 /// A coordinate, to a tenth of a pixel.
 std::string px(double value);

@@ -41,7 +41,7 @@ void expect_well_formed(const std::string& xml) {
   EXPECT_THAT(xml, Not(HasSubstr("inf\"")));
 }
 
-Plot plot_of(std::vector<Point> points) {
+Plot plot_of(std::vector<PlotPoint> points) {
   Series series{"a <b>", std::move(points), 0};
   series.has_dots = true;
   return {"id", "Title & <more>", "Says \"it\"", {"step", false, true}, {"loss"}, {series}};
@@ -57,9 +57,9 @@ TEST(Plot, IsAnImageWithANameAndADescription) {
 }
 
 TEST(Plot, OnePointManyPointsNoneAndHostileOnesAreDrawn) {
-  std::vector<Point> many;
+  std::vector<PlotPoint> many;
   for (int i = 0; i < 5000; ++i) many.push_back({static_cast<double>(i), std::sin(i)});
-  for (const auto& points : std::vector<std::vector<Point>>{
+  for (const auto& points : std::vector<std::vector<PlotPoint>>{
            {}, {{1, 1}}, {{1, kNaN}}, {{0, 1e308}, {1, -1e308}}, {{-5, 0}, {1e18, 1}}, many})
     for (const bool is_log : {false, true}) {
       auto plot = plot_of(points);

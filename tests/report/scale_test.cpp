@@ -76,21 +76,21 @@ TEST(Scale, NumbersAreShortAndSaySo) {
 }
 
 TEST(Thinned, KeepsTheEndsTheLeastAndTheGreatest) {
-  std::vector<Point> points;
+  std::vector<PlotPoint> points;
   for (int i = 0; i < 5000; ++i) points.push_back({static_cast<double>(i), std::sin(i * 0.1)});
   points[1234].y = 9;
   points[4321].y = -9;
   const auto few = thinned(points, 50);
   EXPECT_LE(few.size(), 102U);
-  const auto has = [&](const Point& wanted) {
-    return std::any_of(few.begin(), few.end(), [&](const Point& point) {
+  const auto has = [&](const PlotPoint& wanted) {
+    return std::any_of(few.begin(), few.end(), [&](const PlotPoint& point) {
       return point.x == wanted.x && point.y == wanted.y;
     });
   };
   for (const auto i : {0, 1234, 4321, 4999})
     EXPECT_TRUE(has(points[static_cast<std::size_t>(i)])) << i;
   EXPECT_TRUE(std::is_sorted(few.begin(), few.end(),
-                             [](const Point& a, const Point& b) { return a.x < b.x; }));
+                             [](const PlotPoint& a, const PlotPoint& b) { return a.x < b.x; }));
 }
 
 TEST(Thinned, FewPointsStayAndWhatIsNotFiniteGoes) {
@@ -101,7 +101,7 @@ TEST(Thinned, FewPointsStayAndWhatIsNotFiniteGoes) {
 }
 
 TEST(Thinned, PointsAtOnePlaceDoNotHangIt) {
-  EXPECT_LE(thinned(std::vector<Point>(1000, Point{5, 5}), 50).size(), 102U);
+  EXPECT_LE(thinned(std::vector<PlotPoint>(1000, PlotPoint{5, 5}), 50).size(), 102U);
 }
 
 }  // namespace
