@@ -15,7 +15,8 @@ using tracking::FlatConfig;
 constexpr std::string_view kNone = "–";
 constexpr std::size_t kMostColumns = 40;  // runs side by side
 
-struct Row {
+/// What one key is in each of several configs.
+struct KeyRow {
   std::string key;
   std::vector<std::string> values;  // one a column; kNone where a config has no such key
 
@@ -25,8 +26,8 @@ struct Row {
 };
 
 /// The keys of all configs in the order of the first one that has them.
-std::vector<Row> rows_of(const std::vector<FlatConfig>& configs) {
-  std::vector<Row> rows;
+std::vector<KeyRow> rows_of(const std::vector<FlatConfig>& configs) {
+  std::vector<KeyRow> rows;
   std::map<std::string, std::size_t> place_of;
   for (std::size_t column = 0; column < configs.size(); ++column)
     for (const auto& [key, value] : configs[column]) {
@@ -38,13 +39,13 @@ std::vector<Row> rows_of(const std::vector<FlatConfig>& configs) {
   return rows;
 }
 
-Markup row_cells(const Row& row, std::size_t column, bool is_marked) {
+Markup row_cells(const KeyRow& row, std::size_t column, bool is_marked) {
   const auto value = element("code", {}, row.values[column]);
   return is_marked ? element("mark", {}, value) : value;
 }
 
 HtmlTable table_of(const std::string& caption, const std::vector<std::string>& columns,
-                   const std::vector<Row>& rows, std::size_t first_marked) {
+                   const std::vector<KeyRow>& rows, std::size_t first_marked) {
   HtmlTable table{caption, {"key"}, {}, "config"};
   table.heads.insert(table.heads.end(), columns.begin(), columns.end());
   for (const auto& row : rows) {
@@ -59,9 +60,9 @@ HtmlTable table_of(const std::string& caption, const std::vector<std::string>& c
 Markup against_defaults(const RunData& run) {
   const auto rows =
       rows_of({tracking::flat_config(RunConfig{}), tracking::flat_config(run.config)});
-  std::vector<Row> changed;
+  std::vector<KeyRow> changed;
   std::copy_if(rows.begin(), rows.end(), std::back_inserter(changed),
-               [](const Row& row) { return row.differs() && row.values.back() != kNone; });
+               [](const KeyRow& row) { return row.differs() && row.values.back() != kNone; });
   const std::vector<std::string> columns{"default", run.name};
   return draw(table_of("What differs from the defaults", columns, changed, 1)) +
          folded("All keys", draw(table_of("All keys", columns, rows, 1)));
@@ -76,9 +77,9 @@ Markup against_one_another(const std::vector<RunData>& runs) {
     columns.push_back(run.name);
   }
   const auto rows = rows_of(configs);
-  std::vector<Row> different;
+  std::vector<KeyRow> different;
   std::copy_if(rows.begin(), rows.end(), std::back_inserter(different),
-               [](const Row& row) { return row.differs(); });
+               [](const KeyRow& row) { return row.differs(); });
   Markup out;
   if (runs.size() > kMostColumns)
     out +=

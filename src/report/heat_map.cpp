@@ -14,11 +14,12 @@ namespace {
 constexpr int kShades = 10;
 constexpr double kTop = 4, kBottom = 42, kColumnLabels = 10;
 
-struct Grid {
+/// Where the cells of a heat map lie.
+struct CellGrid {
   double left, width, column, row;  // [px]
 };
 
-Grid grid_of(const HeatMap& map) {
+CellGrid grid_of(const HeatMap& map) {
   std::size_t longest = 1;
   for (const auto& name : map.rows) longest = std::max(longest, name.size());
   const auto left = 12 + 6.6 * static_cast<double>(longest);
@@ -28,7 +29,7 @@ Grid grid_of(const HeatMap& map) {
 }
 
 /// All cells of one shade are one path: a rectangle takes a dozen bytes.
-Markup cells(const HeatMap& map, const Grid& grid) {
+Markup cells(const HeatMap& map, const CellGrid& grid) {
   std::map<std::string, std::string> paths;
   const auto height = px(grid.row - 1);
   for (std::size_t row = 0; row < map.values.size(); ++row)
@@ -49,7 +50,7 @@ Markup words(const char* classes, const char* anchor, double x, double y, std::s
                  text);
 }
 
-Markup names(const HeatMap& map, const Grid& grid) {
+Markup names(const HeatMap& map, const CellGrid& grid) {
   Markup out;
   const auto floor = kTop + grid.row * static_cast<double>(map.rows.size());
   for (std::size_t row = 0; row < map.rows.size(); ++row)

@@ -12,7 +12,7 @@ constexpr double kGroups = 4;
 
 /// Ranks from 0 by `key`; equal ones share the mean of theirs.
 template <class Key>
-std::vector<double> ranks_by(const std::vector<Outcome>& trials, const Key& key) {
+std::vector<double> ranks_by(const std::vector<ParameterOutcome>& trials, const Key& key) {
   std::vector<std::size_t> order(trials.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
   std::sort(order.begin(), order.end(),
@@ -28,9 +28,9 @@ std::vector<double> ranks_by(const std::vector<Outcome>& trials, const Key& key)
   return ranks;
 }
 
-std::vector<double> groups_of(const std::vector<Outcome>& trials, bool is_choice) {
+std::vector<double> groups_of(const std::vector<ParameterOutcome>& trials, bool is_choice) {
   if (!is_choice) {
-    auto groups = ranks_by(trials, [](const Outcome& trial) { return trial.parameter; });
+    auto groups = ranks_by(trials, [](const ParameterOutcome& trial) { return trial.parameter; });
     const auto count = static_cast<double>(trials.size());
     for (auto& rank : groups) rank = std::floor(rank * kGroups / count);
     return groups;
@@ -43,11 +43,12 @@ std::vector<double> groups_of(const std::vector<Outcome>& trials, bool is_choice
 
 }  // namespace
 
-std::optional<double> importance_of(const std::vector<Outcome>& trials, bool is_choice) {
+std::optional<double> importance_of(const std::vector<ParameterOutcome>& trials, bool is_choice) {
   struct Sum {
     double rank = 0, count = 0;
   };
-  const auto ranks = ranks_by(trials, [](const Outcome& trial) { return trial.objective; });
+  const auto ranks =
+      ranks_by(trials, [](const ParameterOutcome& trial) { return trial.objective; });
   const auto groups = groups_of(trials, is_choice);
   std::map<double, Sum> sums;
   for (std::size_t i = 0; i < trials.size(); ++i) {

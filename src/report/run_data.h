@@ -12,7 +12,8 @@
 
 namespace moe::report {
 
-struct Sample {
+/// A text that the run sampled as it was trained.
+struct SampledText {
   std::int64_t step = 0;
   std::string text;
 };
@@ -31,7 +32,7 @@ struct RunData {
   std::string name;
   Json config = Json::object(), facts = Json::object(), routing = Json::object();
   std::vector<MetricRow> rows;
-  std::vector<Sample> samples;
+  std::vector<SampledText> samples;
   std::vector<Checkpoint> checkpoints;  // by step
   std::vector<std::string> notices;     // what could not be read
   std::optional<PlotPoint> best;        // the least val/loss and its step

@@ -141,7 +141,7 @@ Plot trial_curves(const Sweep& sweep, const std::string& id) {
 std::vector<Importance> importances(const Sweep& sweep) {
   std::vector<Importance> out;
   for (const auto& parameter : sweep.definition.space.parameters()) {
-    std::vector<Outcome> outcomes;
+    std::vector<ParameterOutcome> outcomes;
     for (const auto& trial : sweep.study.trials()) {
       const auto point = sweep::point_of(sweep.definition.space, trial);
       const auto at = point.find(parameter.key);

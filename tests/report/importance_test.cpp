@@ -6,7 +6,7 @@ namespace moe::report {
 namespace {
 
 TEST(Importance, AParameterThatDecidesIsNearOneAndOneThatDoesNotNearZero) {
-  std::vector<Outcome> decides, does_not;
+  std::vector<ParameterOutcome> decides, does_not;
   for (int i = 0; i < 40; ++i) {
     decides.push_back({static_cast<double>(i), static_cast<double>(i * i)});
     does_not.push_back({static_cast<double>(i % 4), static_cast<double>(i / 4)});
@@ -16,21 +16,21 @@ TEST(Importance, AParameterThatDecidesIsNearOneAndOneThatDoesNotNearZero) {
 }
 
 TEST(Importance, ChoicesAreGroupsWhateverTheirOrder) {
-  std::vector<Outcome> trials;
+  std::vector<ParameterOutcome> trials;
   for (int i = 0; i < 30; ++i)  // the middle one is best
     trials.push_back({static_cast<double>(i % 3), i % 3 == 1 ? 0.0 + i * 0.001 : 5.0 + i * 0.001});
   EXPECT_GT(importance_of(trials, /*is_choice=*/true).value(), 0.5);
 }
 
 TEST(Importance, OneTrialThatDivergedDoesNotOwnTheVariance) {
-  std::vector<Outcome> trials;
+  std::vector<ParameterOutcome> trials;
   for (int i = 0; i < 40; ++i) trials.push_back({static_cast<double>(i), static_cast<double>(i)});
   trials[7].objective = 1e12;
   EXPECT_GT(importance_of(trials, /*is_choice=*/false).value(), 0.7);
 }
 
 TEST(Importance, ManyChoicesDoNotLookImportantByChance) {
-  std::vector<Outcome> trials;  // three of each of eight: unadjusted it would be 0.29
+  std::vector<ParameterOutcome> trials;  // three of each of eight: unadjusted it would be 0.29
   for (int i = 0; i < 24; ++i)
     trials.push_back({static_cast<double>(i % 8), (i * i * 17 + 3 * i) % 31 + i * 0.01});
   EXPECT_LT(importance_of(trials, /*is_choice=*/true).value(), 0.1);
