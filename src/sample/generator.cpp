@@ -48,8 +48,9 @@ void require_memory_for(const ModelSpec& model, std::size_t prompt,
 }
 
 /// One sample on its way.
-struct Row {
-  Row(std::span<const std::int32_t> prompt, const GenerateOptions& options, std::int64_t sample)
+struct GrowingSample {
+  GrowingSample(std::span<const std::int32_t> prompt, const GenerateOptions& options,
+                std::int64_t sample)
       : draws(stream_key(options.seed, "sample", static_cast<std::uint64_t>(sample))),
         tokens(prompt.begin(), prompt.end()),
         continuation(options.stop) {}
@@ -61,54 +62,57 @@ struct Row {
 };
 
 /// Samples [first, first + size) of a request, advanced in step.
-class Group {
+class SampleGroup {
  public:
-  Group(SparseMoELanguageModel& model, const CharTokenizer& tokenizer,
-        std::span<const std::int32_t> prompt, const GenerateOptions& options, std::int64_t first,
-        std::int64_t size)
+  SampleGroup(SparseMoELanguageModel& model, const CharTokenizer& tokenizer,
+              std::span<const std::int32_t> prompt, const GenerateOptions& options,
+              std::int64_t first, std::int64_t size)
       : model_(model),
         tokenizer_(tokenizer),
         options_(options),
         device_(model->parameters().front().device()),
         key_(stream_key(options.seed, "generate")),
         first_(first) {
-    for (std::int64_t i = 0; i < size; ++i) rows_.emplace_back(prompt, options, first + i);
+    for (std::int64_t i = 0; i < size; ++i) samples_.emplace_back(prompt, options, first + i);
   }
 
   /// Draws one more token of each unfinished sample; false when none is left.
   bool advance() {
     const auto logits = next_logits().to(at::kCPU, at::kFloat).contiguous();  // (B, V)
     const auto vocabulary = static_cast<std::size_t>(logits.size(1));
-    const std::span<const float> values(logits.const_data_ptr<float>(), rows_.size() * vocabulary);
-    for (std::size_t i = 0; i < rows_.size(); ++i)
-      draw(rows_[i], values.subspan(i * vocabulary, vocabulary));
-    return !std::ranges::all_of(rows_, &Row::finished);
+    const std::span<const float> values(logits.const_data_ptr<float>(),
+                                        samples_.size() * vocabulary);
+    for (std::size_t i = 0; i < samples_.size(); ++i)
+      draw(samples_[i], values.subspan(i * vocabulary, vocabulary));
+    return !std::ranges::all_of(samples_, &GrowingSample::finished);
   }
 
-  Row& front() { return rows_.front(); }
+  GrowingSample& front() { return samples_.front(); }
 
-  void collect(std::vector<Sample>& samples) const {
-    for (const auto& row : rows_)
-      samples.push_back(
-          {row.continuation.tokens(), row.continuation.text(), row.finished ? "stop" : "length"});
+  void collect(std::vector<Sample>& done) const {
+    for (const auto& sample : samples_)
+      done.push_back({sample.continuation.tokens(), sample.continuation.text(),
+                      sample.finished ? "stop" : "length"});
   }
 
  private:
-  std::int64_t length() const { return static_cast<std::int64_t>(rows_.front().tokens.size()); }
+  std::int64_t length() const { return static_cast<std::int64_t>(samples_.front().tokens.size()); }
 
-  void draw(Row& row, std::span<const float> logits) {
-    // A finished sample stays in the batch with any token: rows do not see one another.
-    if (row.finished) return row.tokens.push_back(row.tokens.back());
-    const auto token = choose_token(logits, row.tokens, options_.sampler, row.draws.uniform());
-    row.tokens.push_back(token);
-    row.finished = row.continuation.append(token, tokenizer_.symbol(token));
+  void draw(GrowingSample& sample, std::span<const float> logits) {
+    // A finished sample stays with any token: the rows of a batch do not see one another.
+    if (sample.finished) return sample.tokens.push_back(sample.tokens.back());
+    const auto token =
+        choose_token(logits, sample.tokens, options_.sampler, sample.draws.uniform());
+    sample.tokens.push_back(token);
+    sample.finished = sample.continuation.append(token, tokenizer_.symbol(token));
   }
 
   /// The last `count` tokens of each sample, (B, count).
   at::Tensor last_ids(std::int64_t count) const {
-    auto ids = at::empty({static_cast<std::int64_t>(rows_.size()), count}, at::kLong);
+    auto ids = at::empty({static_cast<std::int64_t>(samples_.size()), count}, at::kLong);
     auto* out = ids.mutable_data_ptr<std::int64_t>();
-    for (const auto& row : rows_) out = std::copy(row.tokens.end() - count, row.tokens.end(), out);
+    for (const auto& sample : samples_)
+      out = std::copy(sample.tokens.end() - count, sample.tokens.end(), out);
     return ids.to(device_);
   }
 
@@ -128,8 +132,8 @@ class Group {
   /// recomputed paths agree.
   ForwardContext context(std::int64_t count) {
     workspace_.reset();
-    auto context = make_context(static_cast<std::int64_t>(rows_.size()), count, /*training=*/false,
-                                key_, first_, length() - count);
+    auto context = make_context(static_cast<std::int64_t>(samples_.size()), count,
+                                /*training=*/false, key_, first_, length() - count);
     context.workspace = &workspace_;
     return context;
   }
@@ -140,7 +144,7 @@ class Group {
   at::Device device_;
   std::uint64_t key_;
   std::int64_t first_;
-  std::vector<Row> rows_;
+  std::vector<GrowingSample> samples_;
   KeyValueCache cache_;
   kernels::Workspace workspace_;
 };
@@ -151,7 +155,7 @@ bool emit(const Stream& stream, Continuation& continuation, bool ended) {
   return text.empty() || stream(text);
 }
 
-void run_group(Group& group, const GenerateOptions& options, const Stream& stream,
+void run_group(SampleGroup& group, const GenerateOptions& options, const Stream& stream,
                const std::function<int()>& stop_request) {
   const bool streams = stream && options.num_samples == 1;
   for (std::int64_t i = 0; i < options.max_new_tokens; ++i) {
@@ -179,7 +183,7 @@ std::vector<Sample> generate(SparseMoELanguageModel& model, const CharTokenizer&
   std::vector<Sample> samples;
   for (std::int64_t first = 0; first < options.num_samples; first += kGroup) {
     const auto size = std::min(kGroup, options.num_samples - first);
-    Group group(model, tokenizer, prompt, options, first, size);
+    SampleGroup group(model, tokenizer, prompt, options, first, size);
     run_group(group, options, stream, stop_request);
     group.collect(samples);
   }
