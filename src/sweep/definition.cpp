@@ -167,7 +167,7 @@ void refuse_config(const Json& json, const fs::path& where) {
 
 /// Where a definition is read from. What one in a sweep's folder measures was checked when the
 /// sweep began, by the version of that time.
-enum class Source { user, folder };
+enum class DefinitionSource { user, folder };
 
 /// {path: sha256}, as sweep.json has it.
 TextSums read_texts(const Json& given, Problems& problems) {
@@ -180,7 +180,8 @@ TextSums read_texts(const Json& given, Problems& problems) {
 }
 
 /// Everything but the texts' presence. The file's name begins each problem.
-Definition parse_definition(const fs::path& where, const std::string& data, Source source) {
+Definition parse_definition(const fs::path& where, const std::string& data,
+                            DefinitionSource source) {
   Definition out;
   Problems problems;
   auto json = read_json(where.string(), ErrorKind::config, {}, &problems);
@@ -201,7 +202,7 @@ Definition parse_definition(const fs::path& where, const std::string& data, Sour
   if (out.settings.budget.steps) out.base.train.max_iters = *out.settings.budget.steps;
   out.space.check_keys(out.base, problems);
   if (problems.empty()) check_together(out, problems);
-  if (problems.empty() && source == Source::user) check_metric(out, problems);
+  if (problems.empty() && source == DefinitionSource::user) check_metric(out, problems);
   Problems found;
   for (const auto& problem : problems) found.push_back(cat(where.string(), ": ", problem));
   if (!found.empty()) throw ConfigError(join(found, "\n"));
@@ -217,7 +218,7 @@ std::int64_t Definition::trials() const {
 }
 
 Definition load_definition(const fs::path& file, const std::string& data) {
-  auto definition = parse_definition(file, data, Source::user);
+  auto definition = parse_definition(file, data, DefinitionSource::user);
   const auto given = std::exchange(definition.texts, sum_texts(definition.base, definition.space));
   if (const auto changed = changed_texts(given, definition.texts); !changed.empty())
     throw DataError(cat(join(changed, ", "), ": is not the text that ", file.string(),
@@ -242,7 +243,7 @@ Definition read_definition(const fs::path& dir) {
                           ": is no sweep (it has no sweep.json); name the folder of a "
                           "sweep, or start one with ",
                           command_line({"sweep", "run", "FILE"})));
-  return parse_definition(file, "", Source::folder);
+  return parse_definition(file, "", DefinitionSource::folder);
 }
 
 std::vector<std::string> definition_differences(const Json& saved, const Json& wanted) {

@@ -54,8 +54,8 @@ bool is_dead(const std::string& content) {
 
 /// What changes when the lock passes on: the modification time of the file, or of what it links to
 /// [s, ns]; 0 where it is gone.
-using Mark = std::pair<std::int64_t, std::int64_t>;
-Mark mark_of(const fs::path& path) {
+using ModificationTime = std::pair<std::int64_t, std::int64_t>;
+ModificationTime modification_time(const fs::path& path) {
   struct stat status = {};
   if (::stat(path.c_str(), &status) != 0 && ::lstat(path.c_str(), &status) != 0) return {};
   return {status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
@@ -109,18 +109,18 @@ JournalLock::JournalLock(const fs::path& journal, Patience patience, const LongW
   token_ = json_text(note);
   auto pause = kFirstPause;
   Wait waiting(wait);
-  Mark mark;
+  ModificationTime modified;
   auto unchanged_since = monotonic_seconds();
   const int signal_before = stop_signal();
   while (!try_take()) {
     // After it, whoever gives back what it holds still needs the journal.
     if (signal_before == 0 && stop_signal() != 0) throw Interrupted(stop_signal());
     if (is_dead(content_of(path_))) remove_left(path_, [&] { return is_dead(content_of(path_)); });
-    const auto now_mark = mark_of(path_);
-    if (now_mark != mark) unchanged_since = monotonic_seconds();
-    mark = now_mark;
+    const auto now = modification_time(path_);
+    if (now != modified) unchanged_since = monotonic_seconds();
+    modified = now;
     if (monotonic_seconds() - unchanged_since > patience.takeover_s) {
-      remove_left(path_, [&] { return mark_of(path_) == mark; });
+      remove_left(path_, [&] { return modification_time(path_) == modified; });
       unchanged_since = monotonic_seconds();
     }
     waiting.look(path_, patience.takeover_s);

@@ -78,19 +78,21 @@ std::vector<double> widths_of(const std::vector<double>& means, double low, doub
 
 }  // namespace
 
-Kernels::Kernels(const Parameter& parameter, const std::vector<double>& observed)
+ParameterKernels::ParameterKernels(const Parameter& parameter, const std::vector<double>& observed)
     : parameter_(&parameter) {
   parameter.kind == Parameter::Kind::choices ? add_choices(observed) : add_numbers(observed);
 }
 
-double Kernels::step() const {
+double ParameterKernels::step() const {
   return parameter_->step.value_or(parameter_->kind == Parameter::Kind::integer ? 1 : 0);
 }
 
-double Kernels::scaled(double value) const { return parameter_->log ? std::log(value) : value; }
+double ParameterKernels::scaled(double value) const {
+  return parameter_->log ? std::log(value) : value;
+}
 
 /// Each row is the observed choice and the prior's share, spread over all (section 4.1).
-void Kernels::add_choices(const std::vector<double>& observed) {
+void ParameterKernels::add_choices(const std::vector<double>& observed) {
   const auto share = kPriorWeight / static_cast<double>(observed.size() + 1);
   probabilities_.assign(observed.size() + 1,
                         std::vector<double>(parameter_->choices.size(), share));
@@ -99,7 +101,7 @@ void Kernels::add_choices(const std::vector<double>& observed) {
   for (auto& row : probabilities_) normalize(row);
 }
 
-void Kernels::add_numbers(const std::vector<double>& observed) {
+void ParameterKernels::add_numbers(const std::vector<double>& observed) {
   low_ = scaled(parameter_->low - step() / 2);
   high_ = scaled(parameter_->high + step() / 2);
   for (const auto value : observed) means_.push_back(scaled(value));
@@ -108,7 +110,7 @@ void Kernels::add_numbers(const std::vector<double>& observed) {
   widths_.push_back(high_ - low_);
 }
 
-double Kernels::sample(std::size_t kernel, Generator& random) const {
+double ParameterKernels::sample(std::size_t kernel, Generator& random) const {
   if (parameter_->kind == Parameter::Kind::choices)
     return static_cast<double>(pick(probabilities_[kernel], random.uniform()));
   // A truncated normal by its quantile: one draw, always.
@@ -120,7 +122,7 @@ double Kernels::sample(std::size_t kernel, Generator& random) const {
   return parameter_->nearest(parameter_->log ? std::exp(at) : at);
 }
 
-double Kernels::log_density(std::size_t kernel, double value) const {
+double ParameterKernels::log_density(std::size_t kernel, double value) const {
   if (parameter_->kind == Parameter::Kind::choices)
     return std::log(probabilities_[kernel][static_cast<std::size_t>(value)]);
   const double width = widths_[kernel];

@@ -10,10 +10,10 @@ namespace moe::sweep {
 
 /// The kernels of one parameter: one an observation, as wide as the gap to its neighbours, and last
 /// a prior as wide as the range (Bergstra et al. 2011, section 4).
-class Kernels {
+class ParameterKernels {
  public:
   /// `observed`: values of the parameter in the order in which they were observed.
-  Kernels(const Parameter& parameter, const std::vector<double>& observed);
+  ParameterKernels(const Parameter& parameter, const std::vector<double>& observed);
 
   const Parameter& parameter() const { return *parameter_; }
   double sample(std::size_t kernel, Generator& random) const;
@@ -46,7 +46,7 @@ class ParzenEstimator {
 
  private:
   std::vector<double> weights_;  // of the kernels; they sum to 1
-  std::vector<Kernels> kernels_;
+  std::vector<ParameterKernels> kernels_;
 };
 
 }  // namespace moe::sweep

@@ -105,8 +105,8 @@ TrialState present_state(const fs::path& dir, const Trial& trial) {
   return fs::exists(lock, ignored) && !FileLock::is_held(lock) ? TrialState::waiting : trial.state;
 }
 
-Counts counts_of(const Definition& definition, const Study& study, const fs::path& dir) {
-  Counts counts;
+TrialCounts counts_of(const Definition& definition, const Study& study, const fs::path& dir) {
+  TrialCounts counts;
   const auto repeated = superseded(study);
   std::int64_t added = 0;
   for (const auto& trial : study.trials()) {

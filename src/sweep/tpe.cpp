@@ -28,10 +28,11 @@ std::vector<bool> good_ones(const std::vector<Observation>& history) {
   return good;
 }
 
-using Group = std::vector<const Parameter*>;
+using ParameterGroup = std::vector<const Parameter*>;
 
 /// The points of the good observations, or of the others, in which all of `group` was active.
-std::vector<const Point*> points_of(const Group& group, const std::vector<Observation>& history,
+std::vector<const Point*> points_of(const ParameterGroup& group,
+                                    const std::vector<Observation>& history,
                                     const std::vector<bool>& good, bool wanted) {
   std::vector<const Point*> out;
   for (std::size_t i = 0; i < history.size(); ++i) {
@@ -63,7 +64,7 @@ Point tpe_point(const Space& space, const StrategyConfig& config, std::uint64_t 
                 const std::vector<Observation>& history) {
   const auto good = good_ones(history);
   Point point;
-  const auto decide = [&](Group group, std::string_view stream) {
+  const auto decide = [&](ParameterGroup group, std::string_view stream) {
     std::erase_if(group, [&](const Parameter* parameter) {
       const bool is_fixed = parameter->size() == 1;
       if (is_fixed) point[parameter->key] = parameter->nth(0);
@@ -77,7 +78,7 @@ Point tpe_point(const Space& space, const StrategyConfig& config, std::uint64_t 
   };
   // What every point has is decided together; what depends, one by one down the tree: an
   // observation tells about a parameter only where it was active (section 4).
-  Group always;
+  ParameterGroup always;
   for (const auto& parameter : space.parameters())
     if (parameter.when.empty()) always.push_back(&parameter);
   decide(always, "always");

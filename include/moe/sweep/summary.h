@@ -41,15 +41,16 @@ std::set<std::int64_t> superseded(const Study& study);
 /// whose process is gone (no worker, and no lock in its run folder): the next worker takes it up.
 TrialState present_state(const std::filesystem::path& dir, const Trial& trial);
 
-struct Counts {
+/// How many trials of a sweep are in which state.
+struct TrialCounts {
   std::int64_t complete = 0, pruned = 0, failed = 0, running = 0, waiting = 0;
   std::int64_t total = 0;  // to be run in all, trials that Python added included
 
   std::int64_t ended() const { return complete + pruned + failed; }
 };
 /// `dir` is the sweep's folder; without it, workers on other machines are taken to live.
-Counts counts_of(const Definition& definition, const Study& study,
-                 const std::filesystem::path& dir);
+TrialCounts counts_of(const Definition& definition, const Study& study,
+                      const std::filesystem::path& dir);
 
 /// One point of the leaderboard.
 struct Standing {
