@@ -10,7 +10,8 @@ namespace {
 
 using namespace std::string_view_literals;
 
-struct Kind {
+/// The bytes with which a kind of file begins, and what is said of it.
+struct Magic {
   std::string_view begin, what;
 };
 constexpr auto kGguf =
@@ -32,17 +33,17 @@ constexpr auto kIndex =
     "st.load_file(f).items()}, 'NEW.safetensors')\""sv;
 constexpr auto kPage =
     "is a web page, perhaps an error or a login in place of the file; download the file itself"sv;
-constexpr std::array kKinds{
-    Kind{"GGUF", kGguf},
-    Kind{"\x93NUMPY", "is one NumPy array; weights are many, in a safetensors file"},
-    Kind{"\x89HDF\r\n", "is an HDF5 file; convert it to safetensors"},
-    Kind{"\x1F\x8B", "is compressed with gzip; unpack it: gunzip -k FILE"},
-    Kind{"\xFD"
-         "7zXZ",
-         "is compressed with xz; unpack it: unxz -k FILE"},
-    Kind{"\x28\xB5\x2F\xFD", "is compressed with zstd; unpack it: unzstd FILE"},
-    Kind{"version https://git-lfs.github.com/spec/",
-         "is a Git LFS pointer, not the weights; get them: git lfs pull"}};
+constexpr std::array kMagics{
+    Magic{"GGUF", kGguf},
+    Magic{"\x93NUMPY", "is one NumPy array; weights are many, in a safetensors file"},
+    Magic{"\x89HDF\r\n", "is an HDF5 file; convert it to safetensors"},
+    Magic{"\x1F\x8B", "is compressed with gzip; unpack it: gunzip -k FILE"},
+    Magic{"\xFD"
+          "7zXZ",
+          "is compressed with xz; unpack it: unxz -k FILE"},
+    Magic{"\x28\xB5\x2F\xFD", "is compressed with zstd; unpack it: unzstd FILE"},
+    Magic{"version https://git-lfs.github.com/spec/",
+          "is a Git LFS pointer, not the weights; get them: git lfs pull"}};
 
 bool has(std::string_view bytes, std::string_view part) {
   return bytes.substr(0, kFront).find(part) != std::string_view::npos;
@@ -74,8 +75,8 @@ std::string_view text_kind(std::string_view bytes) {
 }
 
 std::string_view kind_of(std::string_view bytes) {
-  for (const auto& kind : kKinds)
-    if (bytes.starts_with(kind.begin)) return kind.what;
+  for (const auto& magic : kMagics)
+    if (bytes.starts_with(magic.begin)) return magic.what;
   if (bytes.starts_with("PK\x03\x04")) return zip_kind(bytes);
   return is_pickle(bytes) ? kPickle : text_kind(bytes);
 }
