@@ -93,29 +93,28 @@ std::optional<NewestSound> find_beginning(const fs::path& run, const RunConfig& 
 
 /// Where weights and vocabulary come from: a checkpoint of the run itself, to continue from, else
 /// the one of --init-from, else neither.
-struct Source {
+struct StartingPoint {
   std::optional<NewestSound> own;
   std::optional<CheckpointInfo> other;
 };
 
-Source find_source(const TrainRequest& request, Log& log) {
-  Source source;
-  if (request.resume) source.own = find_beginning(request.out, request.config, log);
-  if (!source.own && !request.init_from.empty())
-    source.other = load_noticed(request.init_from, log);
-  return source;
+StartingPoint find_starting_point(const TrainRequest& request, Log& log) {
+  StartingPoint start;
+  if (request.resume) start.own = find_beginning(request.out, request.config, log);
+  if (!start.own && !request.init_from.empty()) start.other = load_noticed(request.init_from, log);
+  return start;
 }
 
-Material read_material_for(const RunConfig& config, const Source& source, Log& log) {
+Material read_material_for(const RunConfig& config, const StartingPoint& start, Log& log) {
   auto texts = read_texts(config, log);
-  if (source.own) {
-    const auto& own = source.own->info;
+  if (start.own) {
+    const auto& own = start.own->info;
     const auto where = (own.ref.folder / "state.json").string();
     require_same_texts(texts, read_facts(own.state, where).sums, config);
     return make_material(std::move(texts), own.tokenizer, config);
   }
-  if (source.other)
-    return make_material(std::move(texts), source.other->tokenizer, config, ErrorKind::checkpoint);
+  if (start.other)
+    return make_material(std::move(texts), start.other->tokenizer, config, ErrorKind::checkpoint);
   const auto vocabulary = vocabulary_of(texts, config);
   return make_material(std::move(texts), vocabulary, config);
 }
@@ -138,24 +137,24 @@ std::optional<RunConfig> saved_config(const fs::path& run) {
 Beginning prepare(const TrainRequest& request, Log& log) {
   const auto& config = request.config;
   const auto process = resident_memory();
-  auto source = find_source(request, log);
-  auto material = read_material_for(config, source, log);
+  auto start = find_starting_point(request, log);
+  auto material = read_material_for(config, start, log);
   check_precision(config);
   check_memory(requirements_for(config, material, process).memory);
   at::Tensor weights;
-  if (source.other) {
+  if (start.other) {
     std::vector<std::string> known;  // notices that were given already
     load_checkpoint(request.init_from, known,
                     [&](const CheckpointInfo& info) { weights = fitting_weights(info, config); });
   }
-  return {std::move(material), std::move(source.own), std::move(weights)};
+  return {std::move(material), std::move(start.own), std::move(weights)};
 }
 
 TrainRequirements requirements_of(const TrainRequest& request, Log& log) {
   const auto process = resident_memory();
-  const auto source = find_source(request, log);
-  const auto material = read_material_for(request.config, source, log);
-  if (source.other) require_same_shapes(*source.other, request.config);
+  const auto start = find_starting_point(request, log);
+  const auto material = read_material_for(request.config, start, log);
+  if (start.other) require_same_shapes(*start.other, request.config);
   return requirements_for(request.config, material, process);
 }
 
