@@ -5,7 +5,6 @@
 #include <map>
 #include <utility>
 
-#include "moe/base/file.h"
 #include "moe/base/program.h"
 #include "moe/base/text.h"
 #include "moe/config/load.h"
@@ -209,6 +208,33 @@ Definition parse_definition(const fs::path& where, const std::string& data,
   return out;
 }
 
+/// Whether DIR holds anything but a sweep, or the beginning of one.
+bool holds_something_else(const fs::path& dir) {
+  std::error_code ignored;
+  if (fs::exists(dir, ignored) && !fs::is_directory(dir, ignored)) return true;
+  bool other = false;
+  for (const auto& entry : fs::directory_iterator(dir, ignored)) {
+    const auto name = entry.path().filename().string();
+    other = other || !(name.starts_with("sweep.json.lock") || name.starts_with(kTemporaryPrefix));
+  }
+  return other && !fs::exists(dir / "sweep.json", ignored);
+}
+
+/// What keeps the sweep in DIR from being continued as `wanted`.
+void require_same(const fs::path& dir, const Definition& saved, const Definition& wanted) {
+  if (const auto changed = changed_texts(saved.texts, wanted.texts); !changed.empty())
+    throw DataError(cat(join(changed, ", "), ": is not the text that the sweep in ", dir.string(),
+                        " began with (its sha256 differs); put that text back, name another folder "
+                        "with --out, or continue all the same with --allow-changes"));
+  auto before = definition_to_json(saved), now = definition_to_json(wanted);
+  for (auto* json : {&before, &now}) json->erase("texts");
+  if (const auto differences = definition_differences(before, now); !differences.empty())
+    throw ConfigError(cat(dir.string(),
+                          ": holds a sweep of another file: ", join(differences, "; "),
+                          "; take these back, name another folder with --out, or continue all the "
+                          "same with --allow-changes"));
+}
+
 }  // namespace
 
 std::int64_t Definition::trials() const {
@@ -269,6 +295,27 @@ std::vector<std::string> definition_differences(const Json& saved, const Json& w
           cat(key, ": ", text_in(before, key), " in the sweep, ", text_in(after, key), " now"));
   }
   return out;
+}
+
+void open_sweep(const fs::path& dir, const Definition& definition, bool allow_changes,
+                FileLayer& files, const LongWait& wait) {
+  const auto refuse_other = [&] {
+    if (holds_something_else(dir))
+      throw ResourceError(
+          cat(dir.string(), ": already holds something else; name another folder with --out"));
+  };
+  refuse_other();  // before anything is written there
+  files.make_folder(dir);
+  const auto file = dir / "sweep.json";
+  const JournalLock lock(file, wait);
+  refuse_other();
+  const auto wanted = json_text(definition_to_json(definition), 2) + "\n";
+  std::error_code ignored;
+  if (fs::exists(file, ignored)) {
+    if (!allow_changes) require_same(dir, read_definition(dir), definition);
+    if (read_file(file, ErrorKind::config) == wanted) return;
+  }
+  files.replace(file, wanted);
 }
 
 std::string describe_settings() {

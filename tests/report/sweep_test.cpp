@@ -3,7 +3,7 @@
 
 #include "moe/base/text.h"
 #include "moe/report/report.h"
-#include "moe/sweep/summary.h"
+#include "moe/sweep/definition.h"
 #include "tests/sweep/sample.h"
 
 namespace moe::report {

@@ -5,8 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "moe/base/file.h"
 #include "moe/base/json.h"
 #include "moe/config/config.h"
+#include "moe/sweep/journal_lock.h"
 #include "moe/sweep/settings.h"
 #include "moe/sweep/space.h"
 #include "moe/sweep/texts.h"
@@ -41,5 +43,12 @@ Definition read_definition(const std::filesystem::path& dir);
 
 /// "key: before in the sweep, after now" for each value that differs.
 std::vector<std::string> definition_differences(const Json& saved, const Json& wanted);
+
+/// Makes DIR the folder of this sweep, or continues the one there; of several at once one makes it,
+/// the others wait. Unless `allow_changes`, throws DataError when a text has changed since the
+/// sweep began, ConfigError with the differences when DIR holds another sweep. Throws ResourceError
+/// when it holds something else, Interrupted when a signal comes in a long wait.
+void open_sweep(const std::filesystem::path& dir, const Definition& definition, bool allow_changes,
+                FileLayer& files, const LongWait& wait = {});
 
 }  // namespace moe::sweep

@@ -6,9 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "moe/base/file.h"
 #include "moe/sweep/definition.h"
-#include "moe/sweep/journal_lock.h"
 #include "moe/sweep/study.h"
 
 namespace moe::sweep {
@@ -26,13 +24,6 @@ Sweep read_sweep(const std::filesystem::path& dir);
 
 /// What to say of lines of the journal that were passed over; "" where none was.
 std::string passed_over_text(const std::filesystem::path& dir, const PassedOverLines& passed_over);
-
-/// Makes DIR the folder of this sweep, or continues the one there; of several at once one makes it,
-/// the others wait. Unless `allow_changes`, throws DataError when a text has changed since the
-/// sweep began, ConfigError with the differences when DIR holds another sweep. Throws ResourceError
-/// when it holds something else, Interrupted when a signal comes in a long wait.
-void open_sweep(const std::filesystem::path& dir, const Definition& definition, bool allow_changes,
-                FileLayer& files, const LongWait& wait = {});
 
 /// The numbers of failed trials that a later one repeats: that one counts in their place.
 std::set<std::int64_t> superseded(const Study& study);
