@@ -4,6 +4,7 @@
 #include <limits>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "moe/base/program.h"
 #include "moe/base/text.h"
@@ -220,6 +221,32 @@ bool holds_something_else(const fs::path& dir) {
   return other && !fs::exists(dir / "sweep.json", ignored);
 }
 
+/// "key: before in the sweep, after now" for each value that differs.
+std::vector<std::string> differences_between(const Json& saved, const Json& wanted) {
+  const auto leaves = [](const Json& json) {
+    std::map<std::string, Json> out;
+    const auto flat = json.flatten();
+    for (const auto& item : flat.items()) out[item.key()] = item.value();
+    return out;
+  };
+  const auto before = leaves(saved), after = leaves(wanted);
+  const auto text_in = [](const auto& map, const std::string& key) {
+    const auto found = map.find(key);
+    return found == map.end() ? std::string("absent") : shown(found->second);
+  };
+  auto all = before;
+  all.insert(after.begin(), after.end());
+  std::vector<std::string> out;
+  for (const auto& [key, ignored] : all) {
+    const auto was = before.find(key), is = after.find(key);
+    const bool same = was != before.end() && is != after.end() && was->second == is->second;
+    if (!same)
+      out.push_back(
+          cat(key, ": ", text_in(before, key), " in the sweep, ", text_in(after, key), " now"));
+  }
+  return out;
+}
+
 /// What keeps the sweep in DIR from being continued as `wanted`.
 void require_same(const fs::path& dir, const Definition& saved, const Definition& wanted) {
   if (const auto changed = changed_texts(saved.texts, wanted.texts); !changed.empty())
@@ -228,7 +255,7 @@ void require_same(const fs::path& dir, const Definition& saved, const Definition
                         "with --out, or continue all the same with --allow-changes"));
   auto before = definition_to_json(saved), now = definition_to_json(wanted);
   for (auto* json : {&before, &now}) json->erase("texts");
-  if (const auto differences = definition_differences(before, now); !differences.empty())
+  if (const auto differences = differences_between(before, now); !differences.empty())
     throw ConfigError(cat(dir.string(),
                           ": holds a sweep of another file: ", join(differences, "; "),
                           "; take these back, name another folder with --out, or continue all the "
@@ -270,31 +297,6 @@ Definition read_definition(const fs::path& dir) {
                           "sweep, or start one with ",
                           command_line({"sweep", "run", "FILE"})));
   return parse_definition(file, "", DefinitionSource::folder);
-}
-
-std::vector<std::string> definition_differences(const Json& saved, const Json& wanted) {
-  const auto leaves = [](const Json& json) {
-    std::map<std::string, Json> out;
-    const auto flat = json.flatten();
-    for (const auto& item : flat.items()) out[item.key()] = item.value();
-    return out;
-  };
-  const auto before = leaves(saved), after = leaves(wanted);
-  const auto text_in = [](const auto& map, const std::string& key) {
-    const auto found = map.find(key);
-    return found == map.end() ? std::string("absent") : shown(found->second);
-  };
-  auto all = before;
-  all.insert(after.begin(), after.end());
-  std::vector<std::string> out;
-  for (const auto& [key, ignored] : all) {
-    const auto was = before.find(key), is = after.find(key);
-    const bool same = was != before.end() && is != after.end() && was->second == is->second;
-    if (!same)
-      out.push_back(
-          cat(key, ": ", text_in(before, key), " in the sweep, ", text_in(after, key), " now"));
-  }
-  return out;
 }
 
 void open_sweep(const fs::path& dir, const Definition& definition, bool allow_changes,

@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
-#include <vector>
 
 #include "moe/base/file.h"
 #include "moe/base/json.h"
@@ -40,9 +39,6 @@ Definition load_definition(const std::filesystem::path& file, const std::string&
 Json definition_to_json(const Definition& definition);
 /// The reverse, of DIR/sweep.json.
 Definition read_definition(const std::filesystem::path& dir);
-
-/// "key: before in the sweep, after now" for each value that differs.
-std::vector<std::string> definition_differences(const Json& saved, const Json& wanted);
 
 /// Makes DIR the folder of this sweep, or continues the one there; of several at once one makes it,
 /// the others wait. Unless `allow_changes`, throws DataError when a text has changed since the
