@@ -10,9 +10,9 @@
 #include <cstring>
 #include <map>
 
-#include "moe/base/error.h"
 #include "moe/base/file_reader.h"
 #include "moe/base/text.h"
+#include "moe/checkpoint/checkpoint.h"
 
 namespace moe {
 
@@ -109,13 +109,22 @@ constexpr const char* kToFloat =
     "st.load_file('FILE').items()}, "
     "'NEW.safetensors')\"";
 
+/// The first of the lines, and how many more there are: of what may be hundreds.
+std::string few_of(const std::vector<std::string>& lines) {
+  constexpr std::size_t kMost = 10;
+  std::string out;
+  for (std::size_t i = 0; i < std::min(kMost, lines.size()); ++i) out += cat("\n", lines[i]);
+  return lines.size() > kMost ? cat(out, "\n  and ", lines.size() - kMost, " more") : out;
+}
+
 [[noreturn]] void refuse_weights(const std::filesystem::path& path,
                                  const std::vector<std::string>& problems,
                                  const std::string& prefix, bool has_others) {
-  throw CheckpointError(cat(
-      path.string(), ": ", problems.size(), " differences from the model",
-      prefix.empty() ? "" : cat(", the prefix \"", printable(prefix), "\" taken off"),
-      has_others ? kToFloat : "; give the config of these weights", "\n", join(problems, "\n")));
+  throw WeightsMismatch(
+      cat(path.string(), ": ", problems.size(), " differences from the model",
+          prefix.empty() ? "" : cat(", the prefix \"", printable(prefix), "\" taken off"),
+          has_others ? kToFloat : "; give the config of these weights", "\n", join(problems, "\n")),
+      few_of(problems));
 }
 
 /// Values of type T at any alignment, as float; whether all of them are finite.

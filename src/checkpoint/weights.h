@@ -33,8 +33,9 @@ struct ReadRules {
 };
 
 /// Fills every tensor from the file at `path`. Missing, extra, ill-shaped and
-/// ill-typed tensors are listed at once in a CheckpointError, as are those with NaN or infinity
-/// unless they are allowed; nothing is changed then. Returns the prefix that was taken off, or "".
+/// ill-typed tensors are listed at once in a WeightsMismatch, those with NaN or infinity in a
+/// CheckpointError unless they are allowed; nothing is changed then. Returns the prefix that was
+/// taken off, or "".
 std::string read_tensors(const std::filesystem::path& path, std::vector<NamedTensor>& tensors,
                          const ReadRules& rules = {});
 

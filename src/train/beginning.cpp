@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <sstream>
 #include <utility>
 
 #include "moe/base/path.h"
@@ -43,17 +42,6 @@ std::string shape_problem(const CheckpointInfo& other, const std::vector<std::st
              join(keys, "\n"));
 }
 
-/// The lines about tensors in a refusal, after its first: ten of what may be hundreds.
-std::string few_tensors(const std::string& refusal) {
-  constexpr int kMost = 10;
-  std::istringstream lines(refusal.substr(std::min(refusal.find('\n'), refusal.size())));
-  std::string line, out;
-  int count = 0;
-  while (std::getline(lines, line))
-    if (!line.empty() && ++count <= kMost) out += cat("\n", line);
-  return count > kMost ? cat(out, "\n  and ", count - kMost, " more") : out;
-}
-
 /// Without a model to fill, for --dry-run.
 void require_same_shapes(const CheckpointInfo& other, const RunConfig& config) {
   if (const auto keys = shape_differences(other.config, config); !keys.empty())
@@ -66,10 +54,10 @@ at::Tensor fitting_weights(const CheckpointInfo& other, const RunConfig& config)
   FlatParameters flat(SparseMoELanguageModel(config.model, other.tokenizer.vocab_size()));
   try {
     load_weights(other.ref, flat);
-  } catch (const CheckpointError& error) {
+  } catch (const WeightsMismatch& error) {
     const auto keys = shape_differences(other.config, config);
     if (keys.empty()) throw;
-    throw CheckpointError(shape_problem(other, keys) + few_tensors(error.what()));
+    throw CheckpointError(shape_problem(other, keys) + error.few());
   }
   return flat.values();
 }

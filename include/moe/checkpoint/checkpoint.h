@@ -5,8 +5,10 @@
 #include <functional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "moe/base/error.h"
 #include "moe/base/file.h"
 #include "moe/base/json.h"
 #include "moe/config/config.h"
@@ -20,8 +22,20 @@ namespace moe {
 /// Whether NaN and infinity may be among weights that are read.
 enum class WeightValues { finite, any };
 
+/// A file has other weights than the model. The message lists every tensor that differs.
+class WeightsMismatch : public CheckpointError {
+ public:
+  WeightsMismatch(const std::string& message, std::string few)
+      : CheckpointError(message), few_(std::move(few)) {}
+  /// Ten lines of that list at most, then how many more there are; each after a line end.
+  const std::string& few() const noexcept { return few_; }
+
+ private:
+  std::string few_;
+};
+
 /// Fills `flat` from the checkpoint's model.safetensors. All differences in names and shapes are
-/// listed at once, and nothing is changed then.
+/// listed at once in a WeightsMismatch, and nothing is changed then.
 void load_weights(const CheckpointRef& ref, FlatParameters& flat,
                   WeightValues values = WeightValues::finite);
 /// Fills the moments and the count of updates.
