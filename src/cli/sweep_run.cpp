@@ -8,6 +8,7 @@
 #include "cli/sweep_args.h"
 #include "cli/sweep_text.h"
 #include "cli/sweep_view.h"
+#include "moe/base/interrupt.h"
 #include "moe/base/program.h"
 #include "moe/base/text.h"
 #include "moe/sweep/worker.h"
@@ -87,7 +88,7 @@ int finish(const fs::path& dir, const sweep::WorkerEnd& end, const SweepArgs& ar
 std::string end_of_worker(const sweep::Queue& queue, const sweep::WorkerEnd& end,
                           const SweepArgs& args) {
   constexpr const char* kContinues = "; the same command continues";
-  if (end.signal != 0) return cat("stopped by signal ", end.signal, kContinues);
+  if (end.signal != 0) return cat("stopped by ", signal_text(end.signal), kContinues);
   if (end.out_of_time) return cat("the time is over (--time-budget)", kContinues);
   const auto counts = sweep::counts_of(queue.definition(), queue.study(), queue.dir());
   if (args.count > 0 && end.taken >= args.count && counts.ended() < counts.total)

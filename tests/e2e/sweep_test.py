@@ -209,7 +209,7 @@ class Stops(SweepCase):
         worker.send_signal(signal.SIGTERM)
         said = worker.communicate(timeout=60)[1].decode()
         self.assertEqual(worker.returncode, 128 + signal.SIGTERM)
-        self.assertIn("stopped by signal 15; the same command continues", said)
+        self.assertIn("stopped by SIGTERM; the same command continues", said)
         self.done("sweep", "worker", out, env=self.quick_program())
         said = self.done("sweep", "worker", out, "--count", 2, env=self.quick_program()).err
         self.assertIn(f"no trial is left to take; {BINARY} sweep status {out} shows them", said)
