@@ -77,7 +77,7 @@ std::string trained_on(const fs::path& folder) {
   }
 }
 
-std::string signal_text(int signal) {
+std::string death_text(int signal) {
   const auto* hint = signal == SIGKILL ? " (the system's, when memory runs out)" : "";
   return cat("died of signal ", signal, ", ", ::strsignal(signal), hint);
 }
@@ -169,7 +169,7 @@ std::optional<Outcome> RunningTrial::outcome_of(const Exit& exit) {
   const auto said = last_error(command_.messages, said_before_);
   if (exit.code == static_cast<int>(ErrorKind::data)) return data_problem(said);
   if (exit.signal != 0)
-    return failed(cause_of(exit, said), signal_text(exit.signal), 128 + exit.signal);
+    return failed(cause_of(exit, said), death_text(exit.signal), 128 + exit.signal);
   return failed(cause_of(exit, said),
                 said.empty() ? cat("exit code ", exit.code, "; see ", kMessages) : said, exit.code);
 }
