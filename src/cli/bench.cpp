@@ -15,9 +15,9 @@
 #include "moe/kernels/precision.h"
 #include "moe/model/build.h"
 #include "moe/sample/generator.h"
+#include "moe/train/material.h"
+#include "moe/train/state.h"
 #include "moe/train/trainer.h"
-#include "train/material.h"
-#include "train/state.h"
 
 namespace moe::cli {
 

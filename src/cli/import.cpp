@@ -5,9 +5,9 @@
 #include "moe/cli/app.h"
 #include "moe/config/load.h"
 #include "moe/tracking/run_folder.h"
+#include "moe/train/material.h"
+#include "moe/train/state.h"
 #include "moe/train/trainer.h"
-#include "train/material.h"
-#include "train/state.h"
 
 namespace moe::cli {
 

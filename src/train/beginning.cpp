@@ -10,7 +10,7 @@
 #include "moe/checkpoint/checkpoint.h"
 #include "moe/config/load.h"
 #include "moe/model/flat.h"
-#include "train/state.h"
+#include "moe/train/state.h"
 
 namespace moe {
 

@@ -7,8 +7,8 @@
 
 #include "moe/base/log.h"
 #include "moe/store/checkpoints.h"
+#include "moe/train/material.h"
 #include "moe/train/trainer.h"
-#include "train/material.h"
 
 namespace moe {
 

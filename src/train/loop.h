@@ -12,9 +12,9 @@
 #include "moe/eval/routing_health.h"
 #include "moe/model/build.h"
 #include "moe/tracking/trackers.h"
+#include "moe/train/material.h"
+#include "moe/train/state.h"
 #include "moe/train/trainer.h"
-#include "train/material.h"
-#include "train/state.h"
 
 namespace moe {
 

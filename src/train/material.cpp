@@ -1,4 +1,4 @@
-#include "train/material.h"
+#include "moe/train/material.h"
 
 #include <algorithm>
 #include <system_error>

@@ -1,4 +1,4 @@
-#include "train/state.h"
+#include "moe/train/state.h"
 
 #include <ATen/Parallel.h>
 

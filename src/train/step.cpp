@@ -6,8 +6,8 @@
 
 #include "moe/base/random.h"
 #include "moe/base/system.h"
+#include "moe/train/state.h"
 #include "train/batch_tensors.h"
-#include "train/state.h"
 
 namespace moe {
 

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "moe/base/random.h"
-#include "src/train/state.h"
+#include "moe/train/state.h"
 #include "tests/support/device.h"
 
 namespace moe::test {

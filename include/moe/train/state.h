@@ -12,7 +12,7 @@
 #include "moe/model/flat.h"
 #include "moe/model/language_model.h"
 #include "moe/optim/optim.h"
-#include "train/material.h"
+#include "moe/train/material.h"
 
 namespace moe {
 
