@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "cli/machine_rates.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/session.h"
@@ -15,6 +14,7 @@
 #include "moe/kernels/precision.h"
 #include "moe/model/build.h"
 #include "moe/sample/generator.h"
+#include "moe/timing/machine_rates.h"
 #include "moe/train/material.h"
 #include "moe/train/state.h"
 #include "moe/train/trainer.h"

@@ -2,7 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
-namespace moe::cli {
+namespace moe {
 
 /// What this machine can do at most, measured with libtorch's own operators on `device` and as many
 /// threads as are set. Takes half a GiB for as long as it runs.
@@ -12,4 +12,4 @@ struct MachineRates {
 };
 MachineRates measure_machine(at::Device device);
 
-}  // namespace moe::cli
+}  // namespace moe

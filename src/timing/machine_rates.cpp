@@ -1,4 +1,4 @@
-#include "cli/machine_rates.h"
+#include "moe/timing/machine_rates.h"
 
 #include <ATen/ATen.h>
 
@@ -7,7 +7,7 @@
 
 #include "moe/base/system.h"
 
-namespace moe::cli {
+namespace moe {
 
 namespace {
 
@@ -43,4 +43,4 @@ MachineRates measure_machine(at::Device device) {
           2.0 * kCopied * sizeof(float) / copy_seconds};
 }
 
-}  // namespace moe::cli
+}  // namespace moe
