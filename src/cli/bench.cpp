@@ -1,36 +1,16 @@
-#include <ATen/Parallel.h>
-
-#include <algorithm>
-
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/session.h"
-#include "moe/base/random.h"
-#include "moe/base/system.h"
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
 #include "moe/config/load.h"
-#include "moe/eval/evaluator.h"
-#include "moe/kernels/precision.h"
-#include "moe/model/build.h"
-#include "moe/sample/generator.h"
-#include "moe/timing/machine_rates.h"
-#include "moe/train/material.h"
-#include "moe/train/state.h"
-#include "moe/train/trainer.h"
+#include "moe/timing/timing.h"
 
 namespace moe::cli {
 
 namespace {
 
-constexpr std::int64_t kVocabulary = 65;  // tinyshakespeare's
-constexpr std::int64_t kRandomTokens = 100'000;
-constexpr std::int64_t kWarmUp = 5, kEvalBatches = 30, kGenerated = 100;
-constexpr std::int64_t kBeyond = 16, kGenerations = 5;  // tokens after the context; repeats
 constexpr std::int64_t kMostSteps = 100'000;
-// What an update moves for a parameter: reads gradient, weight and both moments, writes the last
-// three [B].
-constexpr double kUpdateBytes = 28;
 
 struct BenchArgs {
   std::string config;
@@ -39,179 +19,60 @@ struct BenchArgs {
   bool json = false, compare = false;
 };
 
-/// Random tokens over an alphabet of kVocabulary letters, or the text that the config names.
-struct BenchData {
-  CharTokenizer tokenizer;
-  Tokens tokens;
-  TextSize size;
-};
-
-BenchData bench_data(const RunConfig& config, Log& log) {
-  if (!config.data.path.empty()) {
-    auto material = read_material(config, log);
-    const auto size = material.size();
-    return {material.tokenizer, std::move(material.corpus.train), size};
-  }
-  std::string alphabet;
-  for (std::int64_t i = 0; i < kVocabulary; ++i) alphabet += static_cast<char>('0' + i);
-  Generator generator(stream_key(static_cast<std::uint64_t>(config.seed), "bench"));
-  Tokens tokens(kRandomTokens);
-  for (auto& token : tokens) token = static_cast<std::int32_t>(generator.below(kVocabulary));
-  return {CharTokenizer::from_text(alphabet),
-          std::move(tokens),
-          {kRandomTokens, kRandomTokens, kRandomTokens, 0}};
+Json rates_to_json(const GenerationRates& rates) {
+  Json json = Json::object();
+  if (rates.within_context) json["within_context"] = *rates.within_context;
+  json["beyond_context"] = rates.beyond_context;
+  return json;
 }
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
+Json comparison_to_json(const TimingComparison& comparison) {
+  Json json = Json::object();
+  for (const auto& [threads, step] : comparison.steps_by_threads)
+    json[cat("train_ms_per_step_threads_", threads)] = 1e3 * step;
+  json["reference_train_ms_per_step"] = 1e3 * comparison.reference_step;
+  json["reference_eval_tokens_per_second"] = comparison.reference_evaluation;
+  return json;
 }
 
-/// Medians of a step and of its parts [s].
-struct StepTimes {
-  double step;
-  StepSeconds parts;
-};
-
-StepTimes time_steps(TrainState& state, std::int64_t steps, const Services& services) {
-  std::vector<double> seconds, data, forward, backward, update;
-  for (std::int64_t i = 0; i < kWarmUp + steps; ++i) {
-    if (const auto signal = services.interrupt.signal()) throw Interrupted(signal);
-    const auto begin = monotonic_seconds();
-    StepSeconds parts;
-    try {
-      parts = train_step(state).seconds;
-    } catch (const NonFinite&) {
-      throw NumericsError("bench: the loss is not finite; lower optim.learning_rate");
-    }
-    if (i < kWarmUp) continue;
-    seconds.push_back(monotonic_seconds() - begin);
-    data.push_back(parts.data);
-    forward.push_back(parts.forward);
-    backward.push_back(parts.backward);
-    update.push_back(parts.update);
-  }
-  return {median(seconds), {median(data), median(forward), median(backward), median(update)}};
+Json machine_to_json(const MachineUse& use) {
+  Json json{{"product_gflops", 1e-9 * use.machine.product},
+            {"memory_gb_per_second", 1e-9 * use.machine.memory},
+            {"train_gflops", 1e-9 * use.step_flops},
+            {"floor_ms", {{"products", 1e3 * use.products}, {"update", 1e3 * use.update}}},
+            {"step_over_floor", use.over_floor}};
+  if (!use.product_instructions.empty()) json["product_instructions"] = use.product_instructions;
+  return json;
 }
 
-/// Tokens drawn in a second, all sequences together, after a prompt of `prompt` symbols.
-double generation_rate(TrainState& state, const CharTokenizer& tokenizer, std::int64_t prompt,
-                       std::int64_t fresh, std::int64_t sequences, const Services& services) {
-  GenerateOptions options;
-  options.max_new_tokens = fresh;
-  options.num_samples = sequences;
-  const std::vector<std::int32_t> symbols(static_cast<std::size_t>(prompt), 0);
-  std::vector<double> seconds;
-  for (std::int64_t i = 0; i < kGenerations; ++i) {
-    const auto begin = monotonic_seconds();
-    generate(state.model, tokenizer, symbols, options, /*stream=*/{},
-             [&] { return services.interrupt.signal(); });
-    seconds.push_back(monotonic_seconds() - begin);
-  }
-  return static_cast<double>(fresh * sequences) / median(seconds);
-}
-
-/// Rates with the cache, from one symbol to a full context, and beyond it, where the window is
-/// computed anew for each token.
-Json generation_rates(TrainState& state, const CharTokenizer& tokenizer, std::int64_t sequences,
-                      const Services& services) {
-  const auto block = state.config.model.block_size;
-  Json rates = Json::object();
-  if (block > 1)
-    rates["within_context"] = generation_rate(state, tokenizer, 1, block - 1, sequences, services);
-  rates["beyond_context"] = generation_rate(state, tokenizer, block, kBeyond, sequences, services);
-  return rates;
-}
-
-/// Tokens a second of an evaluation by random windows.
-double evaluation_rate(TrainState& state, const Tokens& tokens) {
-  const auto batch = state.config.train.batch_size;
-  evaluate_random(state.model, tokens, 0, 1, batch);
-  const auto begin = monotonic_seconds();
-  const auto eval = evaluate_random(state.model, tokens, 1, kEvalBatches, batch);
-  return static_cast<double>(eval.tokens) / (monotonic_seconds() - begin);
-}
-
-/// What the machine can do, what a step makes of it, and how many times the time a step takes that
-/// its products and the update's memory alone would take.
-Json rates(const TrainState& state, double step) {
-  const auto machine = measure_machine(state.device);
-  const auto& train = state.config.train;
-  const auto flops = count_step_flops(state.config.model, state.model->vocab_size(),
-                                      train.batch_size * train.grad_accumulation);
-  const auto update = kUpdateBytes * static_cast<double>(state.flat.values().numel());
-  const auto products = flops / machine.product, memory = update / machine.memory;
-  Json rates{{"product_gflops", 1e-9 * machine.product},
-             {"memory_gb_per_second", 1e-9 * machine.memory},
-             {"train_gflops", 1e-9 * flops / step},
-             {"floor_ms", {{"products", 1e3 * products}, {"update", 1e3 * memory}}},
-             {"step_over_floor", step / (products + memory)}};
-  if (state.device.is_cpu() && state.config.model.kernels == Kernels::fast)
-    rates["product_instructions"] =
-        kernels::product_instructions(train.precision == Precision::bfloat16);
-  return rates;
-}
-
-/// The same training with the plain kernels, and on fewer threads.
-Json comparison(TrainState& state, const BenchData& data, const BenchArgs& args,
-                const Services& services) {
-  Json rows = Json::object();
-  const auto threads = at::get_num_threads();
-  for (int fewer = 1; fewer < threads && state.device.is_cpu(); fewer *= 2) {
-    at::set_num_threads(fewer);
-    rows[cat("train_ms_per_step_threads_", fewer)] =
-        1e3 * time_steps(state, args.steps, services).step;
-  }
-  at::set_num_threads(threads);
-  auto config = state.config;
-  config.model.kernels = Kernels::reference;
-  TrainState reference(config, data.tokenizer.vocab_size(), data.tokens, state.device);
-  rows["reference_train_ms_per_step"] = 1e3 * time_steps(reference, args.steps, services).step;
-  rows["reference_eval_tokens_per_second"] = evaluation_rate(reference, data.tokens);
-  return rows;
-}
-
-Json measure(const RunConfig& config, const BenchArgs& args, const Services& services) {
-  const auto device = prepare_device(config, services.log);
-  check_precision(config);
-  const auto process = resident_memory();
-  const auto data = bench_data(config, services.log);
-  auto memory = estimate_memory(config, data.tokenizer.vocab_size(), data.size, process);
-  if (args.compare) {  // with another kernel, beside the first
-    memory.batch *= 2;
-    memory.model *= 2;
-  }
-  check_memory(memory);
-  TrainState state(config, data.tokenizer.vocab_size(), data.tokens, device);
-  const auto times = time_steps(state, args.steps, services);
-  const auto step = times.step;
-  const auto tokens_per_step =
-      config.train.batch_size * config.model.block_size * config.train.grad_accumulation;
-  const auto& tokenizer = data.tokenizer;
-  Json result = {{"train_ms_per_step", 1e3 * step},
-                 {"train_tokens_per_second", static_cast<double>(tokens_per_step) / step},
-                 {"train_parts_ms",
-                  {{"data", 1e3 * times.parts.data},
-                   {"forward", 1e3 * times.parts.forward},
-                   {"backward", 1e3 * times.parts.backward},
-                   {"update", 1e3 * times.parts.update}}},
-                 {"eval_tokens_per_second", evaluation_rate(state, data.tokens)}};
-  result["generate_tokens_per_second"] =
-      generation_rate(state, tokenizer, 1, kGenerated, 1, services);
-  result["generate_1_tokens_per_second"] = generation_rates(state, tokenizer, 1, services);
-  result["generate_32_tokens_per_second"] = generation_rates(state, tokenizer, 32, services);
-  result["threads"] = at::get_num_threads();
-  result["device"] = device.str();
-  result["peak_memory_bytes"] = peak_memory();  // of all above: what follows needs its own
-  if (args.compare) result["compare"] = comparison(state, data, args, services);
-  result["machine"] = rates(state, step);
-  return result;
+Json timings_to_json(const Timings& timings, at::Device device) {
+  const auto& [step, parts] = timings.step;
+  Json json = {{"train_ms_per_step", 1e3 * step},
+               {"train_tokens_per_second", timings.train_rate},
+               {"train_parts_ms",
+                {{"data", 1e3 * parts.data},
+                 {"forward", 1e3 * parts.forward},
+                 {"backward", 1e3 * parts.backward},
+                 {"update", 1e3 * parts.update}}},
+               {"eval_tokens_per_second", timings.evaluation_rate},
+               {"generate_tokens_per_second", timings.generation_rate},
+               {"generate_1_tokens_per_second", rates_to_json(timings.of_one)},
+               {"generate_32_tokens_per_second", rates_to_json(timings.of_32)},
+               {"threads", timings.threads},
+               {"device", device.str()},
+               {"peak_memory_bytes", timings.peak_memory}};
+  if (timings.comparison) json["compare"] = comparison_to_json(*timings.comparison);
+  json["machine"] = machine_to_json(timings.machine);
+  return json;
 }
 
 int run_bench(const BenchArgs& args, const Services& services) {
   std::optional<fs::path> file;
   if (!args.config.empty()) file = args.config;
-  const auto result = measure(load_config(file, args.overrides), args, services);
+  TimingRequest request{load_config(file, args.overrides), at::kCPU, args.steps, args.compare};
+  request.device = prepare_device(request.config, services.log);
+  const auto timings = measure_timings(request, services.interrupt, services.log);
+  const auto result = timings_to_json(timings, request.device);
   if (args.json) {
     print_json(result);
     return 0;

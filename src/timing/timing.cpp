@@ -1,0 +1,184 @@
+#include "moe/timing/timing.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "moe/base/error.h"
+#include "moe/base/random.h"
+#include "moe/base/system.h"
+#include "moe/eval/evaluator.h"
+#include "moe/kernels/precision.h"
+#include "moe/model/build.h"
+#include "moe/sample/generator.h"
+#include "moe/train/material.h"
+#include "moe/train/trainer.h"
+
+namespace moe {
+
+namespace {
+
+constexpr std::int64_t kVocabulary = 65;  // tinyshakespeare's
+constexpr std::int64_t kRandomTokens = 100'000;
+constexpr std::int64_t kWarmUp = 5, kEvalBatches = 30, kGenerated = 100;
+constexpr std::int64_t kBeyond = 16, kGenerations = 5;  // tokens after the context; repeats
+// What an update moves for a parameter: reads gradient, weight and both moments, writes the last
+// three [B].
+constexpr double kUpdateBytes = 28;
+
+/// Random tokens over an alphabet of kVocabulary letters, or the text that the config names.
+struct TimedText {
+  CharTokenizer tokenizer;
+  Tokens tokens;
+  TextSize size;
+};
+
+TimedText timed_text(const RunConfig& config, Log& log) {
+  if (!config.data.path.empty()) {
+    auto material = read_material(config, log);
+    const auto size = material.size();
+    return {material.tokenizer, std::move(material.corpus.train), size};
+  }
+  std::string alphabet;
+  for (std::int64_t i = 0; i < kVocabulary; ++i) alphabet += static_cast<char>('0' + i);
+  Generator generator(stream_key(static_cast<std::uint64_t>(config.seed), "bench"));
+  Tokens tokens(kRandomTokens);
+  for (auto& token : tokens) token = static_cast<std::int32_t>(generator.below(kVocabulary));
+  return {CharTokenizer::from_text(alphabet),
+          std::move(tokens),
+          {kRandomTokens, kRandomTokens, kRandomTokens, 0}};
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+StepTimes time_steps(TrainState& state, std::int64_t steps, const InterruptFlag& interrupt) {
+  std::vector<double> seconds, data, forward, backward, update;
+  for (std::int64_t i = 0; i < kWarmUp + steps; ++i) {
+    if (const auto signal = interrupt.signal()) throw Interrupted(signal);
+    const auto begin = monotonic_seconds();
+    StepSeconds parts;
+    try {
+      parts = train_step(state).seconds;
+    } catch (const NonFinite&) {
+      throw NumericsError("bench: the loss is not finite; lower optim.learning_rate");
+    }
+    if (i < kWarmUp) continue;
+    seconds.push_back(monotonic_seconds() - begin);
+    data.push_back(parts.data);
+    forward.push_back(parts.forward);
+    backward.push_back(parts.backward);
+    update.push_back(parts.update);
+  }
+  return {median(seconds), {median(data), median(forward), median(backward), median(update)}};
+}
+
+/// Tokens drawn in a second, all sequences together, after a prompt of `prompt` symbols.
+double generation_rate(TrainState& state, const CharTokenizer& tokenizer, std::int64_t prompt,
+                       std::int64_t fresh, std::int64_t sequences, const InterruptFlag& interrupt) {
+  GenerateOptions options;
+  options.max_new_tokens = fresh;
+  options.num_samples = sequences;
+  const std::vector<std::int32_t> symbols(static_cast<std::size_t>(prompt), 0);
+  std::vector<double> seconds;
+  for (std::int64_t i = 0; i < kGenerations; ++i) {
+    const auto begin = monotonic_seconds();
+    generate(state.model, tokenizer, symbols, options, /*stream=*/{},
+             [&] { return interrupt.signal(); });
+    seconds.push_back(monotonic_seconds() - begin);
+  }
+  return static_cast<double>(fresh * sequences) / median(seconds);
+}
+
+GenerationRates generation_rates(TrainState& state, const CharTokenizer& tokenizer,
+                                 std::int64_t sequences, const InterruptFlag& interrupt) {
+  const auto block = state.config.model.block_size;
+  GenerationRates rates;
+  if (block > 1)
+    rates.within_context = generation_rate(state, tokenizer, 1, block - 1, sequences, interrupt);
+  rates.beyond_context = generation_rate(state, tokenizer, block, kBeyond, sequences, interrupt);
+  return rates;
+}
+
+/// Tokens a second of an evaluation by random windows.
+double evaluation_rate(TrainState& state, const Tokens& tokens) {
+  const auto batch = state.config.train.batch_size;
+  evaluate_random(state.model, tokens, 0, 1, batch);
+  const auto begin = monotonic_seconds();
+  const auto eval = evaluate_random(state.model, tokens, 1, kEvalBatches, batch);
+  return static_cast<double>(eval.tokens) / (monotonic_seconds() - begin);
+}
+
+/// `step`: what one takes [s].
+MachineUse machine_use(const TrainState& state, double step) {
+  const auto machine = measure_machine(state.device);
+  const auto& train = state.config.train;
+  const auto flops = count_step_flops(state.config.model, state.model->vocab_size(),
+                                      train.batch_size * train.grad_accumulation);
+  const auto moved = kUpdateBytes * static_cast<double>(state.flat.values().numel());
+  const auto products = flops / machine.product, update = moved / machine.memory;
+  const bool is_fast = state.device.is_cpu() && state.config.model.kernels == Kernels::fast;
+  return {machine,
+          flops / step,
+          products,
+          update,
+          step / (products + update),
+          is_fast ? kernels::product_instructions(train.precision == Precision::bfloat16) : ""};
+}
+
+TimingComparison comparison(TrainState& state, const TimedText& text, std::int64_t steps,
+                            const InterruptFlag& interrupt) {
+  TimingComparison out;
+  const auto threads = at::get_num_threads();
+  for (int fewer = 1; fewer < threads && state.device.is_cpu(); fewer *= 2) {
+    at::set_num_threads(fewer);
+    out.steps_by_threads.emplace_back(fewer, time_steps(state, steps, interrupt).step);
+  }
+  at::set_num_threads(threads);
+  auto config = state.config;
+  config.model.kernels = Kernels::reference;
+  TrainState reference(config, text.tokenizer.vocab_size(), text.tokens, state.device);
+  out.reference_step = time_steps(reference, steps, interrupt).step;
+  out.reference_evaluation = evaluation_rate(reference, text.tokens);
+  return out;
+}
+
+/// `process`: what was resident before the text was read [bytes].
+void require_memory_to_time(const TimingRequest& request, const TimedText& text,
+                            std::int64_t process) {
+  auto memory = estimate_memory(request.config, text.tokenizer.vocab_size(), text.size, process);
+  if (request.compares) {  // with another kernel, beside the first
+    memory.batch *= 2;
+    memory.model *= 2;
+  }
+  check_memory(memory);
+}
+
+}  // namespace
+
+Timings measure_timings(const TimingRequest& request, const InterruptFlag& interrupt, Log& log) {
+  const auto& config = request.config;
+  check_precision(config);
+  const auto process = resident_memory();
+  const auto text = timed_text(config, log);
+  require_memory_to_time(request, text, process);
+  TrainState state(config, text.tokenizer.vocab_size(), text.tokens, request.device);
+  const auto tokens_per_step =
+      config.train.batch_size * config.model.block_size * config.train.grad_accumulation;
+  Timings out;
+  out.step = time_steps(state, request.steps, interrupt);
+  out.train_rate = static_cast<double>(tokens_per_step) / out.step.step;
+  out.evaluation_rate = evaluation_rate(state, text.tokens);
+  out.generation_rate = generation_rate(state, text.tokenizer, 1, kGenerated, 1, interrupt);
+  out.of_one = generation_rates(state, text.tokenizer, 1, interrupt);
+  out.of_32 = generation_rates(state, text.tokenizer, 32, interrupt);
+  out.threads = at::get_num_threads();
+  out.peak_memory = peak_memory();  // what follows needs its own
+  if (request.compares) out.comparison = comparison(state, text, request.steps, interrupt);
+  out.machine = machine_use(state, out.step.step);
+  return out;
+}
+
+}  // namespace moe
