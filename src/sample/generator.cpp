@@ -41,7 +41,7 @@ void require_memory_for(const ModelSpec& model, std::size_t prompt,
   const auto tokens = group * (static_cast<double>(prompt) * sizeof(std::int32_t)) +
                       (kGrowing * group + kDone * samples) * fresh;
   require_memory(
-      tokens + (options.use_cache ? cache : 0),
+      tokens + cache,
       cat("generate: ", options.num_samples, " samples of ", options.max_new_tokens,
           " new tokens need"),
       cache > tokens ? "lower --num-samples" : "lower --max-new-tokens or --num-samples");
@@ -118,14 +118,12 @@ class SampleGroup {
 
   at::Tensor next_logits() {
     const auto total = length(), block = model_->spec().context;
-    if (!options_.use_cache || total > block) return recomputed_logits(std::min(total, block));
+    if (total > block) {
+      cache_.layers.clear();  // positions are learned: a window that moves leaves it worthless
+      return model_->last_logits(last_ids(block), context(block));
+    }
     const auto fresh = total - cache_.length();  // the prompt at first, then one
     return model_->extend(last_ids(fresh), cache_, context(fresh));
-  }
-
-  at::Tensor recomputed_logits(std::int64_t window) {
-    cache_.layers.clear();  // positions are learned: a window that moves leaves it worthless
-    return model_->last_logits(last_ids(window), context(window));
   }
 
   /// Draws of the last `count` tokens, keyed by sample and absolute position, so that cached and

@@ -18,7 +18,6 @@ struct GenerateOptions {
   std::int64_t max_new_tokens = 500, num_samples = 1;
   std::vector<std::string> stop;  // ends a sample; the stop text itself is not part of it
   std::uint64_t seed = 0;
-  bool use_cache = true;  // false: recompute the whole window for each token (tests)
 };
 
 struct Sample {
