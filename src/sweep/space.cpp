@@ -149,21 +149,6 @@ bool Space::is_active(const Parameter& parameter, const Point& point) const {
   });
 }
 
-Point Space::active_part(const Point& point) const {
-  Point out;
-  for (const auto& parameter : parameters_)
-    if (const auto value = point.find(parameter.key);
-        value != point.end() && is_active(parameter, out))
-      out.insert(*value);
-  return out;
-}
-
-bool Space::is_complete(const Point& point) const {
-  return std::all_of(parameters_.begin(), parameters_.end(), [&](const Parameter& parameter) {
-    return point.contains(parameter.key) || !is_active(parameter, point);
-  });
-}
-
 namespace {
 
 /// Visits the points of a finite space in order until `visit` says false.

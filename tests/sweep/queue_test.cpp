@@ -14,6 +14,7 @@ namespace moe::sweep {
 namespace {
 
 using test::defined;
+using test::is_whole;
 using test::kGrid;
 using test::Scratch;
 using ::testing::HasSubstr;
@@ -225,7 +226,7 @@ TEST_F(QueueTest, WhatPythonEnqueuedWithoutAKeyHasThatDrawn) {
     enqueue(R"({"optim.schedule.kind":"cosine","optim.betas":"[0.9,0.999]"})");
     const auto claim = *queue.claim();
     EXPECT_EQ(claim.misfit, "");
-    EXPECT_TRUE(of.space.is_complete(claim.point));
+    EXPECT_TRUE(is_whole(of.space, claim.point));
     EXPECT_EQ(claim.point.at("optim.schedule.kind"), 1);
     EXPECT_EQ(claim.point.at("optim.betas"), 1) << "Optuna knows a list by its text";
   }

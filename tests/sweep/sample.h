@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -33,6 +34,17 @@ inline Space parsed(const std::string& text) {
   auto space = Space::parse(parse_json(text, "space", ErrorKind::config), problems);
   if (!problems.empty()) throw ConfigError(problems.front());
   return space;
+}
+
+/// Whether the point has a value of each parameter that is active in it, and no other.
+inline bool is_whole(const Space& space, const Point& point) {
+  std::size_t active = 0;
+  for (const auto& parameter : space.parameters()) {
+    if (!space.is_active(parameter, point)) continue;
+    if (!point.contains(parameter.key)) return false;
+    ++active;
+  }
+  return active == point.size();
 }
 
 /// Six points in order, on one seed.

@@ -40,9 +40,10 @@ TEST(Space, LeavesOutWhatItsConditionRulesOut) {
               ElementsAre(R"({"kind":"constant"})", R"({"kind":"cosine","warmup":10})",
                           R"({"kind":"cosine","warmup":20})", R"({"kind":"linear","warmup":10})",
                           R"({"kind":"linear","warmup":20})"));
-  EXPECT_TRUE(space.is_complete({{"kind", 0}}));
-  EXPECT_FALSE(space.is_complete({{"kind", 1}}));
-  EXPECT_EQ(space.active_part({{"kind", 0}, {"warmup", 1}}), (Point{{"kind", 0}}));
+  const auto& warmup = *space.find("warmup");
+  EXPECT_FALSE(space.is_active(warmup, {{"kind", 0}}));
+  EXPECT_FALSE(space.is_active(warmup, {{"warmup", 1}})) << "what it depends on is not chosen";
+  EXPECT_TRUE(space.is_active(warmup, {{"kind", 1}}));
 }
 
 TEST(Space, AStepOfTenthsReachesItsEnd) {

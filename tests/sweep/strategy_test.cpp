@@ -12,6 +12,7 @@
 namespace moe::sweep {
 namespace {
 
+using test::is_whole;
 using test::parsed;
 
 Definition with(Space space, StrategyKind kind, std::int64_t seed = 1) {
@@ -141,8 +142,7 @@ TEST(Tpe, FollowsConditionsDownTheTree) {
   std::vector<Observation> history;
   for (std::uint64_t i = 0; i < 40; ++i) {
     const auto point = i < 10 ? random_point(space, 1, i) : tpe_point(space, {}, i, history);
-    ASSERT_TRUE(space.is_complete(point));
-    ASSERT_EQ(space.active_part(point), point);
+    ASSERT_TRUE(is_whole(space, point));
     history.push_back({point, point.contains("depth") ? 9 - point.at("depth") : 20});
   }
   EXPECT_GT(std::count_if(history.end() - 20, history.end(),

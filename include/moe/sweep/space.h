@@ -64,10 +64,6 @@ class Space {
   const std::vector<Parameter>& parameters() const { return parameters_; }
   const Parameter* find(std::string_view key) const;
   bool is_active(const Parameter& parameter, const Point& point) const;
-  /// The same point without keys whose condition does not hold.
-  Point active_part(const Point& point) const;
-  /// Whether every active parameter has a value.
-  bool is_complete(const Point& point) const;
   /// How many points there are, at most `limit` + 1 counted; nullopt: a continuum.
   std::optional<std::int64_t> size(std::int64_t limit) const;
   /// The points of a finite space in order, the last parameter fastest: from `first` on, at most
