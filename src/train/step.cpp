@@ -59,27 +59,13 @@ double share_dropped(const at::Tensor& served, std::int64_t slots) {
          static_cast<double>(slots);
 }
 
-}  // namespace
-
-BatchTensors to_tensors(const Batch& batch, at::Device device, kernels::Workspace& workspace) {
-  const auto tensor = [&](const std::vector<std::int64_t>& values) {
-    const auto copy = workspace.take({batch.batch_size, batch.block_size}, at::kLong);
-    std::ranges::copy(values, copy.mutable_data_ptr<std::int64_t>());
-    return copy.to(device);
-  };
-  return {tensor(batch.inputs), tensor(batch.targets)};
-}
-
-StepResult train_step(TrainState& state) {
+/// Averages the gradients of one update over its batches, and notes their loss, tokens and time.
+/// Returns the tokens that each expert served, (L, E), where a capacity is set; else undefined.
+at::Tensor accumulate_gradients(TrainState& state, std::uint64_t key, StepResult& result,
+                                Laps& laps) {
   const auto& config = state.config;
-  const auto update = state.at.step + 1;
-  const auto key = stream_key(static_cast<std::uint64_t>(config.seed), "train",
-                              static_cast<std::uint64_t>(update));
-  StepResult result;
-  Laps laps;
-  const auto cursor = state.sampler.state();
   double loss_sum = 0;
-  at::Tensor served;  // (L, E) where a capacity is set
+  at::Tensor served;
   state.flat.ledger().begin_update();
   for (std::int64_t micro = 0; micro < config.train.grad_accumulation; ++micro) {
     const auto batch = state.sampler.next(config.train.batch_size);
@@ -105,6 +91,29 @@ StepResult train_step(TrainState& state) {
   }
   state.flat.ledger().zero_unwritten();
   result.loss = loss_sum / static_cast<double>(config.train.grad_accumulation);
+  return served;
+}
+
+}  // namespace
+
+BatchTensors to_tensors(const Batch& batch, at::Device device, kernels::Workspace& workspace) {
+  const auto tensor = [&](const std::vector<std::int64_t>& values) {
+    const auto copy = workspace.take({batch.batch_size, batch.block_size}, at::kLong);
+    std::ranges::copy(values, copy.mutable_data_ptr<std::int64_t>());
+    return copy.to(device);
+  };
+  return {tensor(batch.inputs), tensor(batch.targets)};
+}
+
+StepResult train_step(TrainState& state) {
+  const auto& config = state.config;
+  const auto update = state.at.step + 1;
+  const auto key = stream_key(static_cast<std::uint64_t>(config.seed), "train",
+                              static_cast<std::uint64_t>(update));
+  StepResult result;
+  Laps laps;
+  const auto cursor = state.sampler.state();
+  const auto served = accumulate_gradients(state, key, result, laps);
   const auto refuse = [&] {
     const auto offsets = windows_from(cursor, state);
     state.sampler.restore(cursor);  // nothing was learned from these windows
