@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "checkpoint/weights.h"
 #include "moe/base/text.h"
@@ -106,9 +107,10 @@ void load_optimizer(const CheckpointRef& ref, const FlatParameters& flat, Optimi
   auto steps = at::zeros({}, at::kLong);
   auto target = views_of_state(flat, optimizer.state(), steps);
   read_tensors(ref.folder / "optimizer.safetensors", target);
-  if (steps.item<std::int64_t>() < 0)
-    throw CheckpointError(
-        cat(ref.folder.string(), ": the optimizer's step is negative; use another checkpoint"));
+  constexpr auto kMost = std::numeric_limits<std::int64_t>::max() / 2;  // it still counts up
+  if (const auto step = steps.item<std::int64_t>(); step < 0 || step > kMost)
+    throw CheckpointError(cat(ref.folder.string(), ": the optimizer's step is ",
+                              step < 0 ? "negative" : "out of range", "; use another checkpoint"));
   optimizer.steps = steps.item<std::int64_t>();
 }
 
@@ -145,16 +147,18 @@ std::string import_weights(const fs::path& safetensors, FlatParameters& flat, We
                   .allows_nonfinite = values == WeightValues::any};
   for (const auto& row : flat.table().rows())
     if (!row.second_name.empty()) rules.second_names[row.second_name] = row.name;
+  rules.hints["lm_head.weight"] = " (of tied weights, set model.tied to true)";
   return read_tensors(safetensors, target, rules);
 }
 
 void export_weights(const FlatParameters& flat, const ModelConfig& config,
                     const std::function<void(Pieces)>& write) {
   auto tensors = views(flat, flat.values().cpu(), "");
-  for (const auto& row : flat.table().rows())
-    if (const auto same = std::ranges::find(tensors, row.name, &NamedTensor::name);
-        !row.second_name.empty())
-      tensors.push_back({row.second_name, NamedTensor(*same).tensor});
+  for (const auto& row : flat.table().rows()) {
+    if (row.second_name.empty()) continue;
+    auto same = std::ranges::find(tensors, row.name, &NamedTensor::name)->tensor;
+    tensors.push_back({row.second_name, std::move(same)});
+  }
   const auto tril = at::ones({config.block_size, config.block_size}).tril();
   for (std::int64_t layer = 0; layer < config.n_layer; ++layer)
     for (std::int64_t head = 0; head < config.n_head; ++head)

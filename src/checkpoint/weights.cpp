@@ -68,7 +68,10 @@ std::vector<std::string> differences(const SafetensorsHeader& header, const Want
     if (!readable(found.dtype, dtype_of(*at->second), rules))
       out.push_back(cat(quoted, "dtype ", found.dtype, ", ", dtype_of(*at->second), " is wanted"));
   }
-  for (const auto& [name, tensor] : missing) out.push_back(cat("  \"", name, "\": missing"));
+  for (const auto& [name, tensor] : missing) {
+    const auto hint = rules.hints.find(name);
+    out.push_back(cat("  \"", name, "\": missing", hint == rules.hints.end() ? "" : hint->second));
+  }
   return out;
 }
 
@@ -174,41 +177,41 @@ bool read_tensor(const FileReader& file, std::uint64_t data_begin, const TensorI
   return finite;
 }
 
-/// Values of a tensor of the file, which may be of any shape; undefined if its dtype is not read.
-at::Tensor values_in(const FileReader& file, std::uint64_t data_begin, const TensorInfo& info) {
-  if (!readable(info.dtype, "F32", {.converts = true})) return {};
-  std::int64_t count = 1;
-  for (const auto size : info.shape) count *= size;
-  auto out = at::empty({count});
-  read_tensor(file, data_begin, info, &out);
-  return out;
+bool has(const SafetensorsHeader& header, const std::string& name) {
+  return std::ranges::find(header.tensors, name, &TensorInfo::name) != header.tensors.end();
 }
 
-bool are_equal(const FileReader& file, std::uint64_t data_begin, const TensorInfo& a,
-               const TensorInfo& b) {
-  if (a.shape != b.shape || a.dtype != b.dtype) return false;
-  const auto values = values_in(file, data_begin, a);
-  return values.defined() && values.equal(values_in(file, data_begin, b));
-}
-
-/// Leaves each tensor under its wanted name alone. Throws if it has other values under its second.
-void settle_second_names(const std::filesystem::path& path, const FileReader& file,
-                         SafetensorsHeader& header, const ReadRules& rules) {
-  auto& found = header.tensors;
-  for (const auto& [second, wanted] : rules.second_names) {
-    const auto other = std::ranges::find(found, second, &TensorInfo::name);
-    if (other == found.end()) continue;
-    const auto first = std::ranges::find(found, wanted, &TensorInfo::name);
-    if (first == found.end()) {
-      other->name = wanted;
-      continue;
-    }
-    if (!are_equal(file, header.data_begin, *first, *other))
-      throw CheckpointError(
-          cat(path.string(), ": \"", second, "\" has other values than \"", wanted,
-              "\", and the model has one tensor for both; set model.tied to false"));
-    found.erase(other);
+/// A file that has a tensor under its second name is wanted to: instead of, or besides, the first.
+void add_second_names(const SafetensorsHeader& header, const ReadRules& rules, Wanted& wanted) {
+  for (const auto& [second, first] : rules.second_names) {
+    if (!has(header, second)) continue;
+    wanted[second] = wanted.at(first);
+    if (!has(header, first)) wanted.erase(first);
   }
+}
+
+/// Whether two tensors of the file have the same values to the last bit, of the shape of `like`.
+bool same_values(const FileReader& file, const SafetensorsHeader& header, const std::string& a,
+                 const std::string& b, const at::Tensor& like) {
+  const auto read = [&](const std::string& name) {
+    auto values = at::empty_like(like);
+    read_tensor(file, header.data_begin,
+                *std::ranges::find(header.tensors, name, &TensorInfo::name), &values);
+    return values;
+  };
+  const auto first = read(a), second = read(b);
+  return bytes_of(first) == bytes_of(second);
+}
+
+void require_same_values(const std::filesystem::path& path, const FileReader& file,
+                         const SafetensorsHeader& header, const ReadRules& rules,
+                         const Wanted& wanted) {
+  for (const auto& [second, first] : rules.second_names)
+    if (wanted.contains(first) && wanted.contains(second) &&
+        !same_values(file, header, first, second, *wanted.at(first)))
+      throw CheckpointError(
+          cat(path.string(), ": \"", second, "\" has other values than \"", first,
+              "\", and the model has one tensor for both; set model.tied to false"));
 }
 
 }  // namespace
@@ -236,7 +239,7 @@ std::string read_tensors(const std::filesystem::path& path, std::vector<NamedTen
   for (const auto& [name, tensor] : tensors) wanted[name] = &tensor;
   const auto prefix = rules.strips_prefix ? prefix_of(header, wanted) : "";
   header = without_prefix(std::move(header), prefix);
-  settle_second_names(path, file, header, rules);
+  add_second_names(header, rules, wanted);
   const auto problems = differences(header, wanted, rules);
   if (!problems.empty())
     refuse_weights(path, problems, prefix, has_other_dtypes(header, wanted, rules));
@@ -250,6 +253,7 @@ std::string read_tensors(const std::filesystem::path& path, std::vector<NamedTen
   if (!bad.empty())
     throw CheckpointError(cat(path.string(), ": NaN or infinity in ", join(bad, ", "),
                               "; use earlier weights, or let them in with --allow-nonfinite"));
+  require_same_values(path, file, header, rules, wanted);
   for (const auto& info : header.tensors)
     read_tensor(file, header.data_begin, info, wanted.at(info.name));
   return prefix;

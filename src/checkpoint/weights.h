@@ -30,6 +30,7 @@ struct ReadRules {
   bool allows_nonfinite = false;
   /// Other names of wanted tensors: a file may have either, or both with the same values.
   std::map<std::string, std::string> second_names = {};
+  std::map<std::string, std::string> hints = {};  // after "missing", for some names
 };
 
 /// Fills every tensor from the file at `path`. Missing, extra, ill-shaped and

@@ -19,21 +19,22 @@ struct ExportArgs {
   std::string format = "makemoe", out;
 };
 
-/// Keys of makeMoE.py itself, keys that change no number of a model with weights, and those that
-/// changes_to_original has words of its own for. Capacity never holds in evaluation here.
-constexpr std::array<std::string_view, 14> kKnownToOriginal{
-    "n_embed",    "n_head",          "n_layer",           "block_size",         "dropout",
-    "init",       "attention_scale", "kernels",           "moe.num_experts",    "moe.top_k",
-    "moe.router", "moe.gate",        "moe.noise_in_eval", "moe.capacity_factor"};
+/// Keys of makeMoE.py itself, keys that change no number of a model with weights (a tied weight is
+/// exported under both names), and those that changes_to_original has words of its own for.
+/// Capacity never holds in evaluation here.
+constexpr std::array<std::string_view, 15> kKnownToOriginal{
+    "n_embed",   "n_head",          "n_layer",  "block_size",        "dropout",
+    "init",      "attention_scale", "tied",     "kernels",           "moe.num_experts",
+    "moe.top_k", "moe.router",      "moe.gate", "moe.noise_in_eval", "moe.capacity_factor"};
 
-/// Adds all other keys of a section that are not as published: whatever is new here, the original
+/// Adds all other keys of a section that are not as published: what is new here, the original
 /// lacks.
-void add_new_kinds(const Json& section, const Json& published, const std::string& prefix,
-                   std::vector<std::string>& out) {
+void add_new_keys(const Json& section, const Json& published, const std::string& prefix,
+                  std::vector<std::string>& out) {
   for (const auto& [key, value] : section.items()) {
     const auto path = prefix + key;
     if (value.is_object())
-      add_new_kinds(value, published[key], path + ".", out);
+      add_new_keys(value, published[key], path + ".", out);
     else if (value != published[key] &&
              std::ranges::find(kKnownToOriginal, path) == kKnownToOriginal.end())
       out.push_back(
@@ -50,7 +51,7 @@ Json model_json(const ModelConfig& model) {
 /// Where a model computes otherwise than makeMoE.py, and what to write there (ADR 0010).
 std::vector<std::string> changes_to_original(const ModelConfig& model) {
   std::vector<std::string> out;
-  add_new_kinds(model_json(model), model_json({}), "", out);
+  add_new_keys(model_json(model), model_json({}), "", out);
   const bool is_noisy = model.moe.router == RouterKind::noisy_topk;
   if (model.attention_scale != AttentionScale::n_embed)
     out.emplace_back(

@@ -55,15 +55,21 @@ int dry_run(const TrainRequest& request, const TrainArgs& args, Log& log) {
                         {"vocab_size", vocab_size},
                         {"parameters", count_parameters(config.model, vocab_size)},
                         {"active_parameters", count_active_parameters(config.model, vocab_size)},
-                        {"memory_bytes", memory.total()}};
+                        {"memory_bytes", memory.total()},
+                        {"device_memory_bytes", memory.on_device()}};
   if (args.json) {
     print_json(summary);
     return 0;
   }
-  print(cat(json_text(summary["config"], 2), "\nparameters ",
-            grouped(summary["parameters"].get<long long>()), " (active ",
-            grouped(summary["active_parameters"].get<long long>()), "), memory about ",
-            human_bytes(summary["memory_bytes"].get<double>()), "\n"));
+  print(cat(
+      json_text(summary["config"], 2), "\nparameters ",
+      grouped(summary["parameters"].get<long long>()), " (active ",
+      grouped(summary["active_parameters"].get<long long>()), "), memory about ",
+      human_bytes(static_cast<double>(memory.total())),
+      memory.on_device() == 0
+          ? ""
+          : cat(", and ", human_bytes(static_cast<double>(memory.on_device())), " on the device"),
+      "\n"));
   return 0;
 }
 

@@ -32,7 +32,7 @@ void lay_out_forward(cpu::Mixture<T>& layer, bool has_capacity, Memory& memory) 
   layer.served = has_capacity ? memory.values<unsigned char>(n * k) : nullptr;
   layer.first_panel = memory.values<std::int32_t>(e + 1);
   layer.slots = memory.values<std::int32_t>(slots);
-  if (layer.keep) layer.hidden = memory.values<T>(slots * layer.hidden_width);
+  if (layer.keeps) layer.hidden = memory.values<T>(slots * layer.hidden_width);
   layer.answers = memory.values<T>(n * k * cpu::padded(c));
 }
 
@@ -62,7 +62,7 @@ class MixtureCall : public LayerCall {
         gradients_(run.gradients),
         table_(table_of<T>(run)),
         keeps_routing_(run.keeps_routing) {
-    layer_.keep = keeps;
+    layer_.keeps = keeps;
     layer_.dropout = dropout_arguments(run.dropout, parameters_.dropout_draw);
   }
 
@@ -91,7 +91,7 @@ class MixtureCall : public LayerCall {
     });
     cpu::run_tasks(panels, at::get_num_threads(),
                    [&](std::int64_t p, int) { table_.combine(layer_, p); });
-    if (!layer_.keep) memory_.rewind(begin);
+    if (!layer_.keeps) memory_.rewind(begin);
     return outputs;
   }
 
@@ -166,7 +166,7 @@ class MixtureCall : public LayerCall {
   }
 
   bool takes_one_by_one() const {
-    return !layer_.keep && layer_.tokens <= cpu::kFewTokens && !layer_.dropout.on &&
+    return !layer_.keeps && layer_.tokens <= cpu::kFewTokens && !layer_.dropout.on &&
            parameters_.capacity < 0;
   }
 
@@ -254,7 +254,7 @@ void count_mixture(const PassShape& pass, const FeedForwardSpec& spec, Direction
   layer.experts = spec.experts;
   layer.top_k = spec.top_k;
   layer.hidden_width = spec.width;
-  layer.keep = pass.keeps;
+  layer.keeps = pass.keeps;
   memory.values<float>(pass.tokens() * pass.width);  // the result
   if (direction == Direction::forward) memory.values<std::int64_t>(spec.experts);
   const auto begin = memory.position();

@@ -21,12 +21,20 @@ std::vector<std::string> optimizer_state_names(const OptimConfig& /*config*/) {
 Optimizer::Optimizer(const OptimConfig& config, const at::Tensor& parameters)
     : Optimizer(config, {{0, parameters.numel(), 1, config.weight_decay}}, parameters) {}
 
-Optimizer::Optimizer(const OptimConfig& config, std::vector<ParameterGroup> groups,
+Optimizer::Optimizer(const OptimConfig& config, std::vector<OptimizerGroup> groups,
                      const at::Tensor& parameters)
     : beta1_(config.betas[0]),
       beta2_(config.betas[1]),
       eps_(config.eps),
       groups_(std::move(groups)) {
+  std::int64_t end = 0;
+  for (const auto& group : groups_) {
+    TORCH_CHECK(group.begin == end && group.count >= 0, "groups follow one another: ", group.begin,
+                " follows ", end);
+    end += group.count;
+  }
+  TORCH_CHECK(end == parameters.numel(), "groups cover all parameters: ", end, " of ",
+              parameters.numel());
   for (auto& name : optimizer_state_names(config))
     state_.push_back(
         {std::move(name), kernels::flat_zeros(parameters.numel(), parameters.options())});

@@ -1,6 +1,9 @@
+#include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
 
 #include <algorithm>
+#include <string>
+#include <vector>
 
 #include "moe/base/error.h"
 #include "moe/base/system.h"
@@ -35,7 +38,7 @@ double composed_memory(const ModelSpec& spec, double tokens) {
   return sizeof(float) * tokens * values;
 }
 
-double batch_memory(const RunConfig& config, std::int64_t vocab_size, at::Device device) {
+double batch_memory(const RunConfig& config, std::int64_t vocab_size, bool on_device) {
   const auto windows = config.train.batch_size, time = config.model.block_size;
   const auto spec = spec_of(config.model, vocab_size);
   // Inputs and targets as they are drawn; where each window begins, twice.
@@ -44,8 +47,7 @@ double batch_memory(const RunConfig& config, std::int64_t vocab_size, at::Device
   const auto drawn = kTokenBytes * tokens + kWindowBytes * static_cast<double>(windows);
   constexpr double kBeyondAllMachines = 1e15;  // and not far from what 64 bits count
   const auto composed = composed_memory(spec, tokens);
-  if (!device.is_cpu() || config.model.kernels == Kernels::reference ||
-      composed > kBeyondAllMachines)
+  if (on_device || config.model.kernels == Kernels::reference || composed > kBeyondAllMachines)
     return composed + drawn;
   // The workspace of an evaluation lives besides that of training.
   return static_cast<double>(kernels::planned_training_memory(spec, windows, time)) +
@@ -68,13 +70,16 @@ double model_memory(const RunConfig& config, std::int64_t vocab_size) {
   return sizeof(float) * copies * parameters + tallies;
 }
 
-/// What to lower: the keys of the largest part.
-std::string_view remedy_for(const MemoryEstimate& needed) {
-  const auto most = std::max({needed.text, needed.batch, needed.model});
-  if (needed.batch == most) return "lower train.batch_size or model.block_size";
-  if (needed.model == most) return "lower model.n_embed, model.n_layer or model.moe.num_experts";
-  return "give a shorter text";
-}
+/// A part of what is needed, and what to do if it is the largest.
+struct Part {
+  std::string_view name;
+  double bytes;
+  std::string_view remedy;
+};
+constexpr std::string_view kShorterBatch = "lower train.batch_size or model.block_size",
+                           kSmallerModel =
+                               "lower model.n_embed, model.n_layer or model.moe.num_experts",
+                           kShorterText = "give a shorter text";
 
 std::int64_t whole_bytes(double bytes) {
   constexpr double kLargest = 9e18;  // an int64
@@ -86,21 +91,29 @@ std::int64_t free_cuda_memory(int device) {
   return static_cast<std::int64_t>(c10::getDeviceAllocator(at::kCUDA)->getMemoryInfo(index).first);
 }
 
-void refuse_more_than(std::int64_t room, std::int64_t bytes, const MemoryEstimate& needed,
+void refuse_more_than(std::int64_t room, std::int64_t bytes, const std::vector<Part>& parts,
                       std::string_view what) {
   if (bytes <= room) return;
-  const auto shown = [](double count) { return human_bytes(count); };
-  throw ResourceError(cat("memory: ", what, " needs about ", shown(static_cast<double>(bytes)),
-                          " (batch ", shown(needed.batch), ", model ", shown(needed.model),
-                          ", text ", shown(needed.text), ", program ", shown(needed.process), "), ",
-                          shown(static_cast<double>(room)), " are available; ",
-                          remedy_for(needed)));
+  std::vector<std::string> shown;
+  for (const auto& part : parts) shown.push_back(cat(part.name, " ", human_bytes(part.bytes)));
+  throw ResourceError(cat("memory: ", what, " needs about ",
+                          human_bytes(static_cast<double>(bytes)), " (", join(shown, ", "), "), ",
+                          human_bytes(static_cast<double>(room)), " are available; ",
+                          std::ranges::max_element(parts, {}, &Part::bytes)->remedy));
+}
+
+/// The device that config.device asks for, whether it is there or not; negative: the CPU.
+int cuda_device_of(const std::string& name) {
+  if (name == "auto") return at::hasCUDA() ? 0 : -1;
+  constexpr std::string_view kCuda = "cuda";
+  if (!name.starts_with(kCuda)) return -1;
+  return name == kCuda ? 0 : std::stoi(name.substr(kCuda.size() + 1));
 }
 
 }  // namespace
 
 std::int64_t MemoryEstimate::total() const {
-  const auto host = cuda_device < 0 ? batch + model : 0;
+  const auto host = cuda_device < 0 ? batch + model : staging;
   return whole_bytes(process + std::max(reading, text + host));
 }
 
@@ -111,24 +124,34 @@ std::int64_t MemoryEstimate::on_device() const {
 MemoryEstimate estimate_memory(const RunConfig& config, std::int64_t vocab_size,
                                const TextSize& text, std::int64_t process) {
   MemoryEstimate out;
-  const auto device = choose_device(config.device);
-  if (device.is_cuda()) out.cuda_device = device.index();
+  out.cuda_device = cuda_device_of(config.device);
   out.process = static_cast<double>(process);
   out.text = text_memory(config, text);
   out.reading =
       static_cast<double>(text.bytes) + static_cast<double>(text.held) * sizeof(std::int32_t);
-  out.batch = batch_memory(config, vocab_size, device);
+  out.batch = batch_memory(config, vocab_size, out.cuda_device >= 0);
   out.model = model_memory(config, vocab_size);
+  if (out.cuda_device >= 0) out.staging = out.model;  // as many copies, one after another
   return out;
 }
 
 void check_memory(const MemoryEstimate& needed, std::string_view what) {
-  if (needed.cuda_device >= 0)
-    refuse_more_than(free_cuda_memory(needed.cuda_device), needed.on_device(), needed,
+  const Part batch{"batch", needed.batch, kShorterBatch};
+  const Part model{"model", needed.model, kSmallerModel};
+  const Part text{"text", needed.text, kShorterText};
+  const Part program{"program", needed.process, kSmallerModel};
+  const bool on_device = needed.cuda_device >= 0;
+  if (on_device)
+    refuse_more_than(free_cuda_memory(needed.cuda_device), needed.on_device(), {batch, model},
                      cat(what, " on cuda:", needed.cuda_device));
+  const auto available = available_memory();
+  if (available < 0) return;
+  const Part staging{"model", needed.staging, kSmallerModel};
   // Part of the total is held already.
-  if (const auto available = available_memory(); available >= 0)
-    refuse_more_than(available + resident_memory(), needed.total(), needed, what);
+  refuse_more_than(
+      available + resident_memory(), needed.total(),
+      on_device ? std::vector{staging, text, program} : std::vector{batch, model, text, program},
+      what);
 }
 
 }  // namespace moe

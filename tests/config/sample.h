@@ -26,8 +26,11 @@ inline RunConfig every_key_changed() {
   c.model.dropout = 1.0 / 3;
   c.model.init = Init::small_normal;
   c.model.attention_scale = AttentionScale::n_embed;
+  c.model.norm = NormKind::rms;
+  c.model.bias = false;
+  c.model.tied = true;
   c.model.kernels = Kernels::reference;
-  c.model.moe = {5, 3, RouterKind::topk, Gate::sigmoid, true, 1.1};
+  c.model.moe = {5, 3, RouterKind::topk, Gate::sigmoid, Activation::silu, true, 1.1};
   c.optim.learning_rate = 1.2345678901234567e-11;
   c.optim.betas = {0.1, 1 - 0x1p-19};
   c.optim.eps = 0x1p-59;

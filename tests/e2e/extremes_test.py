@@ -277,7 +277,7 @@ class Memory(ExtremesCase):
 
     def said_and_taken(self, text, keys):
         command = ("train", "--config", self.config, "--data", text, *settings(keys.items()), "--set", "eval.mode=random",
-                   "--set", "eval.eval_iters=1")
+                   "--set", "eval.eval_iters=1", "--device", "cpu")
         said = strict_json(self.done(*command, "--dry-run", "--json").out)["memory_bytes"]
         process = start(*command, "--out", self.folder / f"run-{next(self.count)}", "--stop-after", 2)
         taken = 0

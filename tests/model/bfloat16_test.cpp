@@ -29,7 +29,7 @@ struct Outputs {
   at::Tensor logits, gradients;
 };
 
-class Bfloat16Model : public testing::Test {
+class Bfloat16Model : public testing::TestWithParam<Variant> {
  protected:
   void SetUp() override {
     if (!test_device().is_cpu()) GTEST_SKIP() << "the fused layers are the CPU's";
@@ -51,11 +51,20 @@ class Bfloat16Model : public testing::Test {
     return {out.logits.detach().clone(), built_.flat.gradients().clone()};
   }
 
-  Built built_{config_of(kSmooth), at::kFloat};
+  static ModelConfig config() {
+    auto config = config_of(kSmooth);
+    GetParam().set(config);
+    // The order of a token's experts may flip, and with it what dropout draws for each: a jump,
+    // which the seed avoids in the published model alone.
+    if (GetParam().name != kPublished.name) config.dropout = 0;
+    return config;
+  }
+
+  Built built_{config(), at::kFloat};
   at::Tensor ids_, targets_;
 };
 
-TEST_F(Bfloat16Model, LogitsAndEveryGradientLieNearThoseOfFloat) {
+TEST_P(Bfloat16Model, LogitsAndEveryGradientLieNearThoseOfFloat) {
   constexpr double kFloatsOwn = 1e-4;  // what float alone does not reach: rounding took place
   const auto want = run(false), got = run(true);
   EXPECT_LE(relative_error(got.logits, want.logits), kBfloat16);
@@ -68,7 +77,7 @@ TEST_F(Bfloat16Model, LogitsAndEveryGradientLieNearThoseOfFloat) {
   }
 }
 
-TEST_F(Bfloat16Model, TheNumberOfThreadsChangesNoBit) {
+TEST_P(Bfloat16Model, TheNumberOfThreadsChangesNoBit) {
   const auto before = at::get_num_threads();
   at::set_num_threads(1);
   const auto one = run(true);
@@ -79,7 +88,7 @@ TEST_F(Bfloat16Model, TheNumberOfThreadsChangesNoBit) {
   EXPECT_TRUE(at::equal(one.gradients, two.gradients));
 }
 
-TEST_F(Bfloat16Model, TheRoutersProductsStayInFloat) {
+TEST_P(Bfloat16Model, TheRoutersProductsStayInFloat) {
   constexpr std::int64_t kWidth = 48, kExperts = 5, kHidden = 4 * kWidth;
   const auto values = [](at::IntArrayRef shape) { return at::randn(shape) * 0.3; };
   const kernels::MixtureParameters parameters{
@@ -114,6 +123,15 @@ TEST_F(Bfloat16Model, TheRoutersProductsStayInFloat) {
   EXPECT_FALSE(at::equal(got, want));
   EXPECT_LE(relative_error(got, want), kBfloat16);
 }
+
+/// Without biases relu's kink lies in the middle of its arguments.
+std::vector<Variant> smooth_models() {
+  auto models = all_models();
+  std::erase_if(models, [](const Variant& model) { return model.name == std::string("no_bias"); });
+  return models;
+}
+INSTANTIATE_TEST_SUITE_P(Models, Bfloat16Model, testing::ValuesIn(smooth_models()),
+                         [](const auto& test_info) { return test_info.param.name; });
 
 }  // namespace
 }  // namespace moe

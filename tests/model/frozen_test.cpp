@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "moe/kernels/workspace.h"
@@ -19,9 +20,9 @@ using namespace test;
 
 constexpr double kUntouched = 7;  // what the gradient of a frozen parameter holds before and after
 
-class Frozen : public testing::TestWithParam<EngineKind> {
+class Frozen : public testing::TestWithParam<std::tuple<EngineKind, Variant>> {
  protected:
-  Frozen() : built_(config(), GetParam()) {
+  Frozen() : built_(config(), std::get<0>(GetParam())) {
     at::manual_seed(3);
     ids_ = random_ids(2, 6);
     targets_ = random_ids(2, 6);
@@ -31,6 +32,7 @@ class Frozen : public testing::TestWithParam<EngineKind> {
   static ModelConfig config() {
     auto config = tiny_config();
     config.dropout = 0.2;
+    std::get<1>(GetParam()).set(config);
     return config;
   }
 
@@ -117,10 +119,11 @@ TEST_P(Frozen, TheSecondBackwardOfAnUpdateAdds) {
   EXPECT_LE(relative_error(built_.flat.gradients(), want_ * 2), kDouble);
 }
 
-std::string engine_of(const testing::TestParamInfo<EngineKind>& info) {
-  return name_of(info.param);
-}
-INSTANTIATE_TEST_SUITE_P(Engines, Frozen, testing::ValuesIn(kEngines), engine_of);
+INSTANTIATE_TEST_SUITE_P(
+    Engines, Frozen, testing::Combine(testing::ValuesIn(kEngines), testing::ValuesIn(all_models())),
+    [](const auto& test_info) {
+      return name_of(std::get<0>(test_info.param)) + "_" + std::get<1>(test_info.param).name;
+    });
 
 }  // namespace
 }  // namespace moe

@@ -133,8 +133,8 @@ TEST(FusedFloat, LogitsAndGradientsEqualTheReference) {
   if (!test_device().is_cpu()) GTEST_SKIP() << "the fused layers are the CPU's";
   // Four times the largest deviation that was measured on the three levels, 9.9e-7.
   constexpr double kFloatGradients = 4e-6;
-  // Likewise of the variants: 4.2e-6, of a router's bias, whose gradients nearly cancel.
-  constexpr double kFloatVariants = 1.7e-5;
+  // Likewise of a router's bias, whose gradients nearly cancel, behind RMS norms: 4.2e-6.
+  constexpr double kFloatRouterBias = 1.7e-5;
   auto shapes = large_cases();
   shapes.push_back(kManyTokens);
   for (const auto& shape : shapes) {
@@ -152,7 +152,9 @@ TEST(FusedFloat, LogitsAndGradientsEqualTheReference) {
     for (const auto& tensor : layout)
       EXPECT_LE(relative_error(FlatParameters::view(outcomes[0].gradients, tensor),
                                FlatParameters::view(outcomes[1].gradients, tensor)),
-                shape.set != nullptr ? kFloatVariants : kFloatGradients)
+                shape.set != nullptr && tensor.name.ends_with("topkroute_linear.bias")
+                    ? kFloatRouterBias
+                    : kFloatGradients)
           << shape.name << " " << tensor.name;
   }
 }

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <iterator>
+#include <vector>
+
 #include "moe/config/config.h"
 
 namespace moe::test {
@@ -11,6 +14,7 @@ struct Variant {
   void (*set)(ModelConfig&);
 };
 
+inline constexpr Variant kPublished{"published", [](ModelConfig&) {}};
 inline constexpr Variant kVariants[] = {
     {"rms_norm", [](ModelConfig& config) { config.norm = NormKind::rms; }},
     {"gelu", [](ModelConfig& config) { config.moe.activation = Activation::gelu; }},
@@ -23,5 +27,12 @@ inline constexpr Variant kVariants[] = {
        config.bias = false;
        config.tied = true;
      }}};
+
+/// The published model, then all variants.
+inline std::vector<Variant> all_models() {
+  std::vector<Variant> all{kPublished};
+  all.insert(all.end(), std::begin(kVariants), std::end(kVariants));
+  return all;
+}
 
 }  // namespace moe::test

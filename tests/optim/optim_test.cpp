@@ -179,6 +179,14 @@ TEST(Optimizer, EachGroupIsUpdatedAsIfItWereAlone) {
   EXPECT_TRUE(together.narrow(0, 4, 5).equal(decayed));
 }
 
+TEST(Optimizer, RefusesGroupsThatLeaveOutOrRepeatAParameter) {
+  const OptimConfig config;
+  const auto parameters = at::zeros({9});
+  for (const auto& groups : std::vector<std::vector<OptimizerGroup>>{
+           {}, {{0, 4, 1, 0}}, {{0, 4, 1, 0}, {5, 4, 1, 0}}, {{0, 5, 1, 0}, {4, 5, 1, 0}}})
+    EXPECT_THROW(Optimizer(config, groups, parameters), c10::Error);
+}
+
 TEST(Optimizer, ItsStateIsNamedAndAsLongAsTheParameters) {
   const Learner learner;
   const auto names = optimizer_state_names(Learner::config());

@@ -19,9 +19,14 @@ namespace {
 using namespace test;
 using testing::HasSubstr;
 
+RunConfig on_cpu(RunConfig config) {
+  config.device = "cpu";
+  return config;
+}
+
 /// Without a text and a program, which are parts of their own.
 std::int64_t estimate(const RunConfig& config, std::int64_t vocab_size) {
-  return estimate_memory(config, vocab_size, {}, 0).total();
+  return estimate_memory(on_cpu(config), vocab_size, {}, 0).total();
 }
 
 TEST(MemoryEstimate, IsAtLeastWhatParametersMomentsAndGradientsTake) {
@@ -131,7 +136,7 @@ TEST(MemoryEstimate, OfTheLargestConfigDoesNotRunOver) {
 TEST(MemoryEstimate, CountsATextAsItIsReadAndAsItIsHeld) {
   constexpr std::int64_t kBytes = 60'000'000, kIds = 4 * kBytes;
   const TextSize text{kBytes, kBytes, kBytes, 0};
-  const auto needed = estimate_memory(tiny_run(), kVocab, text, 0);
+  const auto needed = estimate_memory(on_cpu(tiny_run()), kVocab, text, 0);
   EXPECT_EQ(needed.text, kIds);
   EXPECT_EQ(needed.reading, kBytes + kIds);
   EXPECT_EQ(needed.total(), kBytes + kIds) << "the peak is when the text is read";
@@ -141,17 +146,20 @@ TEST(MemoryEstimate, CountsATextAsItIsReadAndAsItIsHeld) {
 }
 
 TEST(MemoryEstimate, BeginsWithWhatTheProgramTakes) {
-  const auto alone = estimate_memory(tiny_run(), kVocab, {}, 0).total();
-  EXPECT_EQ(estimate_memory(tiny_run(), kVocab, {}, 1000).total(), alone + 1000);
+  const auto alone = estimate_memory(on_cpu(tiny_run()), kVocab, {}, 0).total();
+  EXPECT_EQ(estimate_memory(on_cpu(tiny_run()), kVocab, {}, 1000).total(), alone + 1000);
 }
 
-TEST(MemoryEstimate, BatchAndModelAreTheDevicesWhereItHasMemoryOfItsOwn) {
-  MemoryEstimate needed{.process = 1, .reading = 2, .text = 3, .batch = 4, .model = 5};
-  EXPECT_EQ(needed.total(), 1 + 3 + 4 + 5);
-  EXPECT_EQ(needed.on_device(), 0);
-  needed.cuda_device = 0;
-  EXPECT_EQ(needed.total(), 1 + 3);
-  EXPECT_EQ(needed.on_device(), 4 + 5);
+TEST(MemoryEstimate, BatchAndModelAreTheDevicesWhichNeedNotBeThere) {
+  const TextSize text{100, 100, 90, 10};
+  auto config = tiny_run();
+  config.device = "cuda:7";
+  const auto needed = estimate_memory(config, kVocab, text, 1000);
+  EXPECT_EQ(needed.cuda_device, 7);
+  EXPECT_EQ(needed.on_device(), static_cast<std::int64_t>(needed.batch + needed.model));
+  // The host draws the model, and copies it for each checkpoint.
+  EXPECT_EQ(needed.total(), static_cast<std::int64_t>(1000 + needed.text + needed.model));
+  EXPECT_EQ(estimate_memory(on_cpu(config), kVocab, text, 1000).on_device(), 0);
 }
 
 TEST(MemoryCheck, NamesWhatToLowerOfTheLargestPart) {

@@ -22,7 +22,7 @@ double l2_norm(const at::Tensor& flat);
 double clip_scale(double norm, double max_norm);
 
 /// A stretch of the flat buffers whose values are updated alike.
-struct ParameterGroup {
+struct OptimizerGroup {
   std::int64_t begin, count;
   double learning_rate_scale, weight_decay;
 };
@@ -41,7 +41,8 @@ class Optimizer {
  public:
   /// One group of all parameters (P), as the config says.
   Optimizer(const OptimConfig& config, const at::Tensor& parameters);
-  Optimizer(const OptimConfig& config, std::vector<ParameterGroup> groups,
+  /// Groups lie one after another and cover all parameters.
+  Optimizer(const OptimConfig& config, std::vector<OptimizerGroup> groups,
             const at::Tensor& parameters);
 
   /// Gradients count times `gradient_scale`; they are left as they are on the CPU.
@@ -55,7 +56,7 @@ class Optimizer {
 
  private:
   double beta1_, beta2_, eps_;
-  std::vector<ParameterGroup> groups_;
+  std::vector<OptimizerGroup> groups_;
   std::vector<OptimizerState> state_;
 };
 

@@ -61,6 +61,7 @@ struct MemoryEstimate {
   double reading = 0;  // the text and its ids, before there is a model
   double text = 0, batch = 0, model = 0;
   int cuda_device = -1;  // that holds batch and model; negative: the host does
+  double staging = 0;    // of the host beside one: the model as it is drawn, and each checkpoint
 
   /// Of the host's memory, at the peak.
   std::int64_t total() const;
@@ -68,7 +69,7 @@ struct MemoryEstimate {
   std::int64_t on_device() const;
 };
 
-/// `process` is what was resident before the text was read.
+/// `process` is what was resident before the text was read. The device need not be there.
 MemoryEstimate estimate_memory(const RunConfig& config, std::int64_t vocab_size,
                                const TextSize& text, std::int64_t process);
 

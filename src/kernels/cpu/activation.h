@@ -5,17 +5,17 @@
 namespace moe::kernels::cpu::MOE_LEVEL {
 
 // The stage between an expert's two Linears. What is kept for backward is its argument. Another
-// activation is a value of Activation and a struct like Relu: f, and the gradient of its argument
-// from that of its value.
+// activation is a value of Activation, a struct like Relu (f, and the gradient of its argument from
+// that of its value), and a case of with_activation.
 
 struct Relu {
   template <class T>
   [[gnu::always_inline]] static Vec<T> value(Vec<T> x) {
-    return x > Vec<T>{} ? x : Vec<T>{};
+    return x < Vec<T>{} ? Vec<T>{} : x;  // NaN stays
   }
   template <class T>
   [[gnu::always_inline]] static Vec<T> gradient(Vec<T> x, Vec<T> d_value) {
-    return x > Vec<T>{} ? d_value : Vec<T>{};
+    return x <= Vec<T>{} ? Vec<T>{} : d_value;
   }
 };
 
@@ -41,12 +41,18 @@ struct Gelu {
 struct Silu {
   template <class T>
   [[gnu::always_inline]] static Vec<T> value(Vec<T> x) {
-    return x / (exponential(-x) + T{1});
+    return x * sigmoid<T>(x);
   }
   template <class T>
   [[gnu::always_inline]] static Vec<T> gradient(Vec<T> x, Vec<T> d_value) {
-    const Vec<T> sigmoid = T{1} / (exponential(-x) + T{1});
-    return d_value * sigmoid * (x * (T{1} - sigmoid) + T{1});
+    const Vec<T> s = sigmoid<T>(x);
+    return d_value * s * (x * (T{1} - s) + T{1});
+  }
+  /// 0 where e^-x is beyond what exponential gives in float.
+  template <class T>
+  [[gnu::always_inline]] static Vec<T> sigmoid(Vec<T> x) {
+    const Vec<T> s = T{1} / (exponential(-x) + T{1});
+    return x < Vec<T>{} - T{88} ? Vec<T>{} : s;
   }
 };
 
@@ -61,6 +67,7 @@ template <class Use>
     case Activation::silu:
       return use(Silu{});
   }
+  __builtin_unreachable();
 }
 
 /// values = f(x), of `count` values, whole vectors; values may be x.

@@ -153,7 +153,7 @@ struct Mixture {
   Activation activation;
   TokenKeys keys;
   Dropout dropout;
-  bool keep;  // for backward
+  bool keeps;  // what backward reads
 
   Norm<T> norm;        // statistics (panels * kPanel)
   Linear<T> route;     // (E, C)

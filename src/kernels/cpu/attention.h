@@ -32,7 +32,7 @@ class AttentionWindow : AttentionPlaces<T> {
       rows_to_panel<T>(
           kPanel, c_, [&](Index i) { return normed_row(p, i); }, panel(p));
     }
-    apply_linear<T>(layer_.qkv.weight, layer_.qkv.bias, 3 * c_, c_, panels(panel_),
+    apply_linear<T>(layer_.qkv.weight, /*bias=*/nullptr, 3 * c_, c_, panels(panel_),
                     {qkv_panel(0, 0), panels_, 3 * c_ * kPanel});
     for (Index p = 0; p < panels_; ++p) {
       const TokenLanes lanes = keys_of(p);

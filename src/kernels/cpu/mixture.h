@@ -23,7 +23,7 @@ class ExpertPanels {
         down_(layer.down.stacked(task.expert, c_, f_)),
         panels_(scratch),
         values_(scratch + kExpertPanels * c_ * kPanel),
-        hidden_(layer.keep ? layer.hidden + first_ * f_ * kPanel : values_) {}
+        hidden_(layer.keeps ? layer.hidden + first_ * f_ * kPanel : values_) {}
 
   static Index scratch_size(const Mixture<T>& layer) {
     return kExpertPanels * (layer.width + layer.hidden_width) * kPanel;

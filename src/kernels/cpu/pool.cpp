@@ -2,8 +2,10 @@
 
 #include <atomic>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -161,6 +163,8 @@ void run_tasks(std::int64_t tasks, int threads, const Task& task) {
     for (std::int64_t t = 0; t < tasks; ++t) task(t, 0);
     return;
   }
+  constexpr auto kMostTasks = std::numeric_limits<std::int32_t>::max();
+  if (tasks > kMostTasks) throw std::length_error("more tasks than are counted");
   auto& [turn, pool] = shared();
   const std::lock_guard lock(turn);
   if (!pool || pool->helpers() != threads - 1) {

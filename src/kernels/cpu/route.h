@@ -83,18 +83,18 @@ inline void add_noise(Index experts, const T* draws, T* logits, T* scale) {
 
 /// rows (N, E) of a panel (E, kPanel)'s tokens.
 template <class T>
-inline void keep_rows(const Mixture<T>& layer, Index first, Index count, const T* panel, T* rows) {
+inline void write_rows(const Mixture<T>& layer, Index first, Index count, const T* panel, T* rows) {
   panel_to_rows<T>(panel, count, layer.experts,
                    [&](Index i) { return rows + (first + i) * layer.experts; });
 }
 
 /// noise_std of the panel whose scale (E, kPanel) is given. `to` (E, kPanel) is room to work in.
 template <class T>
-inline void keep_noise_std(const Mixture<T>& layer, Index first, Index count, const T* scale,
-                           T* to) {
+inline void write_noise_std(const Mixture<T>& layer, Index first, Index count, const T* scale,
+                            T* to) {
   for (Index j = 0; j < layer.experts * kPanel; j += kLanes<T>)
     store(to + j, softplus<T>(load(scale + j)));
-  keep_rows(layer, first, count, to, layer.noise_std);
+  write_rows(layer, first, count, to, layer.noise_std);
 }
 
 /// Norm, logits, noise, choice and gates of the tokens of one panel.
@@ -113,15 +113,15 @@ void route_tokens(const Mixture<T>& layer, Index panel, T* scratch) {
     apply_linear<T>(map_.weight, map_.bias, e, c, {values}, {to});
   };
   linear(layer.route, logits);
-  if (layer.clean_logits != nullptr) keep_rows(layer, first, count, logits, layer.clean_logits);
+  if (layer.clean_logits != nullptr) write_rows(layer, first, count, logits, layer.clean_logits);
   if (layer.noisy || layer.noise_std != nullptr) linear(layer.noise, scale);
-  if (layer.noise_std != nullptr) keep_noise_std(layer, first, count, scale, draws);
+  if (layer.noise_std != nullptr) write_noise_std(layer, first, count, scale, draws);
   if (layer.noisy) {
     noise_draws(layer, first, count, draws);
     add_noise(e, draws, logits, scale);
-    if (layer.keep) keep_rows(layer, first, count, scale, layer.noise_slope);
+    if (layer.keeps) write_rows(layer, first, count, scale, layer.noise_slope);
   }
-  keep_rows(layer, first, count, logits, layer.logits);
+  write_rows(layer, first, count, logits, layer.logits);
   for (Index n = first; n < first + count; ++n) {
     const T* mine = layer.logits + n * e;
     choose(mine, e, layer.top_k, layer.chosen + n * layer.top_k);
