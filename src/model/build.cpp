@@ -32,6 +32,7 @@ void draw_default(at::Tensor out, const ParameterRow& row, Init init, at::Genera
       return;
     case Role::token_table:
     case Role::position_table:
+      if (row.fan_in > 0 && init != Init::small_normal) return uniform(1 / root);
       out.normal_(0, init == Init::small_normal ? kSmallStd : 1.0, generator);
       return;
     case Role::linear_weight: {

@@ -44,7 +44,12 @@ class RowWriter {
 
   std::vector<ParameterRow> write() {
     token_table();
-    add({"position_embedding_table.weight", {spec_.context, c_}, {}, Role::position_table});
+    // Beside a tied table, whose values are those of a Linear, draws of deviation 1 would drown it.
+    add({"position_embedding_table.weight",
+         {spec_.context, c_},
+         {},
+         Role::position_table,
+         spec_.tied ? c_ : 0});
     for (std::size_t layer = 0; layer < spec_.layers.size(); ++layer) {
       const auto at = cat("blocks.", layer, ".");
       attention(at + "sa.", spec_.layers[layer].attention);

@@ -129,7 +129,8 @@ struct ModelConfig {
         Field{"norm", &C::norm, "layer norm, or RMS norm, which has neither mean nor bias"},
         Field{"bias", &C::bias, "whether Linears have biases; those of layer norms stay"},
         Field{"tied", &C::tied,
-              "whether the last Linear's weight is the token table; it is drawn as a Linear's"},
+              "whether the last Linear's weight is the token table; tables are then drawn as "
+              "Linears"},
         Field{"kernels", &C::kernels, "fast, or reference: slow, made of readable modules"},
         Field{"moe", &C::moe, "the mixture layers"}};
   }

@@ -25,7 +25,7 @@ struct ParameterRow {
   std::vector<std::int64_t> shape;        // (8, 512, 128)
   std::vector<std::int64_t> piece_shape;  // (512, 128); the shape itself if it is one piece
   Role role;
-  std::int64_t fan_in = 0;          // of a Linear's weight and bias
+  std::int64_t fan_in = 0;          // of a Linear's weight and bias, or of a table drawn as one
   bool is_residual = false;         // its product is added to the residual stream
   std::int64_t experts = 0;         // one stack each; 0: every token reads it
   std::int64_t chosen_experts = 0;  // that a token reads
