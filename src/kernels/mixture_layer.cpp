@@ -254,6 +254,7 @@ void count_mixture(const PassShape& pass, const FeedForwardSpec& spec, Direction
   layer.experts = spec.experts;
   layer.top_k = spec.top_k;
   layer.hidden_width = spec.width;
+  layer.activation = spec.activation;
   layer.keeps = pass.keeps;
   memory.values<float>(pass.tokens() * pass.width);  // the result
   if (direction == Direction::forward) memory.values<std::int64_t>(spec.experts);

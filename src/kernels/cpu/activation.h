@@ -4,11 +4,13 @@
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
-// The stage between an expert's two Linears. What is kept for backward is its argument. Another
+// The stage between an expert's two Linears. What is kept for backward is its argument, or, where
+// that tells as much (kKeepsValue: f(f(x)) is f(x), and so are the slopes), its value. Another
 // activation is a value of Activation, a struct like Relu (f, and the gradient of its argument from
 // that of its value), and a case of with_activation.
 
 struct Relu {
+  static constexpr bool kKeepsValue = true;
   template <class T>
   [[gnu::always_inline]] static Vec<T> value(Vec<T> x) {
     return x < Vec<T>{} ? Vec<T>{} : x;  // NaN stays
@@ -21,6 +23,7 @@ struct Relu {
 
 /// x Phi(x) with Phi of the standard normal distribution.
 struct Gelu {
+  static constexpr bool kKeepsValue = false;
   template <class T>
   [[gnu::always_inline]] static Vec<T> value(Vec<T> x) {
     return x * phi<T>(x);
@@ -39,6 +42,7 @@ struct Gelu {
 };
 
 struct Silu {
+  static constexpr bool kKeepsValue = false;
   template <class T>
   [[gnu::always_inline]] static Vec<T> value(Vec<T> x) {
     return x * sigmoid<T>(x);
@@ -70,6 +74,12 @@ template <class Use>
   __builtin_unreachable();
 }
 
+inline bool keeps_value(Activation kind) {
+  bool keeps = false;
+  with_activation(kind, [&](auto f) { keeps = decltype(f)::kKeepsValue; });
+  return keeps;
+}
+
 /// values = f(x), of `count` values, whole vectors; values may be x.
 template <class T>
 inline void activate(Activation kind, const T* x, Index count, T* values) {
@@ -80,7 +90,7 @@ inline void activate(Activation kind, const T* x, Index count, T* values) {
       });
 }
 
-/// values = f(x) once more; d, the gradient of the values, becomes that of x.
+/// values = f(x) once more, unless they are x; d, the gradient of the values, becomes that of x.
 template <class T>
 inline void activate_backward(Activation kind, const T* x, Index count, T* d, T* values) {
   with_activation(
@@ -88,7 +98,7 @@ inline void activate_backward(Activation kind, const T* x, Index count, T* d, T*
         for (Index i = 0; i < count; i += kLanes<T>) {
           const Vec<T> argument = load(x + i);
           store(d + i, f.template gradient<T>(argument, load(d + i)));
-          store(values + i, f.template value<T>(argument));
+          if (values != x) store(values + i, f.template value<T>(argument));
         }
       });
 }

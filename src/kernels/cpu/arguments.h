@@ -174,7 +174,7 @@ struct Mixture {
   std::int32_t* slots;        // (slot_panels, kPanel) of a SlotTable
   std::int32_t* first_panel;  // (E + 1) likewise
   unsigned char* served;      // (N * K) 0 if a slot is beyond its expert's capacity; null: none is
-  T* hidden;                  // (slot_panels, F, kPanel) before the activation; only where kept
+  T* hidden;                  // (slot_panels, F, kPanel) what activation.h keeps; only where kept
   T* answers;                 // (N * K, padded(C)) after dropout, before the gate
   // Backward.
   const T* d_out;     // (N, C)

@@ -22,11 +22,12 @@ class ExpertPanels {
         up_(layer.up.stacked(task.expert, f_, c_)),
         down_(layer.down.stacked(task.expert, c_, f_)),
         panels_(scratch),
-        values_(scratch + kExpertPanels * c_ * kPanel),
-        hidden_(layer.keeps ? layer.hidden + first_ * f_ * kPanel : values_) {}
+        hidden_(layer.keeps ? layer.hidden + first_ * f_ * kPanel : room_for_hidden(scratch)),
+        values_(needs_both(layer) ? room_for_hidden(scratch) : hidden_) {}
 
   static Index scratch_size(const Mixture<T>& layer) {
-    return kExpertPanels * (layer.width + layer.hidden_width) * kPanel;
+    const Index hidden = layer.keeps && !needs_both(layer) ? 0 : layer.hidden_width;
+    return kExpertPanels * (layer.width + hidden) * kPanel;
   }
 
   /// hidden and answers.
@@ -60,6 +61,12 @@ class ExpertPanels {
   }
 
  private:
+  /// Whether hidden values are apart from what is kept for backward.
+  static bool needs_both(const Mixture<T>& layer) {
+    return layer.keeps && !keeps_value(layer.activation);
+  }
+  T* room_for_hidden(T* scratch) const { return scratch + kExpertPanels * c_ * kPanel; }
+
   // Panel p of the task, from here on.
   Index slot(Index p, Index i) const { return layer_.slots[(first_ + p) * kPanel + i]; }
   Index slots_in(Index p) const {
@@ -129,8 +136,8 @@ class ExpertPanels {
   Index first_, count_, c_, f_;
   Linear<T> up_, down_;  // of the expert
   T* panels_;            // (count, C, kPanel)
-  T* values_;            // (count, F, kPanel) hidden values
-  T* hidden_;            // likewise, what they are the activation of
+  T* hidden_;            // (count, F, kPanel) what is kept of hidden values
+  T* values_;            // likewise, the values: elsewhere, or the same
 };
 
 /// out = x + gated answers of the tokens of one panel; choices beyond an expert's capacity give 0.
