@@ -70,7 +70,7 @@ double model_memory(const RunConfig& config, std::int64_t vocab_size) {
   return sizeof(float) * copies * parameters + tallies;
 }
 
-/// A part of what is needed, and what to do if it is the largest.
+/// A part of what is needed, and what to do if it is the largest; empty: nothing can be done.
 struct Part {
   std::string_view name;
   double bytes;
@@ -94,12 +94,13 @@ std::int64_t free_cuda_memory(int device) {
 void refuse_more_than(std::int64_t room, std::int64_t bytes, const std::vector<Part>& parts,
                       std::string_view what) {
   if (bytes <= room) return;
+  const auto bytes_to_mend = [](const Part& part) { return part.remedy.empty() ? -1 : part.bytes; };
   std::vector<std::string> shown;
   for (const auto& part : parts) shown.push_back(cat(part.name, " ", human_bytes(part.bytes)));
   throw ResourceError(cat("memory: ", what, " needs about ",
                           human_bytes(static_cast<double>(bytes)), " (", join(shown, ", "), "), ",
                           human_bytes(static_cast<double>(room)), " are available; ",
-                          std::ranges::max_element(parts, {}, &Part::bytes)->remedy));
+                          std::ranges::max_element(parts, {}, bytes_to_mend)->remedy));
 }
 
 /// The device that config.device asks for, whether it is there or not; negative: the CPU.
@@ -139,7 +140,7 @@ void check_memory(const MemoryEstimate& needed, std::string_view what) {
   const Part batch{"batch", needed.batch, kShorterBatch};
   const Part model{"model", needed.model, kSmallerModel};
   const Part text{"text", needed.text, kShorterText};
-  const Part program{"program", needed.process, kSmallerModel};
+  const Part program{"program", needed.process, ""};
   const bool on_device = needed.cuda_device >= 0;
   if (on_device)
     refuse_more_than(free_cuda_memory(needed.cuda_device), needed.on_device(), {batch, model},

@@ -133,7 +133,8 @@ TEST(FusedFloat, LogitsAndGradientsEqualTheReference) {
   if (!test_device().is_cpu()) GTEST_SKIP() << "the fused layers are the CPU's";
   // Four times the largest deviation that was measured on the three levels, 9.9e-7.
   constexpr double kFloatGradients = 4e-6;
-  // Likewise of a router's bias, whose gradients nearly cancel, behind RMS norms: 4.2e-6.
+  // Likewise of a router's bias, whose gradients nearly cancel, behind RMS norms: 4.2e-6
+  // (with AVX-512).
   constexpr double kFloatRouterBias = 1.7e-5;
   auto shapes = large_cases();
   shapes.push_back(kManyTokens);
