@@ -1,5 +1,6 @@
 #include "moe/config/spec_of.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace moe {
@@ -16,11 +17,20 @@ AttentionSpec attention_of(const ModelConfig& config) {
   return {config.n_head, head_width, 1 / std::sqrt(static_cast<double>(width)), config.bias};
 }
 
+/// A gated expert has three matrices instead of two: 2/3 of the width make it as large, rounded to
+/// what a bf16 product and a quantised file can hold.
+std::int64_t default_expert_width(const ModelConfig& config) {
+  constexpr std::int64_t kMultiple = 16;
+  const auto width = kExpansion * config.n_embed;
+  if (!is_gated(config.moe.activation)) return width;
+  return std::max(kMultiple, width * 2 / 3 / kMultiple * kMultiple);
+}
+
 FeedForwardSpec feed_forward_of(const ModelConfig& config) {
   const auto& moe = config.moe;
   return {.experts = moe.num_experts,
           .top_k = moe.top_k,
-          .width = kExpansion * config.n_embed,
+          .width = moe.expert_width.value_or(default_expert_width(config)),
           .router = moe.router,
           .gate = moe.gate,
           .activation = moe.activation,

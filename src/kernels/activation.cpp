@@ -12,6 +12,12 @@ at::Tensor activate(Activation activation, const at::Tensor& x) {
       return at::gelu(x);
     case Activation::silu:
       return at::silu(x);
+    case Activation::relu2:
+      return x.relu().square();
+    case Activation::swiglu: {
+      const auto halves = x.chunk(2, -1);
+      return at::silu(halves[0]) * halves[1];
+    }
   }
   TORCH_CHECK(false, "no such activation");
 }
@@ -25,6 +31,14 @@ at::Tensor activation_gradient(Activation activation, const at::Tensor& x,
       return at::gelu_backward(d_value, x);
     case Activation::silu:
       return at::silu_backward(d_value, x);
+    case Activation::relu2:
+      return d_value * x.relu() * 2;
+    case Activation::swiglu: {
+      const auto halves = x.chunk(2, -1);
+      return at::cat({at::silu_backward(d_value * halves[1], halves[0]),
+                      d_value * at::silu(halves[0])},
+                     -1);
+    }
   }
   TORCH_CHECK(false, "no such activation");
 }

@@ -42,6 +42,11 @@ at::Tensor slots_without_gaps(const SlotTable& table) {
 std::optional<at::Tensor> if_defined(const at::Tensor& tensor) {
   return tensor.defined() ? std::optional(tensor) : std::nullopt;
 }
+/// Gates and what they weigh as one Linear: (E, 2F, C), (E, 2F).
+ExpertWeights side_by_side(const ExpertWeights& w) {
+  return {w.w1.dim() == 4 ? w.w1.flatten(1, 2) : w.w1,
+          w.b1.defined() && w.b1.dim() == 3 ? w.b1.flatten(1, 2) : w.b1, w.w2, w.b2};
+}
 void add_bias(at::Tensor& rows, const at::Tensor& bias, std::int64_t expert) {
   if (bias.defined()) rows.add_(bias[expert]);
 }
@@ -127,8 +132,7 @@ struct ExpertMixture : torch::autograd::Function<ExpertMixture> {
       auto db1 = d_b1[expert], db2 = d_b2[expert];
       at::mm_out(dw2, d.t(), activate(activation, h));
       at::sum_out(db2, d, 0);
-      at::mm_out(dh, d, w2[expert]);
-      dh.copy_(activation_gradient(activation, h, dh));
+      dh.copy_(activation_gradient(activation, h, d.mm(w2[expert])));
       at::mm_out(dw1, dh.t(), segment.rows(inputs));
       at::sum_out(db1, dh, 0);
       at::mm_out(dx, dh, w1[expert]);
@@ -149,7 +153,9 @@ struct ExpertMixture : torch::autograd::Function<ExpertMixture> {
 }  // namespace
 
 at::Tensor expert_mixture(const at::Tensor& x, const at::Tensor& gates, const at::Tensor& mask,
-                          const SlotTable& table, const ExpertWeights& w, Activation activation) {
+                          const SlotTable& table, const ExpertWeights& stacked,
+                          Activation activation) {
+  const auto w = side_by_side(stacked);
   return ExpertMixture::apply(x, gates, w.w1, if_defined(w.b1), w.w2, if_defined(w.b2),
                               if_defined(mask), slots_without_gaps(table), begins_of(table),
                               activation);
@@ -157,7 +163,8 @@ at::Tensor expert_mixture(const at::Tensor& x, const at::Tensor& gates, const at
 
 at::Tensor expert_mixture_reference(const at::Tensor& x, const at::Tensor& gates,
                                     const at::Tensor& mask, const SlotTable& table,
-                                    const ExpertWeights& w, Activation activation) {
+                                    const ExpertWeights& stacked, Activation activation) {
+  const auto w = side_by_side(stacked);
   const auto n = x.size(0), k = gates.size(1);
   auto y = at::zeros_like(x);
   const auto slots = slots_without_gaps(table);

@@ -32,7 +32,7 @@ void lay_out_forward(cpu::Mixture<T>& layer, bool has_capacity, Memory& memory) 
   layer.served = has_capacity ? memory.values<unsigned char>(n * k) : nullptr;
   layer.first_panel = memory.values<std::int32_t>(e + 1);
   layer.slots = memory.values<std::int32_t>(slots);
-  if (layer.keeps) layer.hidden = memory.values<T>(slots * layer.hidden_width);
+  if (layer.keeps) layer.hidden = memory.values<T>(slots * layer.up_width);
   layer.answers = memory.values<T>(n * k * cpu::padded(c));
 }
 
@@ -43,7 +43,7 @@ void lay_out_backward(cpu::Mixture<T>& layer, Memory& memory) {
   const auto panels = cpu::panels_of(n);
   layer.d_gates = memory.values<T>(n * k);
   layer.d_answers = memory.values<T>(slots * c);
-  layer.d_hidden = memory.values<T>(slots * f);
+  layer.d_hidden = memory.values<T>(slots * layer.up_width);
   layer.hidden_turned = memory.values<T>(slots * cpu::padded(f));
   layer.input_turned = memory.values<T>(slots * cpu::padded(c));
   layer.d_inputs = memory.values<T>(n * k * cpu::padded(c));
@@ -127,7 +127,8 @@ class MixtureCall : public LayerCall {
     layer_.width = x_.size(-1);
     layer_.tokens = x_.numel() / layer_.width;
     layer_.experts = parameters_.w1.size(0);
-    layer_.hidden_width = parameters_.w1.size(1);
+    layer_.hidden_width = parameters_.w2.size(2);
+    layer_.up_width = parameters_.w1.numel() / (layer_.experts * layer_.width);
     layer_.top_k = parameters_.top_k;
     TORCH_CHECK(layer_.tokens * layer_.top_k < std::numeric_limits<std::int32_t>::max(),
                 "slots are numbered in 32 bits: ", layer_.tokens, " tokens are too many");
@@ -254,6 +255,7 @@ void count_mixture(const PassShape& pass, const FeedForwardSpec& spec, Direction
   layer.experts = spec.experts;
   layer.top_k = spec.top_k;
   layer.hidden_width = spec.width;
+  layer.up_width = spec.up_width();
   layer.activation = spec.activation;
   layer.keeps = pass.keeps;
   memory.values<float>(pass.tokens() * pass.width);  // the result

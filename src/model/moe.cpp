@@ -12,10 +12,12 @@ torch::nn::Linear router_linear(std::int64_t width, const FeedForwardSpec& spec)
   return torch::nn::Linear(torch::nn::LinearOptions(width, spec.experts).bias(spec.bias));
 }
 
-/// x through expert `e` of stacked Linears, whose biases may be undefined.
+/// x through expert `e` of stacked Linears, whose biases may be undefined. Two in one, as a gated
+/// expert has them, answer side by side.
 at::Tensor apply_linear(const at::Tensor& x, const at::Tensor& weights, const at::Tensor& biases,
                         std::int64_t e) {
-  return biases.defined() ? at::linear(x, weights[e], biases[e]) : at::linear(x, weights[e]);
+  const auto weight = weights[e].reshape({-1, x.size(-1)});
+  return biases.defined() ? at::linear(x, weight, biases[e].flatten()) : at::linear(x, weight);
 }
 
 }  // namespace
@@ -77,8 +79,13 @@ SparseMoEImpl::SparseMoEImpl(const ModelSpec& spec, std::int64_t layer)
   else
     noisy_ = register_module("router", NoisyTopkRouter(spec.width, spec_));
   const auto e = spec_.experts, c = spec.width, f = spec_.width;
-  weights_.w1 = register_parameter("w1", at::empty({e, f, c}));
-  if (spec_.bias) weights_.b1 = register_parameter("b1", at::empty({e, f}));
+  const bool gated = is_gated(spec_.activation);
+  const auto up = [&](const char* name, std::vector<std::int64_t> shape) {
+    if (gated) shape.insert(shape.begin() + 1, 2);
+    return register_parameter(name, at::empty(shape));
+  };
+  weights_.w1 = up("w1", {e, f, c});
+  if (spec_.bias) weights_.b1 = up("b1", {e, f});
   weights_.w2 = register_parameter("w2", at::empty({e, c, f}));
   if (spec_.bias) weights_.b2 = register_parameter("b2", at::empty({e, c}));
   for (std::int64_t expert = 0; expert < e; ++expert)

@@ -98,16 +98,17 @@ class RowWriter {
 
   void mixture(const std::string& at, const FeedForwardSpec& spec) {
     const auto e = spec.experts, f = spec.width;
-    const auto stack = [&](const char* name, Shape piece, Role role, std::int64_t fan_in,
-                           bool is_residual = false) {
-      auto shape = piece;
-      shape.insert(shape.begin(), e);
-      add({at + name, shape, std::move(piece), role, fan_in, is_residual, e, spec.top_k});
+    const Shape one{e}, two{e, 2};  // pieces: an expert's, or its gate's and its up's
+    const auto& up = is_gated(spec.activation) ? two : one;
+    const auto stack = [&](const char* name, Shape shape, const Shape& piece, Role role,
+                           std::int64_t fan_in, bool is_residual = false) {
+      shape.insert(shape.end(), piece.begin(), piece.end());
+      add({at + name, shape, piece, role, fan_in, is_residual, e, spec.top_k});
     };
-    stack("w1", {f, c_}, Role::linear_weight, c_);
-    if (spec.bias) stack("b1", {f}, Role::linear_bias, c_);
-    stack("w2", {c_, f}, Role::linear_weight, f, /*is_residual=*/true);
-    if (spec.bias) stack("b2", {c_}, Role::linear_bias, f);
+    stack("w1", up, {f, c_}, Role::linear_weight, c_);
+    if (spec.bias) stack("b1", up, {f}, Role::linear_bias, c_);
+    stack("w2", one, {c_, f}, Role::linear_weight, f, /*is_residual=*/true);
+    if (spec.bias) stack("b2", one, {c_}, Role::linear_bias, f);
     for (const auto* router : routers_of(spec))
       linear(cat(at, "router.", router), e, c_, spec.bias);
   }
@@ -166,10 +167,18 @@ class PieceWriter {
     for (const auto* router : routers_of(spec)) linear(cat(at, "router.", router));
     for (std::int64_t expert = 0; expert < spec.experts; ++expert) {
       const auto net = cat(at, "experts.", expert, ".net.");
-      piece(net + "0.weight", at + "w1", expert);
-      piece(net + "0.bias", at + "b1", expert);
-      piece(net + "2.weight", at + "w2", expert);
-      piece(net + "2.bias", at + "b2", expert);
+      const auto linear_of = [&](const char* name, const char* number, std::int64_t i) {
+        piece(cat(net, name, ".weight"), cat(at, "w", number), i);
+        piece(cat(net, name, ".bias"), cat(at, "b", number), i);
+      };
+      if (is_gated(spec.activation)) {
+        linear_of("gate", "1", 2 * expert);
+        linear_of("up", "1", 2 * expert + 1);
+        linear_of("down", "2", expert);
+      } else {
+        linear_of("0", "1", expert);
+        linear_of("2", "2", expert);
+      }
     }
   }
 
@@ -185,7 +194,7 @@ std::int64_t active_numel(const ParameterRow& row) {
     case Role::position_table:
       return row.shape[1];
     default:
-      return row.experts == 0 ? row.numel() : row.piece_numel() * row.chosen_experts;
+      return row.experts == 0 ? row.numel() : row.numel() / row.experts * row.chosen_experts;
   }
 }
 

@@ -9,7 +9,9 @@
 #include "moe/base/text.h"
 #include "moe/checkpoint/checkpoint.h"
 #include "moe/config/load.h"
+#include "moe/config/spec_of.h"
 #include "moe/model/flat.h"
+#include "moe/spec/parameter_table.h"
 #include "moe/train/state.h"
 
 namespace moe {
@@ -28,9 +30,10 @@ void check_resumable(const fs::path& run, const RunConfig& saved, const RunConfi
 std::vector<std::string> shape_differences(const RunConfig& theirs, const RunConfig& ours) {
   auto keys = resume_differences(theirs, ours);
   std::erase_if(keys, [](std::string_view key) {
-    constexpr std::array<std::string_view, 7> kShapes{
-        "model.n_",   "model.block_size", "model.moe.num_experts", "model.moe.router", "model.norm",
-        "model.bias", "model.tied"};
+    constexpr std::array<std::string_view, 9> kShapes{
+        "model.n_",         "model.block_size",       "model.moe.num_experts",
+        "model.moe.router", "model.moe.activation",   "model.moe.expert_width",
+        "model.norm",       "model.bias",             "model.tied"};
     return std::ranges::none_of(kShapes, [&](auto shape) { return key.starts_with(shape); });
   });
   return keys;
@@ -43,8 +46,18 @@ std::string shape_problem(const CheckpointInfo& other, const std::vector<std::st
              join(keys, "\n"));
 }
 
+bool has_same_tensors(const CheckpointInfo& other, const RunConfig& config) {
+  const auto symbols = other.tokenizer.vocab_size();
+  const ParameterTable theirs(spec_of(other.config.model, symbols));
+  const ParameterTable ours(spec_of(config.model, symbols));
+  return std::ranges::equal(theirs.rows(), ours.rows(), [](const auto& a, const auto& b) {
+    return a.name == b.name && a.shape == b.shape;
+  });
+}
+
 /// Without a model to fill, for --dry-run.
 void require_same_shapes(const CheckpointInfo& other, const RunConfig& config) {
+  if (has_same_tensors(other, config)) return;
   if (const auto keys = shape_differences(other.config, config); !keys.empty())
     throw CheckpointError(shape_problem(other, keys));
 }

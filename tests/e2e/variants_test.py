@@ -5,6 +5,8 @@ import json
 from support import CHECKPOINT, Case, main, read_safetensors, safetensors
 
 VARIANTS = {"rms": ["model.norm=rms"], "gelu": ["model.moe.activation=gelu"], "silu": ["model.moe.activation=silu"],
+            "relu2": ["model.moe.activation=relu2"],
+            "swiglu": ["model.moe.activation=swiglu", "model.moe.expert_width=24"],
             "no bias": ["model.bias=false"], "tied": ["model.tied=true"],
             "all": ["model.norm=rms", "model.moe.activation=gelu", "model.bias=false", "model.tied=true"]}
 TABLE, HEAD = "token_embedding_table.weight", "lm_head.weight"

@@ -66,7 +66,10 @@ class DenseMixture {
     auto y = at::zeros_like(x);
     for (std::int64_t e = 0; e < config_.num_experts; ++e) {
       const auto net = "experts." + std::to_string(e) + ".net.";
-      const auto answer = linear(activate(linear(x, net + "0")), net + "2");
+      const auto answer =
+          config_.activation == Activation::swiglu
+              ? linear(silu(linear(x, net + "gate")) * linear(x, net + "up"), net + "down")
+              : linear(activate(linear(x, net + "0")), net + "2");
       y = y + gates.narrow(1, e, 1) * answer;
     }
     return y;
@@ -79,6 +82,8 @@ class DenseMixture {
   static constexpr const char *kLayer = "blocks.0.smoe.", *kNorm = "blocks.0.ln2.";
   static constexpr double kEps = 1e-5, kRmsEps = 1e-6;
 
+  static at::Tensor silu(const at::Tensor& x) { return x / (1 + (-x).exp()); }
+
   at::Tensor activate(const at::Tensor& x) const {
     switch (config_.activation) {
       case Activation::relu:
@@ -86,7 +91,11 @@ class DenseMixture {
       case Activation::gelu:
         return x * (1 + (x / std::sqrt(2.0)).erf()) / 2;
       case Activation::silu:
-        return x / (1 + (-x).exp());
+        return silu(x);
+      case Activation::relu2:
+        return x.clamp_min(0) * x.clamp_min(0);
+      case Activation::swiglu:
+        break;  // of two arguments
     }
     throw std::logic_error("an activation that the oracle lacks");
   }

@@ -19,6 +19,13 @@ inline constexpr Variant kVariants[] = {
     {"rms_norm", [](ModelConfig& config) { config.norm = NormKind::rms; }},
     {"gelu", [](ModelConfig& config) { config.moe.activation = Activation::gelu; }},
     {"silu", [](ModelConfig& config) { config.moe.activation = Activation::silu; }},
+    {"relu2", [](ModelConfig& config) { config.moe.activation = Activation::relu2; }},
+    {"swiglu", [](ModelConfig& config) { config.moe.activation = Activation::swiglu; }},
+    {"narrow_experts",
+     [](ModelConfig& config) {
+       config.moe.activation = Activation::swiglu;
+       config.moe.expert_width = 5;
+     }},
     {"no_bias", [](ModelConfig& config) { config.bias = false; }},
     {"tied", [](ModelConfig& config) { config.tied = true; }},
     {"all_variants", [](ModelConfig& config) {

@@ -74,8 +74,30 @@ TEST(ParameterTable, CountsAsActiveWhatOneTokenReads) {
   EXPECT_EQ(table.count_multiplied(), table.count_active() - 2 * 128);
 }
 
-TEST(ParameterTable, PiecesFillEachRowExactlyOnce) {
-  const ParameterTable table(makemoe(2));
+TEST(ParameterTable, AGatedExpertHasThreeMatricesOfOneWidth) {
+  auto spec = makemoe(1, /*bias=*/false);
+  auto& mixture = spec.layers[0].feed_forward;
+  mixture.activation = Activation::swiglu;
+  mixture.width = 336;
+  const ParameterTable gated(spec);
+  mixture.activation = Activation::relu;
+  const ParameterTable plain(spec);
+  constexpr std::int64_t kMatrix = 336 * 128;
+  EXPECT_EQ(gated.count() - plain.count(), 8 * kMatrix);
+  EXPECT_EQ(gated.count_active() - plain.count_active(), 2 * kMatrix);
+  for (const auto& piece : gated.published())
+    if (piece.name == "blocks.0.smoe.experts.3.net.up.weight") {
+      EXPECT_EQ(piece.piece, 7) << "after the gate of the same expert";
+      EXPECT_THAT(gated.rows()[piece.row].shape, ElementsAre(8, 2, 336, 128));
+    }
+}
+
+class Pieces : public testing::TestWithParam<Activation> {};
+
+TEST_P(Pieces, FillEachRowExactlyOnce) {
+  auto spec = makemoe(2);
+  for (auto& layer : spec.layers) layer.feed_forward.activation = GetParam();
+  const ParameterTable table(spec);
   std::set<std::pair<std::size_t, std::int64_t>> seen;
   for (const auto& piece : table.published())
     EXPECT_TRUE(seen.emplace(piece.row, piece.piece).second) << piece.name;
@@ -86,6 +108,11 @@ TEST(ParameterTable, PiecesFillEachRowExactlyOnce) {
   }
   EXPECT_EQ(seen.size(), pieces);
 }
+
+INSTANTIATE_TEST_SUITE_P(Experts, Pieces, testing::Values(Activation::relu, Activation::swiglu),
+                         [](const auto& test_info) {
+                           return test_info.param == Activation::relu ? "plain" : "gated";
+                         });
 
 TEST(ParameterTable, NamesHeadsAndExpertsAsPublished) {
   const ParameterTable table(makemoe(1));

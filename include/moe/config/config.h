@@ -79,6 +79,7 @@ struct MoeConfig {
   RouterKind router = RouterKind::noisy_topk;
   Gate gate = Gate::topk_softmax;
   Activation activation = Activation::relu;
+  std::optional<std::int64_t> expert_width;
   bool noise_in_eval = false;
   std::optional<double> capacity_factor;
 
@@ -91,7 +92,12 @@ struct MoeConfig {
               "how experts are chosen; noisy_topk adds learned noise in training"},
         Field{"gate", &C::gate,
               "weights of the chosen experts: softmax over them, softmax over all, or sigmoid"},
-        Field{"activation", &C::activation, "of the experts' hidden layers; gelu is exact"},
+        Field{"activation", &C::activation,
+              "of the experts' hidden layers; gelu is exact, swiglu has a gate beside each value"},
+        Field{"expert_width", &C::expert_width,
+              "width of an expert's hidden layer; null: 4 times n_embed, with swiglu 8/3 times, "
+              "rounded down to a multiple of 16",
+              between(1, 1 << 20)},
         Field{"noise_in_eval", &C::noise_in_eval,
               "router noise in evaluation and generation too, as in the published run"},
         Field{

@@ -68,7 +68,9 @@ at::Tensor attention_step(const at::Tensor& x, const AttentionParameters& parame
 struct MixtureParameters {
   NormParameters norm;
   LinearParameters route, noise;  // noise: undefined tensors for none
-  at::Tensor w1, b1, w2, b2;      // (E, F, C), (E, F), (E, C, F), (E, C); biases undefined for none
+  /// (E, F, C), (E, F), (E, C, F), (E, C); with gated experts w1 (E, 2, F, C) and b1 (E, 2, F):
+  /// gates, then what they weigh. Biases are undefined for none.
+  at::Tensor w1, b1, w2, b2;
   Gate gate;
   Activation activation = Activation::relu;
   std::int64_t top_k, capacity;  // capacity negative: none

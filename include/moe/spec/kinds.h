@@ -20,8 +20,11 @@ enum class Gate { topk_softmax, softmax_topk, sigmoid };
 /// 1910.07467), which has no bias.
 enum class NormKind { layer, rms };
 /// Of an expert's hidden layer: max(0, x); x Phi(x) by the error function itself (Hendrycks and
-/// Gimpel 2016, arXiv 1606.08415); x sigmoid(x).
-enum class Activation { relu, gelu, silu };
+/// Gimpel 2016, arXiv 1606.08415); x sigmoid(x); max(0, x)^2 (So et al. 2021, arXiv 2109.08668); of
+/// two Linears side by side, silu(gate) * up (Shazeer 2020, arXiv 2002.05202).
+enum class Activation { relu, gelu, silu, relu2, swiglu };
+/// Whether it reads a gate beside each value: twice as many arguments as values.
+constexpr bool is_gated(Activation activation) { return activation == Activation::swiglu; }
 /// How Linear weights are drawn; `standard` is PyTorch's way.
 enum class Init { standard, kaiming_normal, xavier_normal, small_normal };
 
@@ -39,7 +42,7 @@ struct EnumNames<NormKind> {
 };
 template <>
 struct EnumNames<Activation> {
-  static constexpr std::array<std::string_view, 3> names{"relu", "gelu", "silu"};
+  static constexpr std::array<std::string_view, 5> names{"relu", "gelu", "silu", "relu2", "swiglu"};
 };
 template <>
 struct EnumNames<Init> {

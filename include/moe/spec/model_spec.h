@@ -32,6 +32,9 @@ struct FeedForwardSpec {
   bool noise_in_eval;                     // router noise in evaluation too
   std::optional<double> capacity_factor;  // in training; nullopt: no limit
   bool bias;                              // of experts and router
+
+  /// Values that an expert's first Linear yields: of a gated activation gates, then the others.
+  std::int64_t up_width() const { return is_gated(activation) ? 2 * width : width; }
 };
 
 /// x += attention(norm(x)); x += feed_forward(norm(x)).

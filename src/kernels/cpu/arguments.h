@@ -145,10 +145,13 @@ struct ExpertTask {
   std::int64_t expert, first, count;
 };
 
-/// out = x + sum over k of gate * dropout(expert(norm(x))), and its backward.
+/// out = x + sum over k of gate * dropout(expert(norm(x))), and its backward. `gate` is the
+/// router's; an expert may have gates of its own (is_gated).
 template <class T>
 struct Mixture {
-  std::int64_t tokens, width, experts, top_k, hidden_width;
+  std::int64_t tokens, width, experts, top_k;
+  std::int64_t hidden_width;  // F
+  std::int64_t up_width;      // U: F, or 2F with gates, which are the first half
   Gate gate;
   Activation activation;
   TokenKeys keys;
@@ -158,7 +161,7 @@ struct Mixture {
   Norm<T> norm;        // statistics (panels * kPanel)
   Linear<T> route;     // (E, C)
   Linear<T> noise;     // (E, C); weight null: none
-  Linear<T> up, down;  // (E, F, C), (E, F) and (E, C, F), (E, C)
+  Linear<T> up, down;  // (E, U, C), (E, U) and (E, C, F), (E, C)
   const T* x;          // (N, C)
   T* out;              // (N, C)
   bool noisy;          // logits get noise: `draws` where given, else drawn by `normals`
@@ -174,14 +177,14 @@ struct Mixture {
   std::int32_t* slots;        // (slot_panels, kPanel) of a SlotTable
   std::int32_t* first_panel;  // (E + 1) likewise
   unsigned char* served;      // (N * K) 0 if a slot is beyond its expert's capacity; null: none is
-  T* hidden;                  // (slot_panels, F, kPanel) what activation.h keeps; only where kept
+  T* hidden;                  // (slot_panels, U, kPanel) what activation.h keeps; only where kept
   T* answers;                 // (N * K, padded(C)) after dropout, before the gate
   // Backward.
   const T* d_out;     // (N, C)
   T* d_x;             // (N, C)
   T* d_gates;         // (N, K)
   T* d_answers;       // (slot_panels, C, kPanel)
-  T* d_hidden;        // (slot_panels, F, kPanel)
+  T* d_hidden;        // (slot_panels, U, kPanel)
   T* hidden_turned;   // (slot_panels, blocks of F, kPanel tokens, kPanel)
   T* input_turned;    // (slot_panels, blocks of C, kPanel tokens, kPanel)
   T* d_inputs;        // (N * K, padded(C))

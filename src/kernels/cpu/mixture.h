@@ -19,14 +19,16 @@ class ExpertPanels {
         count_(task.count),
         c_(layer.width),
         f_(layer.hidden_width),
-        up_(layer.up.stacked(task.expert, f_, c_)),
+        u_(layer.up_width),
+        up_(layer.up.stacked(task.expert, u_, c_)),
         down_(layer.down.stacked(task.expert, c_, f_)),
         panels_(scratch),
-        hidden_(layer.keeps ? layer.hidden + first_ * f_ * kPanel : room_for_hidden(scratch)),
+        hidden_(layer.keeps ? layer.hidden + first_ * u_ * kPanel : room_for_hidden(scratch)),
         values_(needs_both(layer) ? room_for_hidden(scratch) : hidden_) {}
 
   static Index scratch_size(const Mixture<T>& layer) {
-    const Index hidden = layer.keeps && !needs_both(layer) ? 0 : layer.hidden_width;
+    const Index kept = needs_both(layer) ? layer.hidden_width : 0;
+    const Index hidden = layer.keeps ? kept : layer.up_width;
     return kExpertPanels * (layer.width + hidden) * kPanel;
   }
 
@@ -35,9 +37,10 @@ class ExpertPanels {
     for (Index p = 0; p < count_; ++p)
       rows_to_panel<T>(
           slots_in(p), c_, [&](Index i) { return normed_row(p, i); }, panel(p));
-    apply_linear<T>(up_.weight, up_.bias, f_, c_, panels(), hidden_panels(hidden_));
-    activate(layer_.activation, hidden_, count_ * f_ * kPanel, values_);
-    apply_linear<T>(down_.weight, down_.bias, c_, f_, hidden_panels(values_), panels());
+    apply_linear<T>(up_.weight, up_.bias, u_, c_, panels(), {hidden_, count_, u_ * kPanel});
+    for (Index p = 0; p < count_; ++p)
+      activate(layer_.activation, hidden(p), beside(hidden(p)), f_ * kPanel, values(p));
+    apply_linear<T>(down_.weight, down_.bias, c_, f_, {values_, count_, f_ * kPanel}, panels());
     for (Index p = 0; p < count_; ++p) {
       if (layer_.dropout.on) drop(p, panel(p));
       panel_to_rows<T>(panel(p), slots_in(p), c_,
@@ -48,11 +51,16 @@ class ExpertPanels {
   /// Gradients of gates, inputs and hidden values, and what the weights' gradients read.
   void backward() {
     for (Index p = 0; p < count_; ++p) answer_gradients(p);
-    T* d_hidden = layer_.d_hidden + first_ * f_ * kPanel;
+    T* d_hidden = layer_.d_hidden + first_ * u_ * kPanel;
+    // Gradients of the values lie where those of the last arguments will.
     linear_backward<T>(down_.weight, c_, f_, {d_answers(0), count_, c_ * kPanel},
-                       hidden_panels(d_hidden));
-    activate_backward(layer_.activation, hidden_, count_ * f_ * kPanel, d_hidden, values_);
-    linear_backward<T>(up_.weight, f_, c_, hidden_panels(d_hidden), panels());
+                       {d_hidden + (u_ - f_) * kPanel, count_, u_ * kPanel});
+    for (Index p = 0; p < count_; ++p) {
+      T* d = d_hidden + p * u_ * kPanel;
+      activate_backward(layer_.activation, hidden(p), beside(hidden(p)), f_ * kPanel, d, beside(d),
+                        values(p));
+    }
+    linear_backward<T>(up_.weight, u_, c_, {d_hidden, count_, u_ * kPanel}, panels());
     for (Index p = 0; p < count_; ++p) {
       panel_to_rows<T>(panel(p), slots_in(p), c_,
                        [&](Index i) { return layer_.d_inputs + slot(p, i) * padded(c_); });
@@ -76,7 +84,10 @@ class ExpertPanels {
   }
   T* panel(Index p) const { return panels_ + p * c_ * kPanel; }
   TokenPanels<T> panels() const { return {panels_, count_, c_ * kPanel}; }
-  TokenPanels<T> hidden_panels(T* of) const { return {of, count_, f_ * kPanel}; }
+  T* hidden(Index p) const { return hidden_ + p * u_ * kPanel; }
+  T* values(Index p) const { return values_ + p * f_ * kPanel; }
+  /// The second half of a panel of gated arguments; else the panel.
+  T* beside(T* arguments) const { return arguments + (u_ - f_) * kPanel; }
   T* d_answers(Index p) const { return layer_.d_answers + (first_ + p) * c_ * kPanel; }
   const T* normed_row(Index p, Index i) const {
     return layer_.normed + slot(p, i) / layer_.top_k * padded(c_);
@@ -122,7 +133,7 @@ class ExpertPanels {
   /// Hidden values and inputs with features side by side. Slots that fill the panel up count for
   /// nothing: their gradients are 0.
   void keep_turned(Index p) {
-    turn_panel(values_ + p * f_ * kPanel, f_,
+    turn_panel(values(p), f_,
                layer_.hidden_turned + (first_ + p) * padded(f_) * kPanel);
     const Index count = slots_in(p);
     T* inputs = layer_.input_turned + (first_ + p) * padded(c_) * kPanel;
@@ -133,11 +144,11 @@ class ExpertPanels {
   }
 
   const Mixture<T>& layer_;
-  Index first_, count_, c_, f_;
+  Index first_, count_, c_, f_, u_;
   Linear<T> up_, down_;  // of the expert
   T* panels_;            // (count, C, kPanel)
-  T* hidden_;            // (count, F, kPanel) what is kept of hidden values
-  T* values_;            // likewise, the values: elsewhere, or the same
+  T* hidden_;            // (count, U, kPanel) what is kept of hidden values
+  T* values_;            // (count, F, kPanel) the values: elsewhere, or from the same place on
 };
 
 /// out = x + gated answers of the tokens of one panel; choices beyond an expert's capacity give 0.
@@ -205,24 +216,24 @@ inline constexpr Index kUpRows = 96, kDownRows = 24;
 
 template <class T>
 Index expert_gradient_tasks(const Mixture<T>& layer) {
-  const Index up = (layer.hidden_width + kUpRows - 1) / kUpRows;
+  const Index up = (layer.up_width + kUpRows - 1) / kUpRows;
   const Index down = (layer.width + kDownRows - 1) / kDownRows;
   return layer.experts * (up + down);
 }
 
 template <class T>
 void expert_gradients(const Mixture<T>& layer, Index task) {
-  const Index c = layer.width, f = layer.hidden_width;
-  const Index up = (f + kUpRows - 1) / kUpRows, down = (c + kDownRows - 1) / kDownRows;
+  const Index c = layer.width, f = layer.hidden_width, u = layer.up_width;
+  const Index up = (u + kUpRows - 1) / kUpRows, down = (c + kDownRows - 1) / kDownRows;
   const Index expert = task / (up + down), part = task % (up + down);
   const Index panel = layer.first_panel[expert];
   const Index panels = layer.first_panel[expert + 1] - panel;
   if (part < up) {
-    const Index first = part * kUpRows, rows = f - first < kUpRows ? f - first : kUpRows;
-    const Factor<T> left{layer.d_hidden + (panel * f + first) * kPanel, kPanel, f * kPanel};
+    const Index first = part * kUpRows, rows = u - first < kUpRows ? u - first : kUpRows;
+    const Factor<T> left{layer.d_hidden + (panel * u + first) * kPanel, kPanel, u * kPanel};
     weight_gradient(rows, c, left, turned(layer.input_turned, c, panel), panels,
-                    layer.up.d_weight.from((expert * f + first) * c));
-    return bias_gradient(rows, left, panels, layer.up.d_bias.from(expert * f + first));
+                    layer.up.d_weight.from((expert * u + first) * c));
+    return bias_gradient(rows, left, panels, layer.up.d_bias.from(expert * u + first));
   }
   const Index first = (part - up) * kDownRows, rows = c - first < kDownRows ? c - first : kDownRows;
   const Factor<T> left{layer.d_answers + (panel * c + first) * kPanel, kPanel, c * kPanel};

@@ -138,11 +138,15 @@ void expert_part(const Mixture<T>& layer, Index task, T* parts) {
   const Index rows = left < kStepHidden ? left : kStepHidden;
   const Index expert = layer.chosen[slot];
   const T* x = layer.normed + slot / layer.top_k * padded(c);
-  T hidden[kStepHidden] = {};
-  multiply_vector(layer.up.weight + (expert * f + first) * c, c, rows, x, c, [&](Index m, T value) {
-    hidden[m] = value + bias_at(layer.up.bias, expert * f + first + m);
-  });
-  activate<T>(layer.activation, hidden, kStepHidden, hidden);
+  T hidden[kStepHidden] = {}, beside[kStepHidden] = {};
+  const auto linear = [&](Index from, T* to) {
+    const Index row = expert * layer.up_width + from;
+    multiply_vector(layer.up.weight + row * c, c, rows, x, c,
+                    [&](Index m, T value) { to[m] = value + bias_at(layer.up.bias, row + m); });
+  };
+  linear(first, hidden);
+  if (is_gated(layer.activation)) linear(f + first, beside);
+  activate<T>(layer.activation, hidden, beside, kStepHidden, hidden);
   T* out = parts + task * c;
   multiply_vector(layer.down.weight + expert * f * c + first, f, c, hidden, rows,
                   [&](Index m, T value) { out[m] = value; });
