@@ -219,6 +219,11 @@ std::vector<std::string> config_problems(const RunConfig& config) {
   if (m.n_embed % m.n_head != 0)
     problems.push_back(cat("model.n_head: ", m.n_head, " does not divide model.n_embed ", m.n_embed,
                            "; change either"));
+  if (m.positions == Positions::rotary && m.n_embed % m.n_head == 0 &&
+      m.n_embed / m.n_head % 2 != 0)
+    problems.push_back(cat("model.positions: rotary turns pairs of values, and model.n_embed ",
+                           m.n_embed, " over model.n_head ", m.n_head, " is an odd ",
+                           m.n_embed / m.n_head, "; change either"));
   if (m.moe.top_k > m.moe.num_experts)
     problems.push_back(cat("model.moe.top_k: ", m.moe.top_k, " is more than model.moe.num_experts ",
                            m.moe.num_experts, "; lower it"));

@@ -14,7 +14,14 @@ AttentionSpec attention_of(const ModelConfig& config) {
   const auto head_width = config.n_embed / config.n_head;
   const auto width =
       config.attention_scale == AttentionScale::n_embed ? config.n_embed : head_width;
-  return {config.n_head, head_width, 1 / std::sqrt(static_cast<double>(width)), config.bias};
+  return {.heads = config.n_head,
+          .head_width = head_width,
+          .scale = 1 / std::sqrt(static_cast<double>(width)),
+          .bias = config.bias,
+          .qk_norm = config.qk_norm,
+          .qk_gain = config.qk_gain,
+          .rotary_base = config.positions == Positions::rotary ? std::optional(config.rotary_base)
+                                                               : std::nullopt};
 }
 
 /// A gated expert has three matrices instead of two: 2/3 of the width make it as large, rounded to
@@ -51,6 +58,7 @@ ModelSpec spec_of(const ModelConfig& config, std::int64_t vocab) {
   return {.vocab = vocab,
           .width = config.n_embed,
           .context = config.block_size,
+          .position_table = config.positions == Positions::learned,
           .dropout = config.dropout,
           .init = config.init,
           .norm = norm_of(config),

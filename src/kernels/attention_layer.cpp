@@ -27,6 +27,7 @@ void lay_out_forward(cpu::Attention<T>& layer, Memory& memory) {
   layer.mixed = memory.values<T>(tokens * c);
   layer.softmax_max = memory.values<T>(tokens * layer.heads);
   layer.softmax_scale = memory.values<T>(tokens * layer.heads);
+  if (layer.query_key.normalises) layer.query_key.before = memory.values<T>(tokens * 2 * c);
 }
 
 template <class T>
@@ -36,6 +37,26 @@ void lay_out_backward(cpu::Attention<T>& layer, Memory& memory) {
   layer.d_qkv = memory.values<T>(tokens * 3 * c);
   layer.mixed_rows = memory.values<T>(tokens * cpu::padded(c));
   layer.norm_parts = memory.values<T>(layer.windows * 2 * cpu::padded(c));
+  if (layer.query_key.normalises)
+    layer.query_key.gain_parts = memory.values<T>(layer.windows * 2 * c / layer.heads);
+}
+
+/// For positions below `positions` of heads of D values.
+template <class T>
+cpu::QueryKey<T> query_key_arguments(const AttentionParameters& parameters, std::int64_t positions,
+                                     std::int64_t d) {
+  cpu::QueryKey<T> stage;
+  stage.normalises = parameters.q_norm.weight.defined();
+  stage.rotates = parameters.angles.defined();
+  TORCH_CHECK(!stage.rotates || (parameters.angles.size(0) >= positions &&
+                                 parameters.angles.size(1) == d),
+              "angles ", parameters.angles.sizes(), " are not those of ", positions,
+              " positions of heads of ", d);
+  stage.query_gain = values_or_null<T>(parameters.q_norm.weight);
+  stage.key_gain = values_or_null<T>(parameters.k_norm.weight);
+  stage.eps = parameters.q_norm.eps;
+  stage.angles = values_or_null<T>(parameters.angles);
+  return stage;
 }
 
 template <class T>
@@ -70,6 +91,7 @@ class AttentionCall : public LayerCall {
     layer_.qkv = linear_arguments<T>({parameters_.qkv, {}});
     layer_.proj = linear_arguments<T>(parameters_.proj);
     layer_.norm = norm_arguments<T>(parameters_.norm);
+    layer_.query_key = query_key_arguments<T>(parameters_, layer_.time, c / layer_.heads);
     lay_out_forward(layer_, memory_);
     run_with_scratch<T>(
         layer_.windows, memory_, table_.attention_scratch(layer_),
@@ -89,6 +111,8 @@ class AttentionCall : public LayerCall {
     point_at_gradients(layer_.norm, parameters_.norm, gradients_);
     point_at_gradients(layer_.qkv, LinearParameters{parameters_.qkv, {}}, gradients_);
     point_at_gradients(layer_.proj, parameters_.proj, gradients_);
+    layer_.query_key.d_query_gain = gradient_slot<T>(parameters_.q_norm.weight, gradients_);
+    layer_.query_key.d_key_gain = gradient_slot<T>(parameters_.k_norm.weight, gradients_);
     run_with_scratch<T>(
         layer_.windows, memory_, table_.attention_scratch(layer_),
         [&](std::int64_t w, T* scratch) { table_.attention_backward(layer_, w, scratch); });
@@ -127,6 +151,7 @@ at::Tensor run_attention_step(const at::Tensor& x, const AttentionParameters& pa
   lay_out_statistics(step.norm, b, memory);
   step.qkv = linear_arguments<T>({parameters.qkv, {}});
   step.proj = linear_arguments<T>(parameters.proj);
+  step.query_key = query_key_arguments<T>(parameters, position + 1, c / parameters.heads);
   const auto rows = x.contiguous();
   step.x = rows.const_data_ptr<T>();
   step.out = out.template mutable_data_ptr<T>();
@@ -153,7 +178,8 @@ at::Tensor attention_layer(const at::Tensor& x, const AttentionParameters& param
                            const LayerRun& run, KeyValues* cache) {
   const auto source =
       gradient_source({x, parameters.norm.weight, parameters.norm.bias, parameters.qkv,
-                       parameters.proj.weight, parameters.proj.bias});
+                       parameters.q_norm.weight, parameters.k_norm.weight, parameters.proj.weight,
+                       parameters.proj.bias});
   const auto call =
       make_call<AttentionCall>(x.scalar_type(), parameters, run, source.defined(), cache);
   return run_layer(x, source, call)[0];
@@ -172,13 +198,15 @@ at::Tensor attention_step(const at::Tensor& x, const AttentionParameters& parame
              : run_attention_step<float>(x, parameters, run, cache, position);
 }
 
-void count_attention(const PassShape& pass, std::int64_t heads, Direction direction,
+void count_attention(const PassShape& pass, const AttentionSpec& spec, Direction direction,
                      Memory& memory) {
   cpu::Attention<float> layer{};
   layer.windows = pass.windows;
   layer.time = pass.time;
   layer.width = pass.width;
-  layer.heads = heads;
+  layer.heads = spec.heads;
+  layer.query_key.normalises = spec.qk_norm != QkNorm::none;
+  layer.query_key.rotates = spec.rotary_base.has_value();
   memory.values<float>(pass.tokens() * pass.width);  // the result
   const auto begin = memory.position();
   if (direction == Direction::forward)

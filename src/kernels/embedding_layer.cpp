@@ -23,8 +23,9 @@ class EmbeddingCall : public LayerCall {
     auto out = memory_.result({ids_.size(0), ids_.size(1), c});
     auto* to = out.template mutable_data_ptr<T>();
     const auto* tokens = tokens_.const_data_ptr<T>();
-    const auto* positions = positions_.const_data_ptr<T>();
+    const auto* positions = values_or_null<T>(positions_);
     for_each_token([&](std::int64_t n, std::int64_t id, std::int64_t position) {
+      if (positions == nullptr) return void(std::copy_n(tokens + id * c, c, to + n * c));
       for (std::int64_t i = 0; i < c; ++i)
         to[n * c + i] = tokens[id * c + i] + positions[position * c + i];
     });

@@ -19,7 +19,7 @@ struct PassShape {
 };
 enum class Direction { forward, backward };
 
-void count_attention(const PassShape& pass, std::int64_t heads, Direction direction,
+void count_attention(const PassShape& pass, const AttentionSpec& spec, Direction direction,
                      Memory& memory);
 void count_mixture(const PassShape& pass, const FeedForwardSpec& spec, Direction direction,
                    Memory& memory);

@@ -11,7 +11,7 @@ void count_forward(const ModelSpec& spec, const PassShape& pass, Memory& memory)
   for (int i = 0; i < 4; ++i) memory.values<std::int64_t>(pass.tokens());
   memory.values<float>(pass.tokens() * pass.width);  // the embedding
   for (const auto& layer : spec.layers) {
-    count_attention(pass, layer.attention.heads, Direction::forward, memory);
+    count_attention(pass, layer.attention, Direction::forward, memory);
     count_mixture(pass, layer.feed_forward, Direction::forward, memory);
   }
   count_vocabulary(pass, spec.vocab, Direction::forward, memory);
@@ -32,7 +32,7 @@ std::int64_t planned_training_memory(const ModelSpec& spec, std::int64_t windows
   count_vocabulary(pass, spec.vocab, Direction::backward, memory);
   for (auto layer = spec.layers.rbegin(); layer != spec.layers.rend(); ++layer) {
     count_mixture(pass, layer->feed_forward, Direction::backward, memory);
-    count_attention(pass, layer->attention.heads, Direction::backward, memory);
+    count_attention(pass, layer->attention, Direction::backward, memory);
   }
   return workspace.peak();
 }

@@ -17,6 +17,24 @@ at::Tensor future_mask(std::int64_t queries, std::int64_t keys, at::Device devic
       .triu(keys - queries + 1);
 }
 
+at::Tensor rotary_angles(std::int64_t positions, std::int64_t head_width, double base) {
+  const auto options = at::TensorOptions(at::kDouble);
+  const auto exponents = at::arange(0, head_width, 2, options) / -static_cast<double>(head_width);
+  const auto turns = at::outer(at::arange(positions, options), at::pow(base, exponents));
+  return at::cat({turns.cos(), turns.sin()}, 1);
+}
+
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& angles) {
+  const auto halves = x.chunk(2, -1), turns = angles.chunk(2, -1);
+  const auto &a = halves[0], &b = halves[1], &cosine = turns[0], &sine = turns[1];
+  return at::cat({a * cosine - b * sine, b * cosine + a * sine}, -1);
+}
+
+at::Tensor QueryKeyStage::applied(const at::Tensor& x, Norm norm) const {
+  const auto normed = norm.is_empty() ? x : norm(x);
+  return angles.defined() ? rotate(normed, angles) : normed;
+}
+
 HeadImpl::HeadImpl(at::Tensor qkv, const AttentionSpec& spec, std::int64_t head)
     : qkv_(std::move(qkv)), spec_(spec), head_(head) {}
 
@@ -24,9 +42,10 @@ at::Tensor HeadImpl::slice(std::int64_t which) const {
   return qkv_.select(0, which).narrow(0, head_ * spec_.head_width, spec_.head_width);
 }
 
-at::Tensor HeadImpl::forward(const at::Tensor& x, const at::Tensor& mask, LayerCache* cache) {
-  const auto query = x.matmul(slice(0).t());  // (B, T, D)
-  auto key = x.matmul(slice(1).t()), value = x.matmul(slice(2).t());
+at::Tensor HeadImpl::forward(const at::Tensor& x, const QueryKeyStage& stage,
+                             const at::Tensor& mask, LayerCache* cache) {
+  const auto query = stage.query(x.matmul(slice(0).t()));  // (B, T, D)
+  auto key = stage.key(x.matmul(slice(1).t())), value = x.matmul(slice(2).t());
   if (cache != nullptr) {
     const auto seen = cache->length, now = seen + x.size(1);
     const auto keys = cache->keys.select(1, head_), values = cache->values.select(1, head_);
@@ -54,16 +73,36 @@ MultiHeadAttentionImpl::MultiHeadAttentionImpl(const ModelSpec& spec, std::int64
           torch::nn::Linear(torch::nn::LinearOptions(spec_.heads * spec_.head_width, spec.width)
                                 .bias(spec_.bias)))) {
   for (std::int64_t head = 0; head < spec_.heads; ++head) heads_.emplace_back(qkv_, spec_, head);
+  if (spec_.qk_norm == QkNorm::none) return;
+  constexpr NormSpec kNorm{NormKind::rms, /*eps=*/1e-6, /*bias=*/false};
+  q_norm_ = register_module("q_norm", Norm(spec_.head_width, kNorm));
+  k_norm_ = register_module("k_norm", Norm(spec_.head_width, kNorm));
+}
+
+const at::Tensor& MultiHeadAttentionImpl::angles_like(const at::Tensor& x) {
+  if (!spec_.rotary_base) return angles_;
+  if (!angles_.defined() || angles_.dtype() != x.dtype() || angles_.device() != x.device())
+    angles_ = rotary_angles(positions_, spec_.head_width, *spec_.rotary_base)
+                  .to(x.device(), x.scalar_type());
+  return angles_;
+}
+
+QueryKeyStage MultiHeadAttentionImpl::query_key_stage(std::int64_t first, std::int64_t count,
+                                                      const at::Tensor& x) {
+  QueryKeyStage stage{q_norm_, k_norm_, angles_like(x)};
+  if (stage.angles.defined()) stage.angles = stage.angles.narrow(0, first, count);
+  return stage;
 }
 
 at::Tensor MultiHeadAttentionImpl::forward(const at::Tensor& x, const ForwardContext& context,
                                            LayerCache* cache) {
   if (cache != nullptr) cache->make_room(x, spec_, positions_);
   const auto mask = weights_mask(x, context);
+  const auto stage = query_key_stage(cache != nullptr ? cache->length : 0, x.size(1), x);
   std::vector<at::Tensor> answers;
   for (std::int64_t head = 0; head < spec_.heads; ++head)
     answers.push_back(heads_[static_cast<std::size_t>(head)]->forward(
-        x, mask.defined() ? mask.select(2, head) : mask, cache));
+        x, stage, mask.defined() ? mask.select(2, head) : mask, cache));
   if (cache != nullptr) cache->length += x.size(1);
   return project(at::cat(answers, -1), context);
 }

@@ -25,7 +25,7 @@ void draw_default(at::Tensor out, const ParameterRow& row, Init init, at::Genera
   const auto uniform = [&](double bound) { out.uniform_(-bound, bound, generator); };
   switch (row.role) {
     case Role::norm_weight:
-      out.fill_(1);
+      out.fill_(row.start);
       return;
     case Role::norm_bias:
       out.fill_(0);

@@ -13,10 +13,14 @@ kernels::LayerRun run_of(const ForwardContext& context, double dropout) {
           context.bfloat16,  context.keeps_routing};
 }
 
-kernels::AttentionParameters attention_of(const BlockImpl& block, const ForwardContext& context) {
-  const auto& sa = block.sa();
+kernels::AttentionParameters attention_of(BlockImpl& block, const at::Tensor& x,
+                                          const ForwardContext& context) {
+  auto& sa = block.sa();
   return {block.ln1()->tensors(),
           sa.qkv(),
+          sa.q_norm(),
+          sa.k_norm(),
+          sa.angles_like(x),
           sa.proj(),
           sa.spec().heads,
           sa.spec().scale,
@@ -53,13 +57,13 @@ class FusedEngine final : public Engine {
   at::Tensor embed(SparseMoELanguageModelImpl& model, const at::Tensor& ids,
                    std::int64_t first_position, const ForwardContext& context) const override {
     return kernels::embedding_layer(ids, model.token_table()->weight,
-                                    model.position_table()->weight, first_position,
+                                    model.position_table(), first_position,
                                     run_of(context, model.spec().dropout));
   }
 
   at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
                     LayerCache* cache) const override {
-    const auto parameters = attention_of(block, context);
+    const auto parameters = attention_of(block, x, context);
     const auto run = run_of(context, block.dropout());
     if (cache == nullptr) return kernels::attention_layer(x, parameters, run);
     if (!cache->keys.defined())

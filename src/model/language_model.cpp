@@ -35,11 +35,12 @@ SparseMoELanguageModelImpl::SparseMoELanguageModelImpl(const ModelSpec& spec, En
       engine_(engine),
       token_embedding_table_(
           register_module("token_embedding_table", torch::nn::Embedding(spec.vocab, spec.width))),
-      position_embedding_table_(register_module("position_embedding_table",
-                                                torch::nn::Embedding(spec.context, spec.width))),
       blocks_(register_module("blocks", torch::nn::ModuleList())),
       ln_f_(register_module("ln_f", Norm(spec.width, spec.norm))),
       lm_head_(register_module("lm_head", LmHead(spec, token_embedding_table_->weight))) {
+  if (spec.position_table)
+    position_embedding_table_ = register_module("position_embedding_table",
+                                                torch::nn::Embedding(spec.context, spec.width));
   for (std::size_t layer = 0; layer < spec.layers.size(); ++layer)
     blocks_->push_back(Block(spec, static_cast<std::int64_t>(layer)));
 }
@@ -78,8 +79,9 @@ std::int64_t SparseMoELanguageModelImpl::planned_memory(std::int64_t windows, st
 }
 
 at::Tensor SparseMoELanguageModelImpl::embed(const at::Tensor& ids, std::int64_t first_position) {
-  const auto positions = position_embedding_table_->weight.narrow(0, first_position, ids.size(1));
-  return token_embedding_table_(ids) + positions;  // (B, T, C)
+  const auto tokens = token_embedding_table_(ids);  // (B, T, C)
+  if (!position_embedding_table_) return tokens;
+  return tokens + position_embedding_table_->weight.narrow(0, first_position, ids.size(1));
 }
 
 LmOutput SparseMoELanguageModelImpl::predict(const at::Tensor& x, const at::Tensor& targets) {

@@ -17,7 +17,8 @@ at::Tensor stacked_heads(MultiHeadAttentionImpl& sa, const at::Tensor& x,
                        .matmul(sa.qkv().view({3 * h * d, c}).t())
                        .view({b, t, 3, h, d})
                        .permute({2, 0, 3, 1, 4});  // (3, B, H, T, D)
-  auto keys = qkv.select(0, 1), values = qkv.select(0, 2);
+  const auto stage = sa.query_key_stage(cache != nullptr ? cache->length : 0, t, x);
+  auto keys = stage.key(qkv.select(0, 1)), values = qkv.select(0, 2);
   if (cache != nullptr) {
     cache->make_room(x, spec, sa.positions());
     cache->keys.narrow(2, cache->length, t).copy_(keys);
@@ -27,7 +28,7 @@ at::Tensor stacked_heads(MultiHeadAttentionImpl& sa, const at::Tensor& x,
     values = cache->values.narrow(2, 0, cache->length);
   }
   constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
-  auto scores = (qkv.select(0, 0) * spec.scale).matmul(keys.transpose(-2, -1));  // (B, H, T, ...)
+  auto scores = (stage.query(qkv.select(0, 0)) * spec.scale).matmul(keys.transpose(-2, -1));  // (B, H, T, ...)
   if (t > 1) scores = scores.masked_fill(future_mask(t, keys.size(2), x.device()), kMinusInfinity);
   auto weights = scores.softmax(-1);
   const auto mask = sa.weights_mask(x, context);  // (B, T, H, T)

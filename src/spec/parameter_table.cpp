@@ -45,11 +45,12 @@ class RowWriter {
   std::vector<ParameterRow> write() {
     token_table();
     // Beside a tied table, whose values are those of a Linear, draws of deviation 1 would drown it.
-    add({"position_embedding_table.weight",
-         {spec_.context, c_},
-         {},
-         Role::position_table,
-         spec_.tied ? c_ : 0});
+    if (spec_.position_table)
+      add({"position_embedding_table.weight",
+           {spec_.context, c_},
+           {},
+           Role::position_table,
+           spec_.tied ? c_ : 0});
     for (std::size_t layer = 0; layer < spec_.layers.size(); ++layer) {
       const auto at = cat("blocks.", layer, ".");
       attention(at + "sa.", spec_.layers[layer].attention);
@@ -94,6 +95,15 @@ class RowWriter {
     const auto inner = spec.heads * spec.head_width;
     add({at + "qkv", {3, inner, c_}, {spec.head_width, c_}, Role::linear_weight, c_});
     linear(at + "proj", c_, inner, spec.bias, /*is_residual=*/true);
+    if (spec.qk_norm == QkNorm::none) return;
+    gain(at + "q_norm", spec.head_width, spec.qk_gain);
+    gain(at + "k_norm", spec.head_width, 1);
+  }
+
+  void gain(const std::string& name, std::int64_t width, double start) {
+    ParameterRow row{name + ".weight", {width}, {}, Role::norm_weight};
+    row.start = start;
+    add(std::move(row));
   }
 
   void mixture(const std::string& at, const FeedForwardSpec& spec) {
@@ -161,6 +171,8 @@ class PieceWriter {
       piece(name + "value.weight", at + "qkv", 2 * heads + head);
     }
     linear(at + "proj");
+    whole(at + "q_norm.weight");
+    whole(at + "k_norm.weight");
   }
 
   void mixture(const std::string& at, const FeedForwardSpec& spec) {

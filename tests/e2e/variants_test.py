@@ -7,6 +7,8 @@ from support import CHECKPOINT, Case, main, read_safetensors, safetensors
 VARIANTS = {"rms": ["model.norm=rms"], "gelu": ["model.moe.activation=gelu"], "silu": ["model.moe.activation=silu"],
             "relu2": ["model.moe.activation=relu2"],
             "swiglu": ["model.moe.activation=swiglu", "model.moe.expert_width=24"],
+            "rotary": ["model.positions=rotary"], "no positions": ["model.positions=none"],
+            "qk norm": ["model.qk_norm=head", "model.qk_gain=2"],
             "no bias": ["model.bias=false"], "tied": ["model.tied=true"],
             "all": ["model.norm=rms", "model.moe.activation=gelu", "model.bias=false", "model.tied=true"]}
 TABLE, HEAD = "token_embedding_table.weight", "lm_head.weight"

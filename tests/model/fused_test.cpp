@@ -133,9 +133,9 @@ TEST(FusedFloat, LogitsAndGradientsEqualTheReference) {
   if (!test_device().is_cpu()) GTEST_SKIP() << "the fused layers are the CPU's";
   // Four times the largest deviation that was measured on the three levels, 9.9e-7.
   constexpr double kFloatGradients = 4e-6;
-  // Likewise of a router's bias, whose gradients nearly cancel, behind RMS norms: 4.2e-6
-  // (with AVX-512).
-  constexpr double kFloatRouterBias = 1.7e-5;
+  // Likewise of a router's biases, whose gradients nearly cancel: 4.2e-6 behind RMS norms (with
+  // AVX-512), 5.1e-6 of the noise's without positions (with AVX2).
+  constexpr double kFloatRouterBias = 2.1e-5;
   auto shapes = large_cases();
   shapes.push_back(kManyTokens);
   for (const auto& shape : shapes) {
@@ -153,7 +153,7 @@ TEST(FusedFloat, LogitsAndGradientsEqualTheReference) {
     for (const auto& tensor : layout)
       EXPECT_LE(relative_error(FlatParameters::view(outcomes[0].gradients, tensor),
                                FlatParameters::view(outcomes[1].gradients, tensor)),
-                shape.set != nullptr && tensor.name.ends_with("topkroute_linear.bias")
+                shape.set != nullptr && tensor.name.ends_with("_linear.bias")
                     ? kFloatRouterBias
                     : kFloatGradients)
           << shape.name << " " << tensor.name;

@@ -26,6 +26,19 @@ inline constexpr Variant kVariants[] = {
        config.moe.activation = Activation::swiglu;
        config.moe.expert_width = 5;
      }},
+    {"rotary", [](ModelConfig& config) { config.positions = Positions::rotary; }},
+    {"no_positions", [](ModelConfig& config) { config.positions = Positions::none; }},
+    {"qk_norm",
+     [](ModelConfig& config) {
+       config.qk_norm = QkNorm::head;
+       config.qk_gain = 2;
+     }},
+    {"rotary_qk_norm",
+     [](ModelConfig& config) {
+       config.positions = Positions::rotary;
+       config.rotary_base = 100;
+       config.qk_norm = QkNorm::head;
+     }},
     {"no_bias", [](ModelConfig& config) { config.bias = false; }},
     {"tied", [](ModelConfig& config) { config.tied = true; }},
     {"all_variants", [](ModelConfig& config) {

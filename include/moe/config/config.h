@@ -115,6 +115,10 @@ struct ModelConfig {
   Init init = Init::standard;
   AttentionScale attention_scale = AttentionScale::head_size;
   NormKind norm = NormKind::layer;
+  Positions positions = Positions::learned;
+  double rotary_base = 10000;
+  QkNorm qk_norm = QkNorm::none;
+  double qk_gain = 1;
   bool bias = true, tied = false;
   Kernels kernels = Kernels::fast;
   MoeConfig moe;
@@ -133,6 +137,15 @@ struct ModelConfig {
         Field{"attention_scale", &C::attention_scale,
               "attention scores are divided by the root of this; the published run has n_embed"},
         Field{"norm", &C::norm, "layer norm, or RMS norm, which has neither mean nor bias"},
+        Field{"positions", &C::positions,
+              "learned: a table; rotary: queries and keys are rotated; none: the causal mask alone"},
+        Field{"rotary_base", &C::rotary_base,
+              "rotary positions: the slowest pair turns by about 1 / this for each token",
+              between(1.001, 1e12)},
+        Field{"qk_norm", &C::qk_norm,
+              "head: an RMS norm of each head's query and key, with one gain for all heads"},
+        Field{"qk_gain", &C::qk_gain, "qk_norm: what the gain of queries starts with",
+              between(1e-3, 1e3)},
         Field{"bias", &C::bias, "whether Linears have biases; those of layer norms stay"},
         Field{"tied", &C::tied,
               "whether the last Linear's weight is the token table; tables are then drawn as "

@@ -19,7 +19,7 @@ namespace moe::kernels {
 
 struct NormParameters {
   at::Tensor weight, bias;  // (C); bias undefined for none
-  double eps;
+  double eps = 0;
   NormKind kind = NormKind::layer;
 };
 struct LinearParameters {
@@ -42,7 +42,9 @@ struct LayerRun {
 /// x + dropout(proj(heads(norm(x)))) with causal attention, x (B, T, C).
 struct AttentionParameters {
   NormParameters norm;
-  at::Tensor qkv;  // (3, C, C): query, key, value
+  at::Tensor qkv;                 // (3, C, C): query, key, value
+  NormParameters q_norm, k_norm;  // RMS, of each head's D values; weights (D), undefined for none
+  at::Tensor angles;  // (positions, D): cosines, then sines, of D/2 pairs; undefined: no rotation
   LinearParameters proj;
   std::int64_t heads;
   double score_scale;
@@ -105,7 +107,8 @@ VocabularyResult vocabulary_layer(const at::Tensor& x, const NormParameters& nor
                                   const LinearParameters& head, const at::Tensor& targets,
                                   bool wants_logits, const LayerRun& run);
 
-/// x (B, T, C) = tokens[ids] + positions[first_position + t]; ids (B, T) int64 in range.
+/// x (B, T, C) = tokens[ids] + positions[first_position + t]; ids (B, T) int64 in range. Without
+/// positions (undefined) it is the first alone.
 at::Tensor embedding_layer(const at::Tensor& ids, const at::Tensor& tokens,
                            const at::Tensor& positions, std::int64_t first_position,
                            const LayerRun& run);

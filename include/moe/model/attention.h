@@ -10,6 +10,7 @@
 
 #include "moe/kernels/layers.h"
 #include "moe/model/context.h"
+#include "moe/model/norm.h"
 #include "moe/spec/model_spec.h"
 
 namespace moe {
@@ -34,6 +35,23 @@ struct KeyValueCache {
 /// (T_query, T_key) true where a key lies in the future of a query; queries are the last positions.
 at::Tensor future_mask(std::int64_t queries, std::int64_t keys, at::Device device);
 
+/// Angles of positions 0 to `positions` - 1 in double: (positions, D), the cosines of the D/2 pairs,
+/// then their sines; pair i of position t turns by t * base^(-2i/D).
+at::Tensor rotary_angles(std::int64_t positions, std::int64_t head_width, double base);
+/// x (..., T, D) with pairs (i, i + D/2) turned by angles (T, D).
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& angles);
+
+/// What queries and keys (..., T, D) go through before they meet: a norm, then a rotation.
+struct QueryKeyStage {
+  Norm q_norm{nullptr}, k_norm{nullptr};  // null: none
+  at::Tensor angles;                      // (T, D) of these positions; undefined: none
+  at::Tensor query(const at::Tensor& x) const { return applied(x, q_norm); }
+  at::Tensor key(const at::Tensor& x) const { return applied(x, k_norm); }
+
+ private:
+  at::Tensor applied(const at::Tensor& x, Norm norm) const;
+};
+
 /// One causal attention head: (B, T, C) -> (B, T, D). Its weights are slices of the stacked
 /// (3, C, C) weight of its MultiHeadAttention: query, key, value, each D rows a head.
 class HeadImpl : public torch::nn::Module {
@@ -41,7 +59,8 @@ class HeadImpl : public torch::nn::Module {
   HeadImpl(at::Tensor qkv, const AttentionSpec& spec, std::int64_t head);
   /// `mask` (B, T, T) multiplies the attention weights (dropout); undefined: none. With a cache, x
   /// continues what it holds; the caller counts its positions.
-  at::Tensor forward(const at::Tensor& x, const at::Tensor& mask, LayerCache* cache);
+  at::Tensor forward(const at::Tensor& x, const QueryKeyStage& stage, const at::Tensor& mask,
+                     LayerCache* cache);
 
  private:
   at::Tensor slice(std::int64_t which) const;  // (D, C)
@@ -59,6 +78,10 @@ class MultiHeadAttentionImpl : public torch::nn::Module {
   /// With a cache, x continues what it holds, and the cache grows by T.
   at::Tensor forward(const at::Tensor& x, const ForwardContext& context, LayerCache* cache);
 
+  /// Of positions [first, first + count), like x in precision and device.
+  QueryKeyStage query_key_stage(std::int64_t first, std::int64_t count, const at::Tensor& x);
+  /// Of all positions, (context, D), like x; undefined: they do not rotate.
+  const at::Tensor& angles_like(const at::Tensor& x);
   /// Of the attention weights (B, T, H, T), or undefined.
   at::Tensor weights_mask(const at::Tensor& x, const ForwardContext& context) const;
   /// proj and its dropout; heads (B, T, H * D).
@@ -68,14 +91,23 @@ class MultiHeadAttentionImpl : public torch::nn::Module {
   std::int64_t positions() const { return positions_; }
   const at::Tensor& qkv() const { return qkv_; }
   kernels::LinearParameters proj() const { return {proj_->weight, proj_->bias}; }
+  /// Undefined weights for none.
+  kernels::NormParameters q_norm() const { return tensors_of(q_norm_); }
+  kernels::NormParameters k_norm() const { return tensors_of(k_norm_); }
 
  private:
+  static kernels::NormParameters tensors_of(const Norm& norm) {
+    return norm.is_empty() ? kernels::NormParameters{} : norm->tensors();
+  }
+
   AttentionSpec spec_;
   std::int64_t layer_, positions_;
   double dropout_;
   at::Tensor qkv_;  // (3, H * D, C)
   std::vector<Head> heads_;
   torch::nn::Linear proj_;
+  Norm q_norm_{nullptr}, k_norm_{nullptr};
+  at::Tensor angles_;  // what angles_like gave last
 };
 TORCH_MODULE(MultiHeadAttention);
 

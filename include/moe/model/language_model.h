@@ -85,7 +85,10 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
   const ModelSpec& spec() const { return spec_; }
   std::int64_t vocab_size() const { return spec_.vocab; }
   torch::nn::Embedding token_table() const { return token_embedding_table_; }
-  torch::nn::Embedding position_table() const { return position_embedding_table_; }
+  /// (context, C); undefined for none.
+  at::Tensor position_table() const {
+    return position_embedding_table_ ? position_embedding_table_->weight : at::Tensor();
+  }
   Norm ln_f() const { return ln_f_; }
   LmHead lm_head() const { return lm_head_; }
 
@@ -97,7 +100,7 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
 
   ModelSpec spec_;
   EngineKind engine_;
-  torch::nn::Embedding token_embedding_table_, position_embedding_table_;
+  torch::nn::Embedding token_embedding_table_, position_embedding_table_{nullptr};
   torch::nn::ModuleList blocks_;
   Norm ln_f_;
   LmHead lm_head_;

@@ -25,6 +25,12 @@ enum class NormKind { layer, rms };
 enum class Activation { relu, gelu, silu, relu2, swiglu };
 /// Whether it reads a gate beside each value: twice as many arguments as values.
 constexpr bool is_gated(Activation activation) { return activation == Activation::swiglu; }
+/// How a model knows positions: by a table that is added to the embedding; by rotating queries and
+/// keys (Su et al. 2021, arXiv 2104.09864); not at all but by the causal mask.
+enum class Positions { learned, rotary, none };
+/// RMS norm of each head's query and key, with one gain for all heads (Dehghani et al. 2023, arXiv
+/// 2302.05442).
+enum class QkNorm { none, head };
 /// How Linear weights are drawn; `standard` is PyTorch's way.
 enum class Init { standard, kaiming_normal, xavier_normal, small_normal };
 
@@ -43,6 +49,14 @@ struct EnumNames<NormKind> {
 template <>
 struct EnumNames<Activation> {
   static constexpr std::array<std::string_view, 5> names{"relu", "gelu", "silu", "relu2", "swiglu"};
+};
+template <>
+struct EnumNames<Positions> {
+  static constexpr std::array<std::string_view, 3> names{"learned", "rotary", "none"};
+};
+template <>
+struct EnumNames<QkNorm> {
+  static constexpr std::array<std::string_view, 2> names{"none", "head"};
 };
 template <>
 struct EnumNames<Init> {

@@ -21,6 +21,9 @@ struct AttentionSpec {
   std::int64_t heads, head_width;
   double scale;  // scores are multiplied by it
   bool bias;     // of the projection
+  QkNorm qk_norm;
+  double qk_gain;                     // that the gain of queries starts with
+  std::optional<double> rotary_base;  // nullopt: positions do not rotate
 };
 
 struct FeedForwardSpec {
@@ -47,6 +50,7 @@ struct ModelSpec {
   std::int64_t vocab;    // V
   std::int64_t width;    // C, of the residual stream
   std::int64_t context;  // positions
+  bool position_table;   // each has a learned row
   double dropout;
   Init init;
   NormSpec norm;  // every one

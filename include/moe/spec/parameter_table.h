@@ -30,6 +30,7 @@ struct ParameterRow {
   std::int64_t experts = 0;         // as many equal parts; 0: every token reads it
   std::int64_t chosen_experts = 0;  // that a token reads
   std::string second_name = {};     // under which the published model has the tensor too: tied
+  double start = 1;                 // of a norm's weight
 
   std::int64_t numel() const;
   std::int64_t piece_numel() const;

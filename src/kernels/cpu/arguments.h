@@ -92,6 +92,19 @@ constexpr std::int64_t expert_parts(std::int64_t hidden_width) {
   return (hidden_width + kStepHidden - 1) / kStepHidden;
 }
 
+/// What each head's query and key go through before they meet: an RMS norm over D values with gains
+/// (D), then a rotation. Flags say what of it there is.
+template <class T>
+struct QueryKey {
+  bool normalises = false, rotates = false;
+  const T *query_gain = nullptr, *key_gain = nullptr;
+  GradientSlot<T> d_query_gain = {}, d_key_gain = {};
+  double eps = 0;
+  const T* angles = nullptr;  // (positions, D): cosines of the D/2 pairs, then sines
+  T* before = nullptr;        // (panels, 2C, kPanel) what the norm read: queries, then keys
+  T* gain_parts = nullptr;    // (B, 2, D) one window's part of the gains' gradients
+};
+
 /// out = x + proj(heads(norm(x))) of one new token of each of B sequences.
 template <class T>
 struct AttentionStep {
@@ -99,6 +112,7 @@ struct AttentionStep {
   double score_scale;
   Norm<T> norm;  // statistics (B)
   Linear<T> qkv, proj;
+  QueryKey<T> query_key;
   const T* x;  // (B, C)
   T* out;      // (B, C)
   Cache<T> cache;
@@ -118,8 +132,9 @@ struct Attention {
   Norm<T> norm;    // statistics (B * P * kPanel)
   Linear<T> qkv;   // weight (3C, C): query, key, value
   Linear<T> proj;  // (C, C)
-  const T* x;      // (N, C)
-  T* out;          // (N, C)
+  QueryKey<T> query_key;
+  const T* x;  // (N, C)
+  T* out;      // (N, C)
   // Kept for backward, or scratch of the forward alone.
   T* normed;         // (B * P * kPanel, padded(C)) rows
   T* qkv_panels;     // (B * P, 3C, kPanel)

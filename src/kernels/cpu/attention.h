@@ -3,6 +3,7 @@
 #include "kernels/cpu/heads.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/norm.h"
+#include "kernels/cpu/query_key.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
@@ -10,19 +11,22 @@ namespace moe::kernels::cpu::MOE_LEVEL {
 template <class T>
 class AttentionWindow : AttentionPlaces<T> {
   using Places = AttentionPlaces<T>;
-  using Places::c_, Places::d_qkv_panel, Places::first_token_, Places::keys_of, Places::layer_,
-      Places::mixed_panel, Places::panels_, Places::place, Places::qkv_panel, Places::window_;
+  using Places::c_, Places::d_, Places::d_qkv_panel, Places::first_token_, Places::keys_of,
+      Places::layer_, Places::mixed_panel, Places::panels_, Places::place, Places::qkv_panel,
+      Places::window_;
 
  public:
   AttentionWindow(const Attention<T>& layer, Index window, T* scratch)
       : Places(layer, window),
         head_(scratch),
         panel_(head_ + AttentionHead<T>::scratch_size(layer)),
-        rows_(panel_ + panels_ * c_ * kPanel) {}
+        rows_(panel_ + panels_ * c_ * kPanel),
+        angles_(rows_ + kPanel * padded(c_)) {}
 
   static Index scratch_size(const Attention<T>& layer) {
+    const Index angles = layer.query_key.rotates ? layer.width / layer.heads * kPanel : 0;
     return AttentionHead<T>::scratch_size(layer) + layer.panels() * layer.width * kPanel +
-           kPanel * padded(layer.width);
+           kPanel * padded(layer.width) + angles;
   }
 
   void forward() {
@@ -34,6 +38,7 @@ class AttentionWindow : AttentionPlaces<T> {
     }
     apply_linear<T>(layer_.qkv.weight, /*bias=*/nullptr, 3 * c_, c_, panels(panel_),
                     {qkv_panel(0, 0), panels_, 3 * c_ * kPanel});
+    for (Index p = 0; p < panels_; ++p) meet(p);
     for (Index p = 0; p < panels_; ++p) {
       const TokenLanes lanes = keys_of(p);
       for (Index h = 0; h < layer_.heads; ++h) head(h).attend(p, lanes);
@@ -51,6 +56,7 @@ class AttentionWindow : AttentionPlaces<T> {
     // Into d_qkv's query part for now: a head reads it there before it writes its own.
     linear_backward<T>(layer_.proj.weight, c_, c_, panels(d_output(0)), d_qkv);
     for (Index h = 0; h < layer_.heads; ++h) head(h).backward();
+    meet_backward();
     linear_backward<T>(layer_.qkv.weight, 3 * c_, c_, d_qkv, panels(panel_));
     for (Index p = 0; p < panels_; ++p) norm_backward(p, parts);
   }
@@ -67,6 +73,61 @@ class AttentionWindow : AttentionPlaces<T> {
   T* d_output(Index p) const { return layer_.d_output + place(p) * c_ * kPanel; }
   T* normed_row(Index p, Index i) const {
     return layer_.normed + (place(p) * kPanel + i) * padded(c_);
+  }
+
+  const T* gain(Index part) const {
+    return part == 0 ? layer_.query_key.query_gain : layer_.query_key.key_gain;
+  }
+  T* before(Index p) const { return layer_.query_key.before + place(p) * 2 * c_ * kPanel; }
+
+  /// Angles (D, kPanel) of the tokens of panel p.
+  void turn_angles(Index p) {
+    rows_to_panel<T>(
+        tokens_in(p), d_, [&](Index i) { return layer_.query_key.angles + (p * kPanel + i) * d_; },
+        angles_);
+  }
+
+  /// Calls use(part, at) for the queries (part 0) and keys (1) of each head, whose rows (D, kPanel)
+  /// begin at value `at` of a panel (2C, kPanel).
+  template <class Use>
+  void for_queries_and_keys(const Use& use) const {
+    for (Index part = 0; part < 2; ++part)
+      for (Index h = 0; h < layer_.heads; ++h) use(part, (part * c_ + h * d_) * kPanel);
+  }
+
+  /// Queries and keys of panel p as they meet in the scores.
+  void meet(Index p) {
+    const auto& stage = layer_.query_key;
+    T* rows = qkv_panel(p, 0);
+    if (stage.normalises) {
+      for (Index i = 0; i < 2 * c_ * kPanel; ++i) before(p)[i] = rows[i];
+      for_queries_and_keys([&](Index part, Index at) {
+        normalise_head(gain(part), d_, stage.eps, rows + at);
+      });
+    }
+    if (!stage.rotates) return;
+    turn_angles(p);
+    for_queries_and_keys(
+        [&](Index, Index at) { rotate_head(angles_, d_, /*back=*/false, rows + at); });
+  }
+
+  void meet_backward() {
+    const auto& stage = layer_.query_key;
+    T* parts = stage.gain_parts + window_ * 2 * d_;
+    for (Index i = 0; stage.normalises && i < 2 * d_; ++i) parts[i] = 0;
+    for (Index p = 0; p < panels_; ++p) {
+      T* grads = d_qkv_panel(p, 0);
+      if (stage.rotates) {
+        turn_angles(p);
+        for_queries_and_keys(
+            [&](Index, Index at) { rotate_head(angles_, d_, /*back=*/true, grads + at); });
+      }
+      if (stage.normalises)
+        for_queries_and_keys([&](Index part, Index at) {
+          normalise_head_backward(before(p) + at, gain(part), d_, stage.eps, grads + at,
+                                  parts + part * d_);
+        });
+    }
   }
 
   void add_to_residual(Index p) {
@@ -115,9 +176,26 @@ class AttentionWindow : AttentionPlaces<T> {
   T* head_;   // what a head works in
   T* panel_;  // (panels, C, kPanel)
   T* rows_;   // (kPanel, padded(C))
+  T* angles_; // (D, kPanel)
 };
 
-/// Gradients of the parameters, in tasks that write different rows: task 0 is the norm and the
+/// The gradients of the gains from the windows' parts, summed in order.
+template <class T>
+void gain_gradients(const Attention<T>& layer) {
+  const auto& stage = layer.query_key;
+  const Index d = layer.width / layer.heads;
+  for (Index part = 0; part < 2; ++part) {
+    const auto& slot = part == 0 ? stage.d_query_gain : stage.d_key_gain;
+    if (slot.to == nullptr) continue;
+    for (Index i = 0; i < d; ++i) {
+      T total = slot.adds ? slot.to[i] : T{0};
+      for (Index w = 0; w < layer.windows; ++w) total += stage.gain_parts[(w * 2 + part) * d + i];
+      slot.to[i] = total;
+    }
+  }
+}
+
+/// Gradients of the parameters, in tasks that write different rows: task 0 is the norms and the
 /// biases, the others kGradientRows rows each of qkv, then of proj.
 inline constexpr Index kGradientRows = 48;
 
@@ -134,6 +212,7 @@ void attention_gradients(const Attention<T>& layer, Index task) {
   const Factor<T> d_output{layer.d_output, kPanel, c * kPanel};
   if (task == 0) {
     sum_norm_parts(layer.norm, layer.norm_parts, layer.windows, c);
+    if (layer.query_key.normalises) gain_gradients(layer);
     return bias_gradient(c, d_output, panels, layer.proj.d_bias);
   }
   Index first = (task - 1) * kGradientRows;

@@ -3,6 +3,7 @@
 #include "kernels/cpu/activation.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/norm.h"
+#include "kernels/cpu/query_key.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
@@ -89,7 +90,14 @@ template <class T>
 void step_attend(const AttentionStep<T>& step, Index n, T* scratch) {
   const Index c = step.width, d = c / step.heads, capacity = step.cache.capacity;
   const Index seen = step.position + 1;
-  const T *query = step.qkv_values + n * 3 * c, *key = query + c, *value = key + c;
+  T *query = step.qkv_values + n * 3 * c, *key = query + c;
+  const T* value = key + c;
+  const auto& stage = step.query_key;
+  const T* angles = stage.rotates ? stage.angles + step.position * d : nullptr;
+  for (Index h = 0; h < step.heads; ++h) {
+    query_key_of_token(stage, stage.query_gain, angles, d, query + h * d);
+    query_key_of_token(stage, stage.key_gain, angles, d, key + h * d);
+  }
   T* keys = step.cache.keys + n * c * capacity;
   T* values = step.cache.values + n * capacity * c;
   for (Index i = 0; i < c; ++i) {
