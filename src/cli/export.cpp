@@ -22,10 +22,28 @@ struct ExportArgs {
 /// Keys of makeMoE.py itself, keys that change no number of a model with weights (a tied weight is
 /// exported under both names), and those that changes_to_original has words of its own for.
 /// Capacity never holds in evaluation here.
-constexpr std::array<std::string_view, 15> kKnownToOriginal{
-    "n_embed",   "n_head",          "n_layer",  "block_size",        "dropout",
-    "init",      "attention_scale", "tied",     "kernels",           "moe.num_experts",
-    "moe.top_k", "moe.router",      "moe.gate", "moe.noise_in_eval", "moe.capacity_factor"};
+constexpr std::array<std::string_view, 21> kKnownToOriginal{
+    "n_embed",
+    "n_head",
+    "n_layer",
+    "block_size",
+    "dropout",
+    "dropouts.embedding",
+    "dropouts.attention",
+    "dropouts.residual",
+    "dropouts.expert",
+    "init",
+    "init_embedding_std",
+    "init_zero_outputs",
+    "attention_scale",
+    "tied",
+    "kernels",
+    "moe.num_experts",
+    "moe.top_k",
+    "moe.router",
+    "moe.gate",
+    "moe.noise_in_eval",
+    "moe.capacity_factor"};
 
 /// Adds all other keys of a section that are not as published: what is new here, the original
 /// lacks.

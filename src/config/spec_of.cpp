@@ -46,6 +46,14 @@ FeedForwardSpec feed_forward_of(const ModelConfig& config) {
           .bias = config.bias};
 }
 
+DropoutSpec dropout_of(const ModelConfig& config) {
+  const auto& places = config.dropouts;
+  return {.embedding = places.embedding.value_or(0),
+          .attention = places.attention.value_or(config.dropout),
+          .residual = places.residual.value_or(config.dropout),
+          .expert = places.expert.value_or(config.dropout)};
+}
+
 NormSpec norm_of(const ModelConfig& config) {
   if (config.norm == NormKind::rms) return {NormKind::rms, kRmsNormEps, /*bias=*/false};
   return {NormKind::layer, kLayerNormEps, /*bias=*/true};
@@ -59,8 +67,10 @@ ModelSpec spec_of(const ModelConfig& config, std::int64_t vocab) {
           .width = config.n_embed,
           .context = config.block_size,
           .position_table = config.positions == Positions::learned,
-          .dropout = config.dropout,
+          .dropout = dropout_of(config),
           .init = config.init,
+          .embedding_std = config.init_embedding_std,
+          .zero_outputs = config.init_zero_outputs,
           .norm = norm_of(config),
           .bias = config.bias,
           .tied = config.tied,

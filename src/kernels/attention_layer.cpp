@@ -70,8 +70,8 @@ class AttentionCall : public LayerCall {
         table_(table_of<T>(run)),
         keeps_(keeps),
         cache_(cache) {
-    layer_.weights_dropout = dropout_arguments(run.dropout, parameters_.weights_draw);
-    layer_.output_dropout = dropout_arguments(run.dropout, parameters_.output_draw);
+    layer_.weights_dropout = dropout_arguments(parameters_.weights_dropout);
+    layer_.output_dropout = dropout_arguments(parameters_.output_dropout);
   }
 
   Tensors forward(const at::Tensor& x) override {

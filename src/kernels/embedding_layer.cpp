@@ -10,11 +10,13 @@ template <class T>
 class EmbeddingCall : public LayerCall {
  public:
   EmbeddingCall(at::Tensor ids, at::Tensor tokens, at::Tensor positions,
-                std::int64_t first_position, const LayerRun& run)
+                std::int64_t first_position, const DropoutDraws& dropout, const LayerRun& run)
       : ids_(ids.contiguous()),
         tokens_(std::move(tokens)),
         positions_(std::move(positions)),
         first_position_(first_position),
+        dropout_(dropout_arguments(dropout)),
+        rows_(run.rows),
         gradients_(run.gradients),
         memory_(run.workspace, c10::CppTypeToScalarType<T>::value) {}
 
@@ -29,6 +31,7 @@ class EmbeddingCall : public LayerCall {
       for (std::int64_t i = 0; i < c; ++i)
         to[n * c + i] = tokens[id * c + i] + positions[position * c + i];
     });
+    if (dropout_.on) drop(to);
     return {out};
   }
 
@@ -39,6 +42,12 @@ class EmbeddingCall : public LayerCall {
     auto* d_tokens = cleared_gradient(tokens_);
     auto* d_positions = cleared_gradient(positions_);
     const auto* from = d_outputs[0].const_data_ptr<T>();
+    if (dropout_.on) {
+      auto* dropped = memory_.template values<T>(ids_.numel() * c);
+      std::copy_n(from, ids_.numel() * c, dropped);
+      drop(dropped);
+      from = dropped;
+    }
     for_each_token([&](std::int64_t n, std::int64_t id, std::int64_t position) {
       if (d_tokens != nullptr) add(from + n * c, d_tokens + id * c);
       if (d_positions != nullptr) add(from + n * c, d_positions + position * c);
@@ -47,6 +56,17 @@ class EmbeddingCall : public LayerCall {
   }
 
  private:
+  /// rows (N, C) times the factors of dropout.
+  void drop(T* rows) {
+    const auto tokens = ids_.numel(), c = tokens_.size(1);
+    run_with_scratch<T>(cpu::panels_of(tokens), memory_, c * cpu::kPanel,
+                        [&](std::int64_t panel, T* scratch) {
+                          const auto first = panel * cpu::kPanel;
+                          const auto count = std::min<std::int64_t>(cpu::kPanel, tokens - first);
+                          cpu::table<T>().drop_rows(dropout_, token_keys(rows_), first, count, c,
+                                                    rows + first * c, scratch);
+                        });
+  }
   /// Where to add the gradient of a table: 0 if this is its first writer; null if it is frozen.
   T* cleared_gradient(const at::Tensor& table) const {
     const auto slot = gradient_slot<T>(table, gradients_);
@@ -66,6 +86,8 @@ class EmbeddingCall : public LayerCall {
 
   at::Tensor ids_, tokens_, positions_;
   std::int64_t first_position_;
+  cpu::Dropout dropout_;
+  RowIds rows_;
   GradientLedger* gradients_;
   Memory memory_;
 };
@@ -74,10 +96,11 @@ class EmbeddingCall : public LayerCall {
 
 at::Tensor embedding_layer(const at::Tensor& ids, const at::Tensor& tokens,
                            const at::Tensor& positions, std::int64_t first_position,
-                           const LayerRun& run) {
+                           const DropoutDraws& dropout, const LayerRun& run) {
   const auto source = gradient_source({tokens, positions});
   const auto call =
-      make_call<EmbeddingCall>(tokens.scalar_type(), ids, tokens, positions, first_position, run);
+      make_call<EmbeddingCall>(tokens.scalar_type(), ids, tokens, positions, first_position,
+                               dropout, run);
   return run_layer(tokens, source, call)[0];
 }
 

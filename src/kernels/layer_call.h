@@ -186,14 +186,13 @@ inline cpu::TokenKeys token_keys(const RowIds& rows) {
           rows.position.const_data_ptr<std::int64_t>()};
 }
 
-/// Dropout with probability p of draws that `key` names.
-inline cpu::Dropout dropout_arguments(double p, DrawKey key) {
+inline cpu::Dropout dropout_arguments(const DropoutDraws& draws) {
   cpu::Dropout dropout;
-  dropout.on = p > 0;
-  dropout.key = key.key;
-  dropout.site = key.site;
-  dropout.threshold = drop_threshold(p);
-  dropout.scale = 1 / (1 - p);
+  dropout.on = draws.rate > 0;
+  dropout.key = draws.key.key;
+  dropout.site = draws.key.site;
+  dropout.threshold = drop_threshold(draws.rate);
+  dropout.scale = 1 / (1 - draws.rate);
   return dropout;
 }
 

@@ -34,6 +34,7 @@ std::int64_t planned_training_memory(const ModelSpec& spec, std::int64_t windows
     count_mixture(pass, layer->feed_forward, Direction::backward, memory);
     count_attention(pass, layer->attention, Direction::backward, memory);
   }
+  if (spec.dropout.embedding > 0) memory.values<float>(pass.tokens() * pass.width);
   return workspace.peak();
 }
 

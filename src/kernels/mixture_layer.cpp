@@ -63,7 +63,7 @@ class MixtureCall : public LayerCall {
         table_(table_of<T>(run)),
         keeps_routing_(run.keeps_routing) {
     layer_.keeps = keeps;
-    layer_.dropout = dropout_arguments(run.dropout, parameters_.dropout_draw);
+    layer_.dropout = dropout_arguments(parameters_.dropout);
   }
 
   Tensors forward(const at::Tensor& x) override {

@@ -109,9 +109,9 @@ at::Tensor MultiHeadAttentionImpl::forward(const at::Tensor& x, const ForwardCon
 
 at::Tensor MultiHeadAttentionImpl::weights_mask(const at::Tensor& x,
                                                 const ForwardContext& context) const {
-  if (!context.training || dropout_ == 0) return {};
+  if (!context.training || dropout_.attention == 0) return {};
   const auto b = x.size(0), t = x.size(1), padded = kernels::whole_blocks(t);
-  return kernels::dropout_mask(context.rows, spec_.heads * padded, dropout_,
+  return kernels::dropout_mask(context.rows, spec_.heads * padded, dropout_.attention,
                                draw_key(context, layer_, DrawKind::attention_dropout), x)
       .view({b, t, spec_.heads, padded})
       .narrow(3, 0, t);
@@ -119,8 +119,8 @@ at::Tensor MultiHeadAttentionImpl::weights_mask(const at::Tensor& x,
 
 at::Tensor MultiHeadAttentionImpl::project(const at::Tensor& heads, const ForwardContext& context) {
   auto y = proj_(heads);
-  if (!context.training || dropout_ == 0) return y;
-  return y * kernels::dropout_mask(context.rows, y.size(2), dropout_,
+  if (!context.training || dropout_.residual == 0) return y;
+  return y * kernels::dropout_mask(context.rows, y.size(2), dropout_.residual,
                                    draw_key(context, layer_, DrawKind::projection_dropout), y)
                  .view(y.sizes());
 }

@@ -55,6 +55,22 @@ double normal_std(const ParameterRow& row, const ModelSpec& spec) {
   return row.is_residual ? kSmallStd / std::sqrt(2.0 * layers) : kSmallStd;
 }
 
+bool is_table(const ParameterRow& row) {
+  return row.role == Role::token_table || row.role == Role::position_table ||
+         !row.second_name.empty();
+}
+
+/// What keys besides model.init say, drawn last: all else is as it would be without them.
+void draw_exceptions(const FlatParameters& flat, const at::Tensor& drawn, const ModelSpec& spec,
+                     at::Generator& generator) {
+  for (const auto& tensor : flat.layout()) {
+    const auto& row = flat.table().rows()[tensor.row];
+    auto values = FlatParameters::view(drawn, tensor);
+    if (is_table(row) && spec.embedding_std) values.normal_(0, *spec.embedding_std, generator);
+    if (row.is_residual && spec.zero_outputs) values.zero_();
+  }
+}
+
 }  // namespace
 
 void initialise(SparseMoELanguageModel& model, std::uint64_t seed) {
@@ -72,6 +88,7 @@ void initialise(SparseMoELanguageModel& model, std::uint64_t seed) {
     if (spec.init == Init::standard || row.role != Role::linear_weight) continue;
     FlatParameters::view(drawn, tensor).normal_(0, normal_std(row, spec), generator);
   }
+  draw_exceptions(flat, drawn, spec, generator);
   flat.values().copy_(drawn);
 }
 

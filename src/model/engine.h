@@ -16,8 +16,8 @@ class Engine {
 
   /// (B, T, C): symbols and positions from first_position on. By default as the model reads.
   virtual at::Tensor embed(SparseMoELanguageModelImpl& model, const at::Tensor& ids,
-                           std::int64_t first_position, const ForwardContext& /*context*/) const {
-    return model.embed(ids, first_position);
+                           std::int64_t first_position, const ForwardContext& context) const {
+    return model.embed(ids, first_position, context);
   }
   /// x + attention(norm(x)). `cache` may be null.
   virtual at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,

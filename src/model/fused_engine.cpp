@@ -7,10 +7,14 @@ namespace moe {
 
 namespace {
 
-kernels::LayerRun run_of(const ForwardContext& context, double dropout) {
-  return {context.rows,      context.training ? dropout : 0.0,
-          context.gradients, context.workspace,
-          context.bfloat16,  context.keeps_routing};
+kernels::LayerRun run_of(const ForwardContext& context) {
+  return {context.rows, context.gradients, context.workspace, context.bfloat16,
+          context.keeps_routing};
+}
+
+kernels::DropoutDraws dropout_of(const ForwardContext& context, double rate, std::int64_t layer,
+                                 DrawKind kind) {
+  return {context.training ? rate : 0.0, draw_key(context, layer, kind)};
 }
 
 kernels::AttentionParameters attention_of(BlockImpl& block, const at::Tensor& x,
@@ -24,8 +28,10 @@ kernels::AttentionParameters attention_of(BlockImpl& block, const at::Tensor& x,
           sa.proj(),
           sa.spec().heads,
           sa.spec().scale,
-          draw_key(context, block.layer(), DrawKind::attention_dropout),
-          draw_key(context, block.layer(), DrawKind::projection_dropout)};
+          dropout_of(context, block.dropout().attention, block.layer(),
+                     DrawKind::attention_dropout),
+          dropout_of(context, block.dropout().residual, block.layer(),
+                     DrawKind::projection_dropout)};
 }
 
 kernels::MixtureParameters mixture_of(const BlockImpl& block, std::int64_t tokens,
@@ -48,7 +54,8 @@ kernels::MixtureParameters mixture_of(const BlockImpl& block, std::int64_t token
   parameters.noise_draw = draw_key(context, block.layer(), DrawKind::router_noise);
   if (parameters.noisy && context.noise.defined())
     parameters.draws = context.noise[block.layer()].contiguous();
-  parameters.dropout_draw = draw_key(context, block.layer(), DrawKind::expert_dropout);
+  parameters.dropout =
+      dropout_of(context, block.dropout().expert, block.layer(), DrawKind::expert_dropout);
   return parameters;
 }
 
@@ -58,13 +65,15 @@ class FusedEngine final : public Engine {
                    std::int64_t first_position, const ForwardContext& context) const override {
     return kernels::embedding_layer(ids, model.token_table()->weight,
                                     model.position_table(), first_position,
-                                    run_of(context, model.spec().dropout));
+                                    dropout_of(context, model.spec().dropout.embedding, 0,
+                                               DrawKind::embedding_dropout),
+                                    run_of(context));
   }
 
   at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
                     LayerCache* cache) const override {
     const auto parameters = attention_of(block, x, context);
-    const auto run = run_of(context, block.dropout());
+    const auto run = run_of(context);
     if (cache == nullptr) return kernels::attention_layer(x, parameters, run);
     if (!cache->keys.defined())
       static_cast<kernels::KeyValues&>(*cache) =
@@ -82,7 +91,7 @@ class FusedEngine final : public Engine {
                 const ForwardContext& context) const override {
     const auto tokens = x.numel() / x.size(-1);
     auto result = kernels::mixture_layer(x, mixture_of(block, tokens, context),
-                                         run_of(context, block.dropout()));
+                                         run_of(context));
     return {std::move(result.out), std::move(result.load), std::move(result.routing)};
   }
 
@@ -91,7 +100,7 @@ class FusedEngine final : public Engine {
     const bool wants_logits = context.keeps_logits || !targets.defined();
     auto result =
         kernels::vocabulary_layer(x, model.ln_f()->tensors(), model.lm_head()->tensors(), targets,
-                                  wants_logits, run_of(context, model.spec().dropout));
+                                  wants_logits, run_of(context));
     LmOutput out;
     if (wants_logits) out.logits = result.logits.view({x.size(0), x.size(1), -1});
     out.loss = std::move(result.loss);

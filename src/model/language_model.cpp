@@ -78,10 +78,16 @@ std::int64_t SparseMoELanguageModelImpl::planned_memory(std::int64_t windows, st
   return engine().planned_memory(spec_, windows, time, training);
 }
 
-at::Tensor SparseMoELanguageModelImpl::embed(const at::Tensor& ids, std::int64_t first_position) {
-  const auto tokens = token_embedding_table_(ids);  // (B, T, C)
-  if (!position_embedding_table_) return tokens;
-  return tokens + position_embedding_table_->weight.narrow(0, first_position, ids.size(1));
+at::Tensor SparseMoELanguageModelImpl::embed(const at::Tensor& ids, std::int64_t first_position,
+                                             const ForwardContext& context) {
+  auto x = token_embedding_table_(ids);  // (B, T, C)
+  if (position_embedding_table_)
+    x = x + position_embedding_table_->weight.narrow(0, first_position, ids.size(1));
+  const auto rate = spec_.dropout.embedding;
+  if (!context.training || rate == 0) return x;
+  return x * kernels::dropout_mask(context.rows, x.size(2), rate,
+                                   draw_key(context, 0, DrawKind::embedding_dropout), x)
+                 .view(x.sizes());
 }
 
 LmOutput SparseMoELanguageModelImpl::predict(const at::Tensor& x, const at::Tensor& targets) {

@@ -73,7 +73,7 @@ at::Tensor ExpertImpl::forward(const at::Tensor& x) {
 SparseMoEImpl::SparseMoEImpl(const ModelSpec& spec, std::int64_t layer)
     : spec_(spec.layers[static_cast<std::size_t>(layer)].feed_forward),
       layer_(layer),
-      dropout_(spec.dropout) {
+      dropout_(spec.dropout.expert) {
   if (spec_.router == RouterKind::topk)
     topk_ = register_module("router", TopkRouter(spec.width, spec_));
   else

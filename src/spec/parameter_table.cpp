@@ -82,7 +82,7 @@ class RowWriter {
   void linear(const std::string& name, std::int64_t out, std::int64_t in, bool bias,
               bool is_residual = false) {
     add({name + ".weight", {out, in}, {}, Role::linear_weight, in, is_residual});
-    if (bias) add({name + ".bias", {out}, {}, Role::linear_bias, in});
+    if (bias) add({name + ".bias", {out}, {}, Role::linear_bias, in, is_residual});
   }
 
   void norm(const std::string& name) {
@@ -118,7 +118,7 @@ class RowWriter {
     stack("w1", up, {f, c_}, Role::linear_weight, c_);
     if (spec.bias) stack("b1", up, {f}, Role::linear_bias, c_);
     stack("w2", one, {c_, f}, Role::linear_weight, f, /*is_residual=*/true);
-    if (spec.bias) stack("b2", one, {c_}, Role::linear_bias, f);
+    if (spec.bias) stack("b2", one, {c_}, Role::linear_bias, f, /*is_residual=*/true);
     for (const auto* router : routers_of(spec))
       linear(cat(at, "router.", router), e, c_, spec.bias);
   }

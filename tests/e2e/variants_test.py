@@ -7,6 +7,8 @@ from support import CHECKPOINT, Case, main, read_safetensors, safetensors
 VARIANTS = {"rms": ["model.norm=rms"], "gelu": ["model.moe.activation=gelu"], "silu": ["model.moe.activation=silu"],
             "relu2": ["model.moe.activation=relu2"],
             "swiglu": ["model.moe.activation=swiglu", "model.moe.expert_width=24"],
+            "dropouts": ["model.dropouts.embedding=0.2", "model.dropouts.attention=0", "model.dropouts.expert=0.1"],
+            "inits": ["model.init_embedding_std=0.1", "model.init_zero_outputs=true"],
             "rotary": ["model.positions=rotary"], "no positions": ["model.positions=none"],
             "qk norm": ["model.qk_norm=head", "model.qk_gain=2"],
             "no bias": ["model.bias=false"], "tied": ["model.tied=true"],

@@ -217,12 +217,16 @@ LayerRun run_in(Workspace& workspace) {
 
 at::Tensor embedded(const at::Tensor& /*x*/, Workspace& workspace) {
   return embedding_layer(at::zeros({2, 4}, at::kLong), random({5, 8}), random({4, 8}), 0,
-                         run_in(workspace));
+                         {}, run_in(workspace));
 }
 
 at::Tensor attended(const at::Tensor& x, Workspace& workspace) {
-  AttentionParameters parameters{
-      norm(), random({3, 8, 8}), {random({8, 8}), random({8})}, 2, 0.5, {}, {}};
+  AttentionParameters parameters{};
+  parameters.norm = norm();
+  parameters.qkv = random({3, 8, 8});
+  parameters.proj = {random({8, 8}), random({8})};
+  parameters.heads = 2;
+  parameters.score_scale = 0.5;
   return attention_layer(x, parameters, run_in(workspace));
 }
 

@@ -105,7 +105,7 @@ TEST_P(Bfloat16Model, TheRoutersProductsStayInFloat) {
       .noisy = true,
       .noise_draw = {kKey, 1},
       .draws = {},
-      .dropout_draw = {kKey, 2}};
+      .dropout = {}};
   const auto x = values({4, 50, kWidth}).requires_grad_();
   std::vector<std::pair<at::Tensor, kernels::Routing>> outcomes;
   for (const bool bfloat16 : {false, true}) {

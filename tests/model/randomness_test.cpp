@@ -118,7 +118,8 @@ INSTANTIATE_TEST_SUITE_P(Engines, RandomnessTest, testing::ValuesIn(kEngines),
 TEST(DrawSites, EveryLayerAndKindHasItsOwn) {
   constexpr std::int64_t kLayers = 512;  // the most that a config allows
   constexpr DrawKind kKinds[] = {DrawKind::router_noise, DrawKind::attention_dropout,
-                                 DrawKind::projection_dropout, DrawKind::expert_dropout};
+                                 DrawKind::projection_dropout, DrawKind::expert_dropout,
+                                 DrawKind::embedding_dropout};
   std::set<std::uint32_t> sites;
   for (std::int64_t layer = 0; layer < kLayers; ++layer)
     for (const auto kind : kKinds) sites.insert(draw_key({}, layer, kind).site);

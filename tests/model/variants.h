@@ -39,6 +39,10 @@ inline constexpr Variant kVariants[] = {
        config.rotary_base = 100;
        config.qk_norm = QkNorm::head;
      }},
+    {"dropouts",
+     [](ModelConfig& config) {
+       config.dropouts = {.embedding = 0.3, .attention = 0, .residual = 0.4, .expert = {}};
+     }},
     {"no_bias", [](ModelConfig& config) { config.bias = false; }},
     {"tied", [](ModelConfig& config) { config.tied = true; }},
     {"all_variants", [](ModelConfig& config) {

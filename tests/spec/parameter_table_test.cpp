@@ -23,16 +23,26 @@ ModelSpec makemoe(std::int64_t layers = 8, bool bias = true) {
                                 .noise_in_eval = false,
                                 .capacity_factor = {},
                                 .bias = bias};
+  const AttentionSpec attention{.heads = 8,
+                                .head_width = 16,
+                                .scale = 0.25,
+                                .bias = bias,
+                                .qk_norm = QkNorm::none,
+                                .qk_gain = 1,
+                                .rotary_base = {}};
   return {.vocab = 65,
           .width = 128,
           .context = 32,
-          .dropout = 0.1,
+          .position_table = true,
+          .dropout = {0, 0.1, 0.1, 0.1},
           .init = Init::standard,
+          .embedding_std = {},
+          .zero_outputs = false,
           .norm = {NormKind::layer, 1e-5, bias},
           .bias = bias,
           .tied = false,
           .layers = std::vector<LayerSpec>(static_cast<std::size_t>(layers),
-                                           {{8, 16, 0.25, bias}, mixture})};
+                                           {attention, mixture})};
 }
 
 TEST(ParameterTable, AModelWithoutBiasesHasNoRowOfThem) {

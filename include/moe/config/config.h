@@ -108,11 +108,34 @@ struct MoeConfig {
 };
 static_assert(table_is_complete<MoeConfig>);
 
+/// Dropout place by place.
+struct DropoutsConfig {
+  std::optional<double> embedding, attention, residual, expert;
+
+  static constexpr auto fields() {
+    using C = DropoutsConfig;
+    return std::tuple{
+        Field{"embedding", &C::embedding, "of what enters the first block; null: none",
+              between(0, 0.99)},
+        Field{"attention", &C::attention, "of attention weights; null: model.dropout",
+              between(0, 0.99)},
+        Field{"residual", &C::residual,
+              "of what attention adds to the residual stream; null: model.dropout",
+              between(0, 0.99)},
+        Field{"expert", &C::expert, "of each expert's answer; null: model.dropout",
+              between(0, 0.99)}};
+  }
+};
+static_assert(table_is_complete<DropoutsConfig>);
+
 /// Shape of the network.
 struct ModelConfig {
   std::int64_t n_embed = 128, n_head = 8, n_layer = 8, block_size = 32;
   double dropout = 0.1;
+  DropoutsConfig dropouts;
   Init init = Init::standard;
+  std::optional<double> init_embedding_std;
+  bool init_zero_outputs = false;
   AttentionScale attention_scale = AttentionScale::head_size;
   NormKind norm = NormKind::layer;
   Positions positions = Positions::learned;
@@ -133,7 +156,12 @@ struct ModelConfig {
         Field{"block_size", &C::block_size, "context length [tokens]", between(1, 65536)},
         Field{"dropout", &C::dropout, "probability of dropping a value, in training",
               between(0, 0.99)},
+        Field{"dropouts", &C::dropouts, "dropout place by place"},
         Field{"init", &C::init, "how Linear weights are drawn; \"default\" is PyTorch's way"},
+        Field{"init_embedding_std", &C::init_embedding_std,
+              "standard deviation of the tables' values; null: as init says", between(1e-6, 100)},
+        Field{"init_zero_outputs", &C::init_zero_outputs,
+              "whether attention's projections and experts' last Linears start as 0"},
         Field{"attention_scale", &C::attention_scale,
               "attention scores are divided by the root of this; the published run has n_embed"},
         Field{"norm", &C::norm, "layer norm, or RMS norm, which has neither mean nor bias"},

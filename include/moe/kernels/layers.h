@@ -28,8 +28,7 @@ struct LinearParameters {
 
 /// How a layer runs, apart from its parameters.
 struct LayerRun {
-  RowIds rows;         // of the N tokens
-  double dropout = 0;  // 0: none
+  RowIds rows;  // of the N tokens
   /// Tells who writes a gradient first in an update; null: all add to what is there.
   GradientLedger* gradients = nullptr;
   Workspace* workspace = nullptr;  // null: memory of its own
@@ -37,6 +36,12 @@ struct LayerRun {
   /// of float layers alone, where has_bfloat16().
   bool bfloat16 = false;
   bool keeps_routing = false;  // MixtureResult::routing is wanted
+};
+
+/// Dropout in one place: its rate, 0 for none, and its draws.
+struct DropoutDraws {
+  double rate = 0;
+  DrawKey key = {};
 };
 
 /// x + dropout(proj(heads(norm(x)))) with causal attention, x (B, T, C).
@@ -48,7 +53,7 @@ struct AttentionParameters {
   LinearParameters proj;
   std::int64_t heads;
   double score_scale;
-  DrawKey weights_draw, output_draw;
+  DropoutDraws weights_dropout, output_dropout;
 };
 /// Keys and values of the positions that a layer has seen: keys (B, C, capacity), values
 /// (B, capacity, C).
@@ -79,7 +84,7 @@ struct MixtureParameters {
   bool noisy = false;            // logits get noise
   DrawKey noise_draw;            // by these draws
   at::Tensor draws;              // or by these where defined: (N, E) standard normal
-  DrawKey dropout_draw;
+  DropoutDraws dropout;          // of the experts' answers
 };
 /// Where N tokens go and with what weight, and what that was decided by.
 struct Routing {
@@ -108,9 +113,9 @@ VocabularyResult vocabulary_layer(const at::Tensor& x, const NormParameters& nor
                                   bool wants_logits, const LayerRun& run);
 
 /// x (B, T, C) = tokens[ids] + positions[first_position + t]; ids (B, T) int64 in range. Without
-/// positions (undefined) it is the first alone.
+/// positions (undefined) it is the first alone. Then dropout.
 at::Tensor embedding_layer(const at::Tensor& ids, const at::Tensor& tokens,
                            const at::Tensor& positions, std::int64_t first_position,
-                           const LayerRun& run);
+                           const DropoutDraws& dropout, const LayerRun& run);
 
 }  // namespace moe::kernels

@@ -102,7 +102,7 @@ class MultiHeadAttentionImpl : public torch::nn::Module {
 
   AttentionSpec spec_;
   std::int64_t layer_, positions_;
-  double dropout_;
+  DropoutSpec dropout_;
   at::Tensor qkv_;  // (3, H * D, C)
   std::vector<Head> heads_;
   torch::nn::Linear proj_;

@@ -38,7 +38,8 @@ enum class DrawKind : std::uint32_t {
   router_noise,
   attention_dropout,
   projection_dropout,
-  expert_dropout
+  expert_dropout,
+  embedding_dropout
 };
 
 /// Kinds beyond the fourth begin anew, four at a time, above the sites of all layers: a new kind

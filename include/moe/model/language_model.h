@@ -47,11 +47,11 @@ class BlockImpl : public torch::nn::Module {
   Norm ln1() const { return ln1_; }
   Norm ln2() const { return ln2_; }
   std::int64_t layer() const { return layer_; }
-  double dropout() const { return dropout_; }
+  const DropoutSpec& dropout() const { return dropout_; }
 
  private:
   std::int64_t layer_;
-  double dropout_;
+  DropoutSpec dropout_;
   MultiHeadAttention sa_;
   SparseMoE smoe_;
   Norm ln1_, ln2_;
@@ -79,7 +79,8 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
   std::int64_t planned_memory(std::int64_t windows, std::int64_t time, bool training) const;
 
   /// What comes before and after the blocks, as it reads.
-  at::Tensor embed(const at::Tensor& ids, std::int64_t first_position);
+  at::Tensor embed(const at::Tensor& ids, std::int64_t first_position,
+                   const ForwardContext& context);
   LmOutput predict(const at::Tensor& x, const at::Tensor& targets);
 
   const ModelSpec& spec() const { return spec_; }

@@ -17,6 +17,14 @@ struct NormSpec {
   bool bias;
 };
 
+/// Probabilities of dropping a value in training, place by place.
+struct DropoutSpec {
+  double embedding;  // what enters the first block
+  double attention;  // weights
+  double residual;   // what attention adds to the stream
+  double expert;     // what an expert answers
+};
+
 struct AttentionSpec {
   std::int64_t heads, head_width;
   double scale;  // scores are multiplied by it
@@ -51,8 +59,10 @@ struct ModelSpec {
   std::int64_t width;    // C, of the residual stream
   std::int64_t context;  // positions
   bool position_table;   // each has a learned row
-  double dropout;
+  DropoutSpec dropout;
   Init init;
+  std::optional<double> embedding_std;  // of the tables' normal draws; nullopt: as `init` says
+  bool zero_outputs;                    // what is added to the residual stream starts as 0
   NormSpec norm;  // every one
   bool bias;      // of the last Linear
   bool tied;      // the last Linear's weight is the token table

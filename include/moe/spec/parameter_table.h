@@ -26,7 +26,7 @@ struct ParameterRow {
   std::vector<std::int64_t> piece_shape;  // (512, 128); the shape itself if it is one piece
   Role role;
   std::int64_t fan_in = 0;          // of a Linear's weight and bias, or of a table drawn as one
-  bool is_residual = false;         // its product is added to the residual stream
+  bool is_residual = false;         // its outcome is added to the residual stream
   std::int64_t experts = 0;         // as many equal parts; 0: every token reads it
   std::int64_t chosen_experts = 0;  // that a token reads
   std::string second_name = {};     // under which the published model has the tensor too: tied

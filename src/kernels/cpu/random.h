@@ -134,6 +134,19 @@ inline void drop_panel(const Dropout& dropout, const TokenLanes& lanes, Index fi
   }
 }
 
+/// rows (count, width) of tokens [first, first + count), kPanel at most, *= their factors. scratch:
+/// (width, kPanel).
+template <class T>
+void drop_rows(const Dropout& dropout, const TokenKeys& keys, Index first, Index count, Index width,
+               T* rows, T* scratch) {
+  const TokenLanes lanes =
+      token_lanes(keys, [&](int i) { return LaneKey{first + (i < count ? i : count - 1)}; });
+  rows_to_panel<T>(
+      count, width, [&](Index i) { return rows + i * width; }, scratch);
+  drop_panel(dropout, lanes, 0, width, scratch);
+  panel_to_rows<T>(scratch, count, width, [&](Index i) { return rows + i * width; });
+}
+
 /// A uniform draw in (0, 1) of each word: its middle, so that it is never 0.
 [[gnu::always_inline]] inline Vec<double> uniforms(const std::uint32_t* words) {
   Vec<double> u;

@@ -48,6 +48,8 @@ struct Table : Products<T> {
 
   void (*normal_rows)(const Normals&, const TokenKeys&, std::int64_t tokens, std::int64_t width,
                       T* rows);
+  void (*drop_rows)(const Dropout&, const TokenKeys&, std::int64_t first, std::int64_t count,
+                    std::int64_t width, T* rows, T* scratch);
   void (*adamw)(const AdamWUpdate<T>&, std::int64_t begin, std::int64_t end);
   double (*sum_of_squares)(const T* values, std::int64_t count);
 };

@@ -43,6 +43,7 @@ constexpr Table<T> make_table(const char* name) {
   };
   t.vocabulary_gradient_tasks = vocabulary_gradient_tasks<T>;
   t.normal_rows = normal_rows<T>;
+  t.drop_rows = drop_rows<T>;
   t.adamw = adamw_update<T>;
   t.sum_of_squares = sum_of_squares<T>;
   return t;
