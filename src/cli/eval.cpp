@@ -31,7 +31,8 @@ int run_eval(const EvalArgs& args, const Services& services) {
   const auto begin = monotonic_seconds();
   const auto stop = [&] { return services.interrupt.signal(); };
   const bool full = config.eval.mode == EvalMode::full;
-  const auto result = full ? evaluate_full(loaded.model, target.tokens, key, 0, stop)
+  const auto stride = config.eval.stride.value_or(config.model.block_size);
+  const auto result = full ? evaluate_strided(loaded.model, target.tokens, key, stride, stop)
                            : evaluate_random(loaded.model, target.tokens, key,
                                              config.eval.eval_iters, config.train.batch_size, stop);
   const auto bits = result.loss / std::numbers::ln2 / target.bytes_per_token;
@@ -43,6 +44,7 @@ int run_eval(const EvalArgs& args, const Services& services) {
                 {"step", loaded.info.ref.step},
                 {"split", target.split},
                 {"mode", full ? "full" : "random"},
+                {"stride", full ? Json(stride) : Json(nullptr)},
                 {"loss", result.loss},
                 {"perplexity", std::exp(result.loss)},
                 {"bits_per_byte", bits},

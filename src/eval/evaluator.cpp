@@ -51,13 +51,14 @@ class Evaluation {
 
   /// Adds windows of `time` targets. `first_draw` < 0: their rows are keyed by absolute position;
   /// else by the number of the draw and the place in the window.
-  void add(Offsets offsets, std::int64_t time, std::int64_t first_draw) {
+  /// `scored` > 0: of each window the last so many targets alone.
+  void add(Offsets offsets, std::int64_t time, std::int64_t first_draw, std::int64_t scored = 0) {
     const auto most = evaluation_windows(time);
     workspace_.reserve(model_->planned_memory(most, time, /*training=*/false));
     for (std::size_t i = 0; i < offsets.size(); i += static_cast<std::size_t>(most)) {
       const auto count = std::min(static_cast<std::size_t>(most), offsets.size() - i);
       const auto draw = first_draw < 0 ? first_draw : first_draw + static_cast<std::int64_t>(i);
-      add_batch(offsets.subspan(i, count), time, draw);
+      add_batch(offsets.subspan(i, count), time, draw, scored > 0 ? scored : time);
     }
   }
 
@@ -76,7 +77,7 @@ class Evaluation {
   }
 
  private:
-  void add_batch(Offsets offsets, std::int64_t time, std::int64_t first_draw) {
+  void add_batch(Offsets offsets, std::int64_t time, std::int64_t first_draw, std::int64_t scored) {
     if (const int signal = stop_ ? stop_() : 0; signal != 0) throw Interrupted(signal);
     auto windows = gather_windows(tokens_, offsets, time);
     const auto batch = static_cast<std::int64_t>(offsets.size());
@@ -86,10 +87,12 @@ class Evaluation {
     context.workspace = &workspace_;
     context.keeps_routing = routing_ != nullptr;
     context.keeps_logits = false;
+    for (std::int64_t window = 0; window < batch; ++window)
+      std::fill_n(windows.targets.begin() + window * time, time - scored, kNoTarget);
     const auto out = model_->forward(ids_tensor(windows.inputs, batch, device_),
                                      ids_tensor(windows.targets, batch, device_), context);
-    sum_ += out.loss.item<double>() * static_cast<double>(batch * time);
-    targets_ += batch * time;
+    sum_ += out.loss.item<double>() * static_cast<double>(batch * scored);
+    targets_ += batch * scored;
     load_ += out.expert_load;
     if (routing_ != nullptr) add_routing(*routing_, windows.inputs, out.routing);
   }
@@ -149,6 +152,25 @@ EvalResult evaluate_full(SparseMoELanguageModel& model, const Tokens& tokens, st
   Evaluation evaluation(model, tokens, key, stop, routing);
   evaluation.add(spread_offsets(whole, all ? whole : max_windows, block), block, -1);
   if (const auto last = whole * block; all && rest > 0) evaluation.add({&last, 1}, rest, -1);
+  return evaluation.result();
+}
+
+EvalResult evaluate_strided(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
+                            std::int64_t stride, const StopRequest& stop,
+                            RoutingTallies* routing) {
+  const auto block = model->spec().context;
+  const auto targets = static_cast<std::int64_t>(tokens.size()) - 1;
+  if (targets <= block || stride == block)
+    return evaluate_full(model, tokens, key, 0, stop, routing);
+  const at::NoGradGuard no_grad;
+  Evaluation evaluation(model, tokens, key, stop, routing);
+  std::vector<std::int64_t> offsets{0};
+  evaluation.add(offsets, block, -1);
+  offsets.clear();
+  for (auto offset = stride; offset + block <= targets; offset += stride) offsets.push_back(offset);
+  evaluation.add(offsets, block, -1, stride);
+  const std::int64_t last = targets - block, rest = last % stride;
+  if (rest > 0) evaluation.add({&last, 1}, block, -1, rest);
   return evaluation.result();
 }
 

@@ -66,7 +66,11 @@ class VocabularyCall : public LayerCall {
     const auto begin = memory_.position();
     layer_.x = x_.template const_data_ptr<T>();
     if (wants_logits_) layer_.logits = outputs.back().template mutable_data_ptr<T>();
-    if (targets_.defined()) layer_.targets = targets_.const_data_ptr<std::int64_t>();
+    if (targets_.defined()) {
+      layer_.targets = targets_.const_data_ptr<std::int64_t>();
+      layer_.counted = std::count_if(layer_.targets, layer_.targets + layer_.tokens,
+                                     [](std::int64_t target) { return target >= 0; });
+    }
     layer_.head = linear_arguments<T>(head_);
     layer_.norm = norm_arguments<T>(norm_);
     lay_out_forward(layer_, keeps_, memory_);
@@ -118,7 +122,7 @@ class VocabularyCall : public LayerCall {
   T mean_loss() const {
     double sum = 0;
     for (std::int64_t n = 0; n < layer_.tokens; ++n) sum += layer_.losses[n];
-    return static_cast<T>(sum / static_cast<double>(layer_.tokens));
+    return static_cast<T>(sum / static_cast<double>(layer_.counted));
   }
 
   NormParameters norm_;

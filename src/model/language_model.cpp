@@ -94,7 +94,8 @@ LmOutput SparseMoELanguageModelImpl::predict(const at::Tensor& x, const at::Tens
   LmOutput out;
   out.logits = lm_head_(ln_f_(x));
   if (targets.defined())
-    out.loss = at::cross_entropy_loss(out.logits.flatten(0, 1), targets.flatten());
+    out.loss = at::cross_entropy_loss(out.logits.flatten(0, 1), targets.flatten(), /*weight=*/{},
+                                      at::Reduction::Mean, kNoTarget);
   return out;
 }
 

@@ -75,7 +75,9 @@ std::pair<double, double> Loop::losses(RoutingTallies& routing) {
     const auto block = config.model.block_size;
     const auto windows = (static_cast<std::int64_t>(corpus.val.size()) - 2) / block + 1;
     const auto train = evaluate_full(state_.model, corpus.train, key, windows, stop).loss;
-    return {train, evaluate_full(state_.model, corpus.val, key, 0, stop, &routing).loss};
+    const auto stride = config.eval.stride.value_or(block);
+    return {train,
+            evaluate_strided(state_.model, corpus.val, key, stride, stop, &routing).loss};
   }
   const auto iters = config.eval.eval_iters, batch = config.train.batch_size;
   const auto loss = [&](const Tokens& tokens, std::string_view stream, RoutingTallies* tallies) {

@@ -106,6 +106,45 @@ TEST(FullEvaluation, RepeatsExactlyAndTheKeyMattersOnlyWithNoise) {
   EXPECT_NE(evaluate_full(noisy, tokens, 1).loss, evaluate_full(noisy, tokens, 2).loss);
 }
 
+/// Its first window whole; of the others, `stride` apart, the last targets, and at the end the rest.
+double strided_reference(SparseMoELanguageModel& model, const Tokens& tokens, std::int64_t stride) {
+  const auto targets = static_cast<std::int64_t>(tokens.size()) - 1;
+  const auto first = [&](std::int64_t offset, std::int64_t time) {
+    return window_loss(model, tokens, offset, time,
+                       make_context(1, time, /*training=*/false, 42, 0, offset));
+  };
+  double sum = first(0, kBlock);
+  for (std::int64_t done = kBlock; done < targets;) {
+    const auto scored = std::min(stride, targets - done), offset = done + scored - kBlock;
+    sum += first(offset, kBlock) - (scored < kBlock ? first(offset, kBlock - scored) : 0);
+    done += scored;
+  }
+  return sum / static_cast<double>(targets);
+}
+
+class StridedEvaluation : public testing::TestWithParam<std::tuple<std::int64_t, std::size_t>> {};
+
+TEST_P(StridedEvaluation, ScoresEachTargetOnceWithTheSymbolsBeforeIt) {
+  const auto [stride, length] = GetParam();
+  auto model = tiny_model();
+  const auto tokens = some_tokens(length);
+  const auto result = evaluate_strided(model, tokens, 42, stride);
+  EXPECT_EQ(result.tokens, static_cast<std::int64_t>(length) - 1);
+  EXPECT_NEAR(result.loss, strided_reference(model, tokens, stride), 1e-5);
+  EXPECT_NE(result.loss, evaluate_full(model, tokens, 42).loss);
+}
+
+INSTANTIATE_TEST_SUITE_P(Strides, StridedEvaluation,
+                         testing::Combine(testing::Values(1, 3, 4, 7),
+                                          testing::Values(kBlock + 2, 40 * kBlock + 4)));
+
+TEST(StridedEvaluation, IsTheFullOneIfWindowsTouchOrTheTextIsOneWindow) {
+  auto model = tiny_model();
+  const auto tokens = some_tokens(100), few = some_tokens(kBlock);
+  EXPECT_EQ(evaluate_strided(model, tokens, 42, kBlock).loss, evaluate_full(model, tokens, 42).loss);
+  EXPECT_EQ(evaluate_strided(model, few, 42, 3).loss, evaluate_full(model, few, 42).loss);
+}
+
 TEST(RandomEvaluation, EqualsOneDrawnWindowAtATime) {
   auto model = tiny_model(/*noise=*/true);
   const auto tokens = some_tokens(200);

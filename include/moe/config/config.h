@@ -279,6 +279,7 @@ static_assert(table_is_complete<TrainConfig>);
 struct EvalConfig {
   EvalMode mode = EvalMode::full;
   std::int64_t eval_iters = 400;
+  std::optional<std::int64_t> stride;
 
   static constexpr auto fields() {
     using C = EvalConfig;
@@ -286,7 +287,11 @@ struct EvalConfig {
         Field{"mode", &C::mode,
               "full: every target exactly once; random: eval_iters random batches, as published"},
         Field{"eval_iters", &C::eval_iters,
-              "random batches in an evaluation, if eval.mode is random", between(1, 1e6)}};
+              "random batches in an evaluation, if eval.mode is random", between(1, 1e6)},
+        Field{"stride", &C::stride,
+              "full: windows begin this far apart, and each but the first scores its last targets "
+              "alone, so that all have block_size - stride symbols before them; null: block_size",
+              steps_from(1)}};
   }
 };
 static_assert(table_is_complete<EvalConfig>);

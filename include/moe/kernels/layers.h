@@ -103,8 +103,8 @@ MixtureResult mixture_layer(const at::Tensor& x, const MixtureParameters& parame
                             const LayerRun& run);
 
 /// logits (N, V) = head(norm(x)) if they are wanted, and the mean cross-entropy of targets (N)
-/// int64 if those are defined; one of both at least. Without logits no array of N * V values is
-/// made.
+/// int64, over those that are not below 0, if they are defined; one of both at least. Without logits
+/// no array of N * V values is made.
 struct VocabularyResult {
   at::Tensor logits, loss;
 };

@@ -24,6 +24,9 @@ class Engine;
 enum class EngineKind { fast, reference, stacked };
 EngineKind engine_kind(Kernels kernels);
 
+/// A target that does not count.
+inline constexpr std::int64_t kNoTarget = -1;
+
 /// What a forward yields.
 struct LmOutput {
   at::Tensor logits;  // (B, T, V); may be undefined beside a loss (ForwardContext::keeps_logits)
@@ -65,7 +68,7 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
   SparseMoELanguageModelImpl(const ModelConfig& config, std::int64_t vocab_size);
 
   /// ids (B, T) int64 with T <= context and every id in [0, V) (the caller's promise); targets
-  /// the same shape, or undefined.
+  /// the same shape, where kNoTarget is allowed, or undefined.
   LmOutput forward(const at::Tensor& ids, const at::Tensor& targets, const ForwardContext& context);
 
   /// Logits (B, V) of the last position after `ids` (B, T) follow what `cache` holds; the cache

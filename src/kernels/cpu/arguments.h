@@ -223,8 +223,9 @@ struct Vocabulary {
   Linear<T> head;               // (V, C)
   const T* x;                   // (N, C)
   T* logits;                    // (N, V), or null
-  const std::int64_t* targets;  // (N), or null
-  double* losses;               // (N) [nats]
+  const std::int64_t* targets;  // (N), below 0 where none counts; or null
+  std::int64_t counted;         // targets that count
+  double* losses;               // (N) [nats], 0 where none counts
   T* normed;                    // (panels * kPanel, padded(C))
   T* largest;                   // (panels * kPanel) of a token's logits
   double* totals;               // (panels * kPanel) sums of e^(logit - largest)

@@ -46,7 +46,8 @@ class VocabularyPanels {
     if (layer_.targets == nullptr) return;
     for (Index p = 0; p < count_; ++p)
       for (Index i = 0; i < tokens_in(p); ++i)
-        layer_.losses[token(p) + i] += __builtin_log(total(p)[i]) + double{largest(p)[i]};
+        if (counts(p, i))
+          layer_.losses[token(p) + i] += __builtin_log(total(p)[i]) + double{largest(p)[i]};
   }
 
   /// Gradients of the logits of one chunk, and what they add to those of the normed tokens; after
@@ -88,6 +89,8 @@ class VocabularyPanels {
     const Index size = layer_.chunk_size;
     return {layer_.d_logits + (first_ * size + v - layer_.chunk) * kPanel, count_, size * kPanel};
   }
+
+  bool counts(Index p, Index i) const { return layer_.targets[token(p) + i] >= 0; }
 
   void normalise_tokens(Index p) {
     const Index n = token(p), count = tokens_in(p);
@@ -161,9 +164,10 @@ class VocabularyPanels {
 
   void loss_backward(Index p, Index v, const T* from, T* to) {
     const Index rows = rows_in(v), count = tokens_in(p);
-    const double share = layer_.d_loss / static_cast<double>(layer_.tokens);  // of the mean
+    const double share = layer_.d_loss / static_cast<double>(layer_.counted);  // of the mean
     T scales[kPanel] = {};
-    for (Index i = 0; i < count; ++i) scales[i] = static_cast<T>(share / total(p)[i]);
+    for (Index i = 0; i < count; ++i)
+      if (counts(p, i)) scales[i] = static_cast<T>(share / total(p)[i]);
     const Row<T> scale = load_row(scales), top = load_row(largest(p));
     for (Index j = 0; j < rows; ++j) {
       const Row<T> e = map(load_row(from + j * kPanel), top,
