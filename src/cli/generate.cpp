@@ -181,6 +181,9 @@ void add_generate(CLI::App& app, Run& run) {
                          std::uint64_t{0}, std::numeric_limits<std::uint64_t>::max());
   add_name(*command, "--device", args->device,
            "auto, cpu, cuda or cuda:N; default: auto (CUDA if there is one)");
+  command->add_flag("--exact", options.exact,
+                    "beyond block_size, compute each symbol from the last block_size anew, as "
+                    "learned positions always do; others continue with what they remember");
   command->add_flag("--json", args->json, "print one JSON object instead of text");
   command->footer(
       "Examples:\n"

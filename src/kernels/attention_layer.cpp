@@ -41,17 +41,15 @@ void lay_out_backward(cpu::Attention<T>& layer, Memory& memory) {
     layer.query_key.gain_parts = memory.values<T>(layer.windows * 2 * c / layer.heads);
 }
 
-/// For positions below `positions` of heads of D values.
+/// For `time` positions of heads of D values.
 template <class T>
-cpu::QueryKey<T> query_key_arguments(const AttentionParameters& parameters, std::int64_t positions,
+cpu::QueryKey<T> query_key_arguments(const AttentionParameters& parameters, std::int64_t time,
                                      std::int64_t d) {
   cpu::QueryKey<T> stage;
   stage.normalises = parameters.q_norm.weight.defined();
   stage.rotates = parameters.angles.defined();
-  TORCH_CHECK(!stage.rotates || (parameters.angles.size(0) >= positions &&
-                                 parameters.angles.size(1) == d),
-              "angles ", parameters.angles.sizes(), " are not those of ", positions,
-              " positions of heads of ", d);
+  TORCH_CHECK(!stage.rotates || parameters.angles.sizes() == at::IntArrayRef({time, d}), "angles ",
+              parameters.angles.sizes(), " are not those of ", time, " positions of heads of ", d);
   stage.query_gain = values_or_null<T>(parameters.q_norm.weight);
   stage.key_gain = values_or_null<T>(parameters.k_norm.weight);
   stage.eps = parameters.q_norm.eps;
@@ -136,7 +134,7 @@ class AttentionCall : public LayerCall {
 
 template <class T>
 at::Tensor run_attention_step(const at::Tensor& x, const AttentionParameters& parameters,
-                              const LayerRun& run, KeyValues& cache, std::int64_t position) {
+                              const LayerRun& run, KeyValues& cache, CachePlace place) {
   Memory memory(run.workspace, c10::CppTypeToScalarType<T>::value);
   auto out = memory.result(x.sizes());
   const auto begin = memory.position();
@@ -145,17 +143,18 @@ at::Tensor run_attention_step(const at::Tensor& x, const AttentionParameters& pa
   step.sequences = b;
   step.width = c;
   step.heads = parameters.heads;
-  step.position = position;
+  step.place = place.place;
+  step.filled = place.filled;
   step.score_scale = parameters.score_scale;
   step.norm = norm_arguments<T>(parameters.norm);
   lay_out_statistics(step.norm, b, memory);
   step.qkv = linear_arguments<T>({parameters.qkv, {}});
   step.proj = linear_arguments<T>(parameters.proj);
-  step.query_key = query_key_arguments<T>(parameters, position + 1, c / parameters.heads);
+  step.query_key = query_key_arguments<T>(parameters, 1, c / parameters.heads);
   const auto rows = x.contiguous();
   step.x = rows.const_data_ptr<T>();
   step.out = out.template mutable_data_ptr<T>();
-  step.cache = cache_arguments<T>(cache, x, position + 1);
+  step.cache = cache_arguments<T>(cache, x, place.filled);
   step.normed = memory.values<T>(b * cpu::padded(c));
   step.qkv_values = memory.values<T>(b * 3 * c);
   step.mixed = memory.values<T>(b * cpu::padded(c));
@@ -192,10 +191,10 @@ KeyValues make_key_values(const at::Tensor& x, std::int64_t positions) {
 }
 
 at::Tensor attention_step(const at::Tensor& x, const AttentionParameters& parameters,
-                          const LayerRun& run, KeyValues& cache, std::int64_t position) {
+                          const LayerRun& run, KeyValues& cache, CachePlace place) {
   return x.scalar_type() == at::kDouble
-             ? run_attention_step<double>(x, parameters, run, cache, position)
-             : run_attention_step<float>(x, parameters, run, cache, position);
+             ? run_attention_step<double>(x, parameters, run, cache, place)
+             : run_attention_step<float>(x, parameters, run, cache, place);
 }
 
 void count_attention(const PassShape& pass, const AttentionSpec& spec, Direction direction,

@@ -12,15 +12,24 @@ void LayerCache::make_room(const at::Tensor& x, const AttentionSpec& spec, std::
   values = at::empty_like(keys);
 }
 
+at::Tensor LayerCache::join(const at::Tensor& kept, const at::Tensor& fresh) const {
+  const auto positions = kept.size(1), time = fresh.size(1), begin = place(positions);
+  TORCH_CHECK(begin + time <= positions, "a cache of ", positions, " positions that holds ", length,
+              " takes no ", time, " more at once");
+  kept.narrow(1, begin, time).copy_(fresh);
+  return kept.narrow(1, 0, std::min(length + time, positions));
+}
+
 at::Tensor future_mask(std::int64_t queries, std::int64_t keys, at::Device device) {
   return at::ones({queries, keys}, at::TensorOptions(device).dtype(at::kBool))
       .triu(keys - queries + 1);
 }
 
-at::Tensor rotary_angles(std::int64_t positions, std::int64_t head_width, double base) {
+at::Tensor rotary_angles(std::int64_t first, std::int64_t count, std::int64_t head_width,
+                         double base) {
   const auto options = at::TensorOptions(at::kDouble);
   const auto exponents = at::arange(0, head_width, 2, options) / -static_cast<double>(head_width);
-  const auto turns = at::outer(at::arange(positions, options), at::pow(base, exponents));
+  const auto turns = at::outer(at::arange(first, first + count, options), at::pow(base, exponents));
   return at::cat({turns.cos(), turns.sin()}, 1);
 }
 
@@ -47,12 +56,8 @@ at::Tensor HeadImpl::forward(const at::Tensor& x, const QueryKeyStage& stage,
   const auto query = stage.query(x.matmul(slice(0).t()));  // (B, T, D)
   auto key = stage.key(x.matmul(slice(1).t())), value = x.matmul(slice(2).t());
   if (cache != nullptr) {
-    const auto seen = cache->length, now = seen + x.size(1);
-    const auto keys = cache->keys.select(1, head_), values = cache->values.select(1, head_);
-    keys.slice(1, seen, now).copy_(key);
-    values.slice(1, seen, now).copy_(value);
-    key = keys.narrow(1, 0, now);
-    value = values.narrow(1, 0, now);
+    key = cache->join(cache->keys.select(1, head_), key);
+    value = cache->join(cache->values.select(1, head_), value);
   }
   constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
   const auto scores = query.matmul(key.transpose(-2, -1)) * spec_.scale;  // (B, T, T_keys)
@@ -79,19 +84,22 @@ MultiHeadAttentionImpl::MultiHeadAttentionImpl(const ModelSpec& spec, std::int64
   k_norm_ = register_module("k_norm", Norm(spec_.head_width, kNorm));
 }
 
-const at::Tensor& MultiHeadAttentionImpl::angles_like(const at::Tensor& x) {
-  if (!spec_.rotary_base) return angles_;
+at::Tensor MultiHeadAttentionImpl::angles(std::int64_t first, std::int64_t count,
+                                          const at::Tensor& x) {
+  if (!spec_.rotary_base) return {};
+  const auto computed = [&](std::int64_t from, std::int64_t positions) {
+    return rotary_angles(from, positions, spec_.head_width, *spec_.rotary_base)
+        .to(x.device(), x.scalar_type());
+  };
+  if (first + count > positions_) return computed(first, count);  // a cache that slides
   if (!angles_.defined() || angles_.dtype() != x.dtype() || angles_.device() != x.device())
-    angles_ = rotary_angles(positions_, spec_.head_width, *spec_.rotary_base)
-                  .to(x.device(), x.scalar_type());
-  return angles_;
+    angles_ = computed(0, positions_);
+  return angles_.narrow(0, first, count);
 }
 
 QueryKeyStage MultiHeadAttentionImpl::query_key_stage(std::int64_t first, std::int64_t count,
                                                       const at::Tensor& x) {
-  QueryKeyStage stage{q_norm_, k_norm_, angles_like(x)};
-  if (stage.angles.defined()) stage.angles = stage.angles.narrow(0, first, count);
-  return stage;
+  return {q_norm_, k_norm_, angles(first, count, x)};
 }
 
 at::Tensor MultiHeadAttentionImpl::forward(const at::Tensor& x, const ForwardContext& context,

@@ -17,14 +17,15 @@ kernels::DropoutDraws dropout_of(const ForwardContext& context, double rate, std
   return {context.training ? rate : 0.0, draw_key(context, layer, kind)};
 }
 
+/// Of x at `position` and those that follow.
 kernels::AttentionParameters attention_of(BlockImpl& block, const at::Tensor& x,
-                                          const ForwardContext& context) {
+                                          std::int64_t position, const ForwardContext& context) {
   auto& sa = block.sa();
   return {block.ln1()->tensors(),
           sa.qkv(),
           sa.q_norm(),
           sa.k_norm(),
-          sa.angles_like(x),
+          sa.angles(position, x.size(1), x),
           sa.proj(),
           sa.spec().heads,
           sa.spec().scale,
@@ -72,17 +73,18 @@ class FusedEngine final : public Engine {
 
   at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
                     LayerCache* cache) const override {
-    const auto parameters = attention_of(block, x, context);
+    const auto position = cache != nullptr ? cache->length : 0;
+    const auto positions = block.sa().positions();
+    const auto parameters = attention_of(block, x, position, context);
     const auto run = run_of(context);
     if (cache == nullptr) return kernels::attention_layer(x, parameters, run);
     if (!cache->keys.defined())
-      static_cast<kernels::KeyValues&>(*cache) =
-          kernels::make_key_values(x, block.sa().positions());
-    const auto position = cache->length;
+      static_cast<kernels::KeyValues&>(*cache) = kernels::make_key_values(x, positions);
     TORCH_CHECK(position == 0 || x.size(1) == 1, "after ", position, " positions one follows, not ",
                 x.size(1));
     auto out = position == 0 ? kernels::attention_layer(x, parameters, run, cache)
-                             : kernels::attention_step(x, parameters, run, *cache, position);
+                             : kernels::attention_step(x, parameters, run, *cache,
+                                                       {cache->place(positions), cache->filled(positions)});
     cache->length += x.size(1);
     return out;
   }

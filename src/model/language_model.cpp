@@ -111,9 +111,11 @@ at::Tensor SparseMoELanguageModelImpl::extend(const at::Tensor& ids, KeyValueCac
                                               const ForwardContext& context) {
   cache.layers.resize(spec_.layers.size());
   const auto batch = ids.size(0), time = ids.size(1);
-  TORCH_CHECK(cache.length() + time <= spec_.context, "the cache is full: ", cache.length(), " + ",
-              time, " > ", spec_.context);
-  if (!engine().extends_one_by_one() || cache.length() == 0 || time == 1)
+  const bool fits = cache.length() + time <= spec_.context;
+  TORCH_CHECK(fits || (spec_.slides() && cache.length() > 0), "the cache is full: ", cache.length(),
+              " + ", time, " > ", spec_.context);
+  const bool at_once = cache.length() == 0 || (fits && !engine().extends_one_by_one());
+  if (at_once || time == 1)
     return logits_of_last(ids, &cache, context);
   at::Tensor logits;
   for (std::int64_t t = 0; t < time; ++t)

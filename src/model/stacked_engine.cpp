@@ -21,11 +21,12 @@ at::Tensor stacked_heads(MultiHeadAttentionImpl& sa, const at::Tensor& x,
   auto keys = stage.key(qkv.select(0, 1)), values = qkv.select(0, 2);
   if (cache != nullptr) {
     cache->make_room(x, spec, sa.positions());
-    cache->keys.narrow(2, cache->length, t).copy_(keys);
-    cache->values.narrow(2, cache->length, t).copy_(values);
+    const auto joined = [&](const at::Tensor& kept, const at::Tensor& fresh) {
+      return cache->join(kept.flatten(0, 1), fresh.flatten(0, 1)).unflatten(0, {b, h});
+    };
+    keys = joined(cache->keys, keys);
+    values = joined(cache->values, values);
     cache->length += t;
-    keys = cache->keys.narrow(2, 0, cache->length);
-    values = cache->values.narrow(2, 0, cache->length);
   }
   constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
   auto scores = (stage.query(qkv.select(0, 0)) * spec.scale).matmul(keys.transpose(-2, -1));  // (B, H, T, ...)

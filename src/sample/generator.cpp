@@ -118,11 +118,12 @@ class SampleGroup {
 
   at::Tensor next_logits() {
     const auto total = length(), block = model_->spec().context;
-    if (total > block) {
-      cache_.layers.clear();  // positions are learned: a window that moves leaves it worthless
+    if (total > block && (options_.exact || !model_->spec().slides())) {
+      cache_.layers.clear();  // a window that moves leaves it worthless
       return model_->last_logits(last_ids(block), context(block));
     }
-    const auto fresh = total - cache_.length();  // the prompt at first, then one
+    // The prompt at first, then one.
+    const auto fresh = cache_.length() == 0 ? std::min(total, block) : 1;
     return model_->extend(last_ids(fresh), cache_, context(fresh));
   }
 

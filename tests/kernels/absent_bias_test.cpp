@@ -131,7 +131,7 @@ TEST(AbsentBias, OfOneNewTokenIsABiasOfZeros) {
     for (const bool absent : {false, true}) {
       auto cache = make_key_values(x, kTime);
       const auto run = run_of(sequences, 1);
-      const auto attended = attention_step(x, attention_of(weights, absent), run, cache, 0);
+      const auto attended = attention_step(x, attention_of(weights, absent), run, cache, {0, 1});
       outputs.push_back(mixture_layer(attended, mixture_of(mixture, absent), run).out.clone());
     }
     EXPECT_TRUE(at::equal(outputs[0], outputs[1])) << sequences;

@@ -61,7 +61,7 @@ class AttentionSteps : public testing::TestWithParam<StepCase> {
     for (auto t = first; t < p_.time; ++t) {
       auto run = run_over(p_.sequences, t, 1);
       run.workspace = workspace;
-      outputs.push_back(attention_step(x_.narrow(1, t, 1), parameters_, run, cache, t));
+      outputs.push_back(attention_step(x_.narrow(1, t, 1), parameters_, run, cache, {t, t + 1}));
     }
     return at::cat(outputs, 1);
   }
@@ -120,8 +120,10 @@ TEST_P(AttentionSteps, AStepBeyondTheRoomOfItsCacheIsRefused) {
   auto cache = empty_cache();
   const auto room = cache.keys.size(2);
   const auto x = x_.narrow(1, 0, 1);
-  attention_step(x, parameters_, run_over(p_.sequences, room - 1, 1), cache, room - 1);
-  EXPECT_THROW(attention_step(x, parameters_, run_over(p_.sequences, room, 1), cache, room),
+  attention_step(x, parameters_, run_over(p_.sequences, room - 1, 1), cache,
+                 {room - 1, room});
+  EXPECT_THROW(attention_step(x, parameters_, run_over(p_.sequences, room, 1), cache,
+                              {room, room + 1}),
                c10::Error);
 }
 

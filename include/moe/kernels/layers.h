@@ -49,7 +49,7 @@ struct AttentionParameters {
   NormParameters norm;
   at::Tensor qkv;                 // (3, C, C): query, key, value
   NormParameters q_norm, k_norm;  // RMS, of each head's D values; weights (D), undefined for none
-  at::Tensor angles;  // (positions, D): cosines, then sines, of D/2 pairs; undefined: no rotation
+  at::Tensor angles;  // (T, D) cosines, then sines, of D/2 pairs; undefined: no rotation
   LinearParameters proj;
   std::int64_t heads;
   double score_scale;
@@ -66,10 +66,15 @@ KeyValues make_key_values(const at::Tensor& x, std::int64_t positions);
 /// `cache`, where given, gets the keys and values of positions 0 to T - 1: for evaluation.
 at::Tensor attention_layer(const at::Tensor& x, const AttentionParameters& parameters,
                            const LayerRun& run, KeyValues* cache = nullptr);
-/// The same for one new token of each sequence, x (B, 1, C), at `position`; the positions before it
-/// are in the cache, and it joins them. No dropout, no gradients.
+/// Where a step's keys and values go in the cache, and how many positions, from the first place on,
+/// there are with them.
+struct CachePlace {
+  std::int64_t place, filled;
+};
+/// The same for one new token of each sequence, x (B, 1, C), whose angles, if there are any, are
+/// (1, D). Those before it are in the cache, and it joins them. No dropout, no gradients.
 at::Tensor attention_step(const at::Tensor& x, const AttentionParameters& parameters,
-                          const LayerRun& run, KeyValues& cache, std::int64_t position);
+                          const LayerRun& run, KeyValues& cache, CachePlace place);
 
 /// x + sum over the K chosen experts of gate * dropout(expert(norm(x))), x (B, T, C).
 struct MixtureParameters {

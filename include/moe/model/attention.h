@@ -5,6 +5,7 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/pimpl.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -18,12 +19,19 @@ namespace moe {
 // Shapes: B sequences, T positions, C width, H heads, D head_width.
 
 /// Keys and values of one layer for the positions seen so far: (B, H, context, D) each, or as the
-/// fused layers lay them out (kernels::KeyValues).
+/// fused layers lay them out (kernels::KeyValues). Once it is full, each new position takes the
+/// place of the oldest.
 struct LayerCache : kernels::KeyValues {
-  std::int64_t length = 0;  // positions filled
+  std::int64_t length = 0;  // positions seen
 
   /// Room for `positions`, where there is none yet; x (B, T, C).
   void make_room(const at::Tensor& x, const AttentionSpec& spec, std::int64_t positions);
+  /// Where the next position goes, of room for `positions`, and how many there are after it.
+  std::int64_t place(std::int64_t positions) const { return length % positions; }
+  std::int64_t filled(std::int64_t positions) const { return std::min(length + 1, positions); }
+  /// Fills `kept` (B, positions, D), one head's keys or values, with those of T new positions (B, T,
+  /// D); returns what is there afterwards.
+  at::Tensor join(const at::Tensor& kept, const at::Tensor& fresh) const;
 };
 
 /// One LayerCache a layer.
@@ -35,9 +43,10 @@ struct KeyValueCache {
 /// (T_query, T_key) true where a key lies in the future of a query; queries are the last positions.
 at::Tensor future_mask(std::int64_t queries, std::int64_t keys, at::Device device);
 
-/// Angles of positions 0 to `positions` - 1 in double: (positions, D), the cosines of the D/2 pairs,
+/// Angles of positions [first, first + count) in double: (count, D), the cosines of the D/2 pairs,
 /// then their sines; pair i of position t turns by t * base^(-2i/D).
-at::Tensor rotary_angles(std::int64_t positions, std::int64_t head_width, double base);
+at::Tensor rotary_angles(std::int64_t first, std::int64_t count, std::int64_t head_width,
+                         double base);
 /// x (..., T, D) with pairs (i, i + D/2) turned by angles (T, D).
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& angles);
 
@@ -80,8 +89,8 @@ class MultiHeadAttentionImpl : public torch::nn::Module {
 
   /// Of positions [first, first + count), like x in precision and device.
   QueryKeyStage query_key_stage(std::int64_t first, std::int64_t count, const at::Tensor& x);
-  /// Of all positions, (context, D), like x; undefined: they do not rotate.
-  const at::Tensor& angles_like(const at::Tensor& x);
+  /// Of positions [first, first + count), (count, D), like x; undefined: they do not rotate.
+  at::Tensor angles(std::int64_t first, std::int64_t count, const at::Tensor& x);
   /// Of the attention weights (B, T, H, T), or undefined.
   at::Tensor weights_mask(const at::Tensor& x, const ForwardContext& context) const;
   /// proj and its dropout; heads (B, T, H * D).
@@ -107,7 +116,7 @@ class MultiHeadAttentionImpl : public torch::nn::Module {
   std::vector<Head> heads_;
   torch::nn::Linear proj_;
   Norm q_norm_{nullptr}, k_norm_{nullptr};
-  at::Tensor angles_;  // what angles_like gave last
+  at::Tensor angles_;  // of the context, as `angles` was last asked for them
 };
 TORCH_MODULE(MultiHeadAttention);
 

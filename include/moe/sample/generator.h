@@ -18,6 +18,7 @@ struct GenerateOptions {
   std::int64_t max_new_tokens = 500, num_samples = 1;
   std::vector<std::string> stop;  // ends a sample; the stop text itself is not part of it
   std::uint64_t seed = 0;
+  bool exact = false;  // beyond block_size too: what block_size tokens alone give
 };
 
 struct Sample {
@@ -30,8 +31,9 @@ struct Sample {
 /// sample 0 only when there is one sample; return false to end early.
 using Stream = std::function<bool(std::string_view)>;
 
-/// Continues `prompt` (not empty). Within block_size the key-value cache is used; beyond it the
-/// last block_size tokens are recomputed exactly, since positions are learned. Sample i draws from
+/// Continues `prompt` (not empty). Within block_size the key-value cache is used. Beyond it the cache
+/// slides if the model's positions allow it (SparseMoELanguageModel::extend); if they are learned, or
+/// with `exact`, the last block_size tokens are computed anew for each. Sample i draws from
 /// its own stream, whatever num_samples is. `stop_request` non-zero throws Interrupted; bad options
 /// throw ConfigError, logits that are not finite NumericsError.
 std::vector<Sample> generate(SparseMoELanguageModel& model, const CharTokenizer& tokenizer,

@@ -67,6 +67,9 @@ struct ModelSpec {
   bool bias;      // of the last Linear
   bool tied;      // the last Linear's weight is the token table
   std::vector<LayerSpec> layers;
+
+  /// Whether a cache may go on beyond the context: keys hold no place in it.
+  bool slides() const { return !position_table; }
 };
 
 /// Slots that an expert serves of `tokens` in training: int(N * K / E * capacity_factor), at least

@@ -100,7 +100,7 @@ struct QueryKey {
   const T *query_gain = nullptr, *key_gain = nullptr;
   GradientSlot<T> d_query_gain = {}, d_key_gain = {};
   double eps = 0;
-  const T* angles = nullptr;  // (positions, D): cosines of the D/2 pairs, then sines
+  const T* angles = nullptr;  // (T, D): cosines of the D/2 pairs, then sines
   T* before = nullptr;        // (panels, 2C, kPanel) what the norm read: queries, then keys
   T* gain_parts = nullptr;    // (B, 2, D) one window's part of the gains' gradients
 };
@@ -108,7 +108,8 @@ struct QueryKey {
 /// out = x + proj(heads(norm(x))) of one new token of each of B sequences.
 template <class T>
 struct AttentionStep {
-  std::int64_t sequences, width, heads, position;  // position: of the new tokens
+  std::int64_t sequences, width, heads;
+  std::int64_t place, filled;  // where the new tokens go in the cache, and how many there are then
   double score_scale;
   Norm<T> norm;  // statistics (B)
   Linear<T> qkv, proj;

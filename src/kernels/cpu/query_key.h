@@ -79,10 +79,9 @@ inline void rotate_head(const T* angles, Index d, bool back, T* rows) {
   }
 }
 
-/// The stage for one head's query or key of one token, (D) values, in place; angles (D).
+/// The stage for one head's query or key of the first token, (D) values, in place.
 template <class T>
-inline void query_key_of_token(const QueryKey<T>& stage, const T* gain, const T* angles, Index d,
-                               T* values) {
+inline void query_key_of_token(const QueryKey<T>& stage, const T* gain, Index d, T* values) {
   if (stage.normalises) {
     T squares = 0;
     for (Index i = 0; i < d; ++i) squares += values[i] * values[i];
@@ -91,6 +90,7 @@ inline void query_key_of_token(const QueryKey<T>& stage, const T* gain, const T*
     for (Index i = 0; i < d; ++i) values[i] = values[i] * inverse * gain[i];
   }
   if (!stage.rotates) return;
+  const T* angles = stage.angles;
   const Index half = d / 2;
   for (Index i = 0; i < half; ++i) {
     const T a = values[i], b = values[half + i];

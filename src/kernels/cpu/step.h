@@ -89,20 +89,19 @@ void step_project(const AttentionStep<T>& step, Index task, T* scratch) {
 template <class T>
 void step_attend(const AttentionStep<T>& step, Index n, T* scratch) {
   const Index c = step.width, d = c / step.heads, capacity = step.cache.capacity;
-  const Index seen = step.position + 1;
+  const Index seen = step.filled;
   T *query = step.qkv_values + n * 3 * c, *key = query + c;
   const T* value = key + c;
   const auto& stage = step.query_key;
-  const T* angles = stage.rotates ? stage.angles + step.position * d : nullptr;
   for (Index h = 0; h < step.heads; ++h) {
-    query_key_of_token(stage, stage.query_gain, angles, d, query + h * d);
-    query_key_of_token(stage, stage.key_gain, angles, d, key + h * d);
+    query_key_of_token(stage, stage.query_gain, d, query + h * d);
+    query_key_of_token(stage, stage.key_gain, d, key + h * d);
   }
   T* keys = step.cache.keys + n * c * capacity;
   T* values = step.cache.values + n * capacity * c;
   for (Index i = 0; i < c; ++i) {
-    keys[i * capacity + step.position] = key[i];
-    values[step.position * c + i] = value[i];
+    keys[i * capacity + step.place] = key[i];
+    values[step.place * c + i] = value[i];
   }
   const T scale = static_cast<T>(step.score_scale);
   for (Index h = 0; h < step.heads; ++h) {
