@@ -24,6 +24,13 @@ Json schema_of(const T& value, const Bounds& bounds) {
   } else if constexpr (is_optional<T>::value) {
     json = schema_of(typename T::value_type{}, bounds);
     json["type"] = {json["type"], "null"};
+  } else if constexpr (is_list<T>::value) {
+    using Element = typename T::value_type;
+    auto element = schema_of(Element{}, bounds);
+    if constexpr (Section<Element>)  // one object stands for a list of it
+      json["anyOf"] = {{{"type", "array"}, {"items", element}}, element};
+    else
+      json = {{"type", "array"}, {"items", element}};
   } else if constexpr (std::is_enum_v<T>) {
     json["enum"] = Json::array();
     for (const auto name : EnumNames<T>::names) json["enum"].push_back(std::string(name));

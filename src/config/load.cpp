@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "config/routing_rules.h"
 #include "moe/base/file.h"
 #include "moe/base/program.h"
 #include "moe/config/visit.h"
@@ -227,10 +228,7 @@ std::vector<std::string> config_problems(const RunConfig& config) {
   if (m.moe.top_k > m.moe.num_experts)
     problems.push_back(cat("model.moe.top_k: ", m.moe.top_k, " is more than model.moe.num_experts ",
                            m.moe.num_experts, "; lower it"));
-  if (m.moe.gate == Gate::topk_softmax && m.moe.top_k == 1 && m.moe.num_experts > 1)
-    problems.push_back(
-        "model.moe.top_k: with 1, a softmax over the chosen is always 1 and the router gets no "
-        "gradient; set model.moe.gate to \"softmax_topk\" or raise model.moe.top_k");
+  check_routing(m, problems);
   if (config.eval.stride && *config.eval.stride > m.block_size)
     problems.push_back(cat("eval.stride: ", *config.eval.stride, " is more than model.block_size ",
                            m.block_size, ", so that targets would be left out; lower it"));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace moe {
 
@@ -33,6 +34,27 @@ std::int64_t default_expert_width(const ModelConfig& config) {
   return std::max(kMultiple, width * 2 / 3 / kMultiple * kMultiple);
 }
 
+BalanceSpec balance_of(const MoeConfig& moe) {
+  BalanceSpec spec{.z_loss = moe.z_loss};
+  for (const auto& element : moe.balance) {
+    switch (element.kind) {
+      case BalanceKind::none:
+        break;
+      case BalanceKind::switch_loss:
+        (element.scope == BalanceScope::batch ? spec.switch_batch : spec.switch_sequence) =
+            element.weight;
+        break;
+      case BalanceKind::importance_load:
+        spec.importance_load = element.weight;
+        break;
+      case BalanceKind::loss_free:
+        spec.bias_rate = element.rate;
+        break;
+    }
+  }
+  return spec;
+}
+
 FeedForwardSpec feed_forward_of(const ModelConfig& config) {
   const auto& moe = config.moe;
   return {.experts = moe.num_experts,
@@ -43,7 +65,17 @@ FeedForwardSpec feed_forward_of(const ModelConfig& config) {
           .activation = moe.activation,
           .noise_in_eval = moe.noise_in_eval,
           .capacity_factor = moe.capacity_factor,
-          .bias = config.bias};
+          .bias = config.bias,
+          .gate_norm = moe.gate_norm,
+          .gate_scale = moe.gate_scale,
+          .jitter = moe.jitter,
+          .balance = balance_of(moe)};
+}
+
+/// Makes a layer one whose router chooses nothing: there is no load to balance.
+void hash(FeedForwardSpec& spec) {
+  spec.router = RouterKind::hash;
+  spec.balance = {.z_loss = spec.balance.z_loss};
 }
 
 DropoutSpec dropout_of(const ModelConfig& config) {
@@ -63,6 +95,11 @@ NormSpec norm_of(const ModelConfig& config) {
 
 ModelSpec spec_of(const ModelConfig& config, std::int64_t vocab) {
   const LayerSpec layer{attention_of(config), feed_forward_of(config)};
+  std::vector layers(static_cast<std::size_t>(config.n_layer), layer);
+  for (const auto hashed : config.moe.hash_layers)
+    hash(layers.at(static_cast<std::size_t>(hashed)).feed_forward);
+  if (config.moe.router == RouterKind::hash)
+    for (auto& one : layers) hash(one.feed_forward);
   return {.vocab = vocab,
           .width = config.n_embed,
           .context = config.block_size,
@@ -74,7 +111,8 @@ ModelSpec spec_of(const ModelConfig& config, std::int64_t vocab) {
           .norm = norm_of(config),
           .bias = config.bias,
           .tied = config.tied,
-          .layers = std::vector(static_cast<std::size_t>(config.n_layer), layer)};
+          .router_init_std = config.moe.router_init_std,
+          .layers = std::move(layers)};
 }
 
 }  // namespace moe

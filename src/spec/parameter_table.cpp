@@ -33,8 +33,8 @@ std::int64_t numel_of(const Shape& shape) {
 
 /// The Linears of a router.
 std::vector<const char*> routers_of(const FeedForwardSpec& spec) {
-  if (spec.router == RouterKind::topk) return {"linear"};
-  return {"topkroute_linear", "noise_linear"};
+  if (spec.router == RouterKind::noisy_topk) return {"topkroute_linear", "noise_linear"};
+  return {"linear"};
 }
 
 /// The rows of one model, one after another.
@@ -61,6 +61,8 @@ class RowWriter {
     norm("ln_f");
     if (!spec_.tied) add({"lm_head.weight", {spec_.vocab, c_}, {}, Role::linear_weight, c_});
     if (spec_.bias) add({"lm_head.bias", {spec_.vocab}, {}, Role::linear_bias, c_});
+    for (std::size_t layer = 0; layer < spec_.layers.size(); ++layer)
+      balance_bias(cat("blocks.", layer, ".smoe."), spec_.layers[layer].feed_forward);
     return std::move(rows_);
   }
 
@@ -119,8 +121,16 @@ class RowWriter {
     if (spec.bias) stack("b1", up, {f}, Role::linear_bias, c_);
     stack("w2", one, {c_, f}, Role::linear_weight, f, /*is_residual=*/true);
     if (spec.bias) stack("b2", one, {c_}, Role::linear_bias, f, /*is_residual=*/true);
-    for (const auto* router : routers_of(spec))
+    for (const auto* router : routers_of(spec)) {
+      const auto first = rows_.size();
       linear(cat(at, "router.", router), e, c_, spec.bias);
+      rows_[first].is_router = true;
+    }
+  }
+
+  void balance_bias(const std::string& at, const FeedForwardSpec& spec) {
+    if (spec.balance.has_bias())
+      add({at + "router.balance_bias", {spec.experts}, {}, Role::balance_bias});
   }
 
   const ModelSpec& spec_;
@@ -177,6 +187,7 @@ class PieceWriter {
 
   void mixture(const std::string& at, const FeedForwardSpec& spec) {
     for (const auto* router : routers_of(spec)) linear(cat(at, "router.", router));
+    whole(at + "router.balance_bias");
     for (std::int64_t expert = 0; expert < spec.experts; ++expert) {
       const auto net = cat(at, "experts.", expert, ".net.");
       const auto linear_of = [&](const char* name, const char* number, std::int64_t i) {
@@ -214,11 +225,12 @@ bool is_table(const ParameterRow& row) {
   return row.role == Role::token_table || row.role == Role::position_table;
 }
 
-/// The sum over rows of what `numel` says; throws ConfigError if it overflows.
+/// The sum over trained rows of what `numel` says; throws ConfigError if it overflows.
 template <class Numel>
 std::int64_t sum_over(const std::vector<ParameterRow>& rows, const Numel& numel) {
   std::int64_t total = 0;
-  for (const auto& row : rows) add_product(total, 1, numel(row));
+  for (const auto& row : rows)
+    if (row.is_trained()) add_product(total, 1, numel(row));
   return total;
 }
 
@@ -236,6 +248,12 @@ std::vector<PublishedPiece> ParameterTable::published() const {
 
 std::int64_t ParameterTable::count() const {
   return sum_over(rows_, [](const ParameterRow& row) { return row.numel(); });
+}
+
+std::int64_t ParameterTable::count_untrained() const {
+  std::int64_t total = 0;
+  for (const auto& row : rows_) total += row.is_trained() ? 0 : row.numel();
+  return total;
 }
 
 std::int64_t ParameterTable::count_active() const { return sum_over(rows_, active_numel); }

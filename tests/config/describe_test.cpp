@@ -61,6 +61,14 @@ void validate(const Json& value, const Json& schema, const std::string& at,
     } else if (word == "items") {
       for (std::size_t i = 0; value.is_array() && i < value.size(); ++i)
         validate(value[i], limit, cat(at, "[", i, "]"), out);
+    } else if (word == "anyOf") {
+      refuse_if(std::none_of(limit.begin(), limit.end(),
+                             [&](const Json& one) {
+                               std::vector<std::string> wrong;
+                               validate(value, one, at, wrong);
+                               return wrong.empty();
+                             }),
+                word);
     } else if (word == "properties") {
       const auto members = value.is_object() ? value : Json::object();
       for (const auto& member : members.items())
@@ -118,6 +126,7 @@ TEST(ConfigSchema, AcceptsWhatIsWritten) {
   EXPECT_THAT(violations(config_to_json({})), IsEmpty());
   EXPECT_THAT(violations(config_to_json(every_key_changed())), IsEmpty());
   EXPECT_THAT(violations({{"extends", "a.json"}, {"$schema", "x"}, {"seed", 1}}), IsEmpty());
+  EXPECT_THAT(violations(tree_with("model.moe.balance", {{"kind", "switch"}})), IsEmpty());
   EXPECT_THAT(violations(Json::object()), IsEmpty()) << "no key is required";
 }
 
@@ -169,7 +178,15 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"optional_below_minimum", "train.sample_interval", "0"},
         Case{"pair_of_one", "optim.betas", "[0.9]"},
         Case{"pair_of_three", "optim.betas", "[0.9, 0.9, 0.9]"},
-        Case{"in_a_pair", "optim.betas", "[0.9, 1.0]"}),
+        Case{"in_a_pair", "optim.betas", "[0.9, 1.0]"},
+        Case{"number_for_list", "model.moe.hash_layers", "3"},
+        Case{"in_a_list", "model.moe.hash_layers", "[1, -1]"},
+        Case{"text_for_list_of_objects", "model.moe.balance", "\"switch\""},
+        Case{"unknown_kind", "model.moe.balance", R"([{"kind": "swich"}])"},
+        Case{"unknown_kind_alone", "model.moe.balance", R"({"kind": "swich"})"},
+        Case{"unknown_key_in_a_list", "model.moe.balance", R"([{"kind": "switch", "wait": 1}])"},
+        Case{"below_minimum_in_a_list", "model.moe.balance",
+             R"([{"kind": "switch", "weight": -1}])"}),
     [](const auto& given) { return std::string(given.param.name); });
 
 TEST(DescribeConfig, ListsEachKeyOnceInItsOrder) {
@@ -181,9 +198,11 @@ TEST(DescribeConfig, ListsEachKeyOnceInItsOrder) {
 /// What a line of describe_config calls the type of the key with this schema.
 std::string type_in_words(const Json& schema) {
   if (schema.contains("enum")) return "text";
+  if (schema.contains("anyOf")) return "list of objects";
   const auto& type = schema.at("type");
   if (type.is_array()) return type[0].get<std::string>() + " or null";
-  if (type == "array") return "two numbers";
+  if (type == "array" && schema.contains("minItems")) return "two numbers";
+  if (type == "array") return "list of " + type_in_words(schema.at("items")) + "s";
   return type == "string" ? "text" : type.get<std::string>();
 }
 

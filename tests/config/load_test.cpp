@@ -46,7 +46,8 @@ TEST(Config, EveryBuiltInDefaultIsTheContracts) {
       "tied": false, "kernels": "fast",
       "moe": {"num_experts": 8, "top_k": 2, "router": "noisy_topk", "gate": "topk_softmax",
         "activation": "relu",
-        "noise_in_eval": false, "capacity_factor": null}},
+        "noise_in_eval": false, "capacity_factor": null, "gate_norm": true, "gate_scale": 1.0,
+        "balance": [], "z_loss": 0.0, "router_init_std": null, "jitter": 0.0, "hash_layers": []}},
     "optim": {"learning_rate": 0.001, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01,
       "grad_clip": null,
       "schedule": {"kind": "constant", "warmup_iters": 0, "final_learning_rate": 0.0}},
@@ -75,7 +76,7 @@ TEST(Config, DefaultsGiveWayToExtendsToTheFileToSet) {
   const Scratch scratch;
   write(scratch / "base.json",
         R"({"seed": 1, "threads": 1, "model": {"n_layer": 1, "moe": {"top_k": 1,
-        "gate": "sigmoid"}}})");
+        "gate": "softmax_topk"}}})");
   const auto file =
       write(scratch / "c.json",
             R"({"model": {"n_layer": 2, "n_head": 4}, "extends": "base.json", "threads": 2})");

@@ -30,7 +30,21 @@ inline RunConfig every_key_changed() {
   c.model.bias = false;
   c.model.tied = true;
   c.model.kernels = Kernels::reference;
-  c.model.moe = {5, 3, RouterKind::topk, Gate::sigmoid, Activation::silu, true, 1.1};
+  c.model.moe = {5,
+                 3,
+                 RouterKind::topk,
+                 Gate::sigmoid,
+                 Activation::silu,
+                 true,
+                 1.1,
+                 false,
+                 2.5,
+                 {{BalanceKind::switch_loss, 0.02, 0.001, BalanceScope::sequence},
+                  {BalanceKind::loss_free, 0.01, 0.002}},
+                 0.003,
+                 0.04,
+                 0.05,
+                 {2, 0}};
   c.optim.learning_rate = 1.2345678901234567e-11;
   c.optim.betas = {0.1, 1 - 0x1p-19};
   c.optim.eps = 0x1p-59;

@@ -5,7 +5,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "moe/config/balance.h"
 #include "moe/config/field.h"
 #include "moe/config/tracking.h"
 #include "moe/spec/model_spec.h"
@@ -82,6 +84,13 @@ struct MoeConfig {
   std::optional<std::int64_t> expert_width;
   bool noise_in_eval = false;
   std::optional<double> capacity_factor;
+  bool gate_norm = true;
+  double gate_scale = 1;
+  std::vector<BalanceConfig> balance;
+  double z_loss = 0;
+  std::optional<double> router_init_std;
+  double jitter = 0;
+  std::vector<std::int64_t> hash_layers;
 
   static constexpr auto fields() {
     using C = MoeConfig;
@@ -89,7 +98,8 @@ struct MoeConfig {
         Field{"num_experts", &C::num_experts, "experts in each block", between(1, 1024)},
         Field{"top_k", &C::top_k, "experts for each token; at most num_experts", between(1, 1024)},
         Field{"router", &C::router,
-              "how experts are chosen; noisy_topk adds learned noise in training"},
+              "how experts are chosen; noisy_topk adds learned noise in training, hash takes those "
+              "of the symbol's hash"},
         Field{"gate", &C::gate,
               "weights of the chosen experts: softmax over them, softmax over all, or sigmoid"},
         Field{"activation", &C::activation,
@@ -103,7 +113,27 @@ struct MoeConfig {
         Field{
             "capacity_factor", &C::capacity_factor,
             "in training, an expert serves at most this many times the even share; null: no limit",
-            between(1e-3, 1024)}};
+            between(1e-3, 1024)},
+        Field{"gate_norm", &C::gate_norm,
+              "sigmoid gates: whether those of the chosen are divided by their sum"},
+        Field{"gate_scale", &C::gate_scale, "sigmoid gates: they are multiplied by this",
+              between(1e-3, 1e3)},
+        Field{"balance", &C::balance,
+              "what keeps the loads of experts even; one object, or a list of them"},
+        Field{"z_loss", &C::z_loss,
+              "weight of the router's z-loss, which keeps its logits small; 0: none",
+              between(0, 1e6)},
+        Field{
+            "router_init_std", &C::router_init_std,
+            "the router's weights are drawn with this standard deviation; null: as model.init says",
+            between(0, 100)},
+        Field{"jitter", &C::jitter,
+              "in training, the router alone sees its input times a draw from 1 - jitter to 1 + "
+              "jitter for each value",
+              between(0, 0.99)},
+        Field{"hash_layers", &C::hash_layers,
+              "layers, from 0, whose experts are those of the symbol's hash, whatever the router",
+              between(0, 511)}};
   }
 };
 static_assert(table_is_complete<MoeConfig>);
@@ -127,6 +157,13 @@ struct DropoutsConfig {
   }
 };
 static_assert(table_is_complete<DropoutsConfig>);
+
+/// Whether loss-free balancing gives routers a bias.
+inline bool has_balance_bias(const MoeConfig& moe) {
+  for (const auto& element : moe.balance)
+    if (element.kind == BalanceKind::loss_free) return true;
+  return false;
+}
 
 /// Shape of the network.
 struct ModelConfig {

@@ -40,6 +40,15 @@ bool read_value(const Json& json, Enum& out, std::string& wanted) {
   return false;
 }
 
+/// Why the name is known and yet not offered; "" where it is not one of these.
+template <class Enum>
+std::string_view refusal_of(const Json& json) {
+  for (const auto& refused : RefusedNames<Enum>::names)
+    if (json.is_string() && json.get_ref<const std::string&>() == refused.name)
+      return refused.reason;
+  return "";
+}
+
 template <class T>
 void check_bounds(const T& value, const Bounds& bounds, const std::string& path,
                   Problems& problems) {
@@ -59,6 +68,10 @@ std::string unknown_key_remedy(const std::string& key, const Json& value,
 template <Section S>
 void read_section(const Json& json, const std::string& path, S& out, Problems& problems);
 
+template <class T>
+void read_list(const Json& json, const Bounds& bounds, const std::string& path, std::vector<T>& out,
+               Problems& problems);
+
 /// Reads one member; on a problem it is written down and `out` stays.
 template <class T>
 void read_member(const Json& json, const Bounds& bounds, const std::string& path, T& out,
@@ -74,6 +87,8 @@ void read_member(const Json& json, const Bounds& bounds, const std::string& path
     const auto before = problems.size();
     read_member(json, bounds, path, value, problems);
     if (problems.size() == before) out = value;
+  } else if constexpr (is_list<T>::value) {
+    read_list(json, bounds, path, out, problems);
   } else if constexpr (std::is_same_v<T, Betas>) {
     if (!json.is_array() || json.size() != 2) {
       problems.push_back(cat(path, ": ", shown(json), " is no pair; give two numbers"));
@@ -85,6 +100,12 @@ void read_member(const Json& json, const Bounds& bounds, const std::string& path
     std::string wanted;
     T value{};
     if (!read_value(json, value, wanted)) {
+      if constexpr (std::is_enum_v<T>)
+        if (const auto reason = refusal_of<T>(json); !reason.empty()) {
+          problems.push_back(
+              cat(path, ": ", shown(json), " is not offered: ", reason, "; give ", wanted));
+          return;
+        }
       problems.push_back(cat(path, ": ", shown(json), " does not fit; give ", wanted));
       return;
     }
@@ -135,6 +156,65 @@ void read_section(const Json& json, const std::string& path, S& out, Problems& p
   }
 }
 
+/// The key that says what an element of a list of objects is: its first.
+template <Section S>
+constexpr std::string_view kind_key() {
+  return std::get<0>(S::fields()).key;
+}
+
+/// Reads an object in the place of a list of objects: one with a kind is the whole list, one
+/// without changes the only element that there is.
+template <Section S>
+void read_only_element(const Json& json, const std::string& path, std::vector<S>& out,
+                       Problems& problems) {
+  const bool is_new = json.contains(kind_key<S>());
+  if (!is_new && out.size() != 1) {
+    problems.push_back(cat(path, ": ", shown(json), " has no ", kind_key<S>(), ", and there are ",
+                           out.size(), " elements to change; give its ", kind_key<S>()));
+    return;
+  }
+  S element = is_new ? S{} : out.front();
+  const auto before = problems.size();
+  read_section(json, path, element, problems);
+  if (problems.size() > before) return;
+  out.assign(1, element);
+}
+
+template <Section S>
+void read_element(const Json& json, const std::string& path, S& out, Problems& problems) {
+  if (json.is_object() && !json.contains(kind_key<S>()))
+    problems.push_back(cat(path, ".", kind_key<S>(), ": is missing; give it"));
+  read_section(json, path, out, problems);
+}
+
+/// Elements that say nothing are left out.
+template <class T>
+void read_list(const Json& json, const Bounds& bounds, const std::string& path, std::vector<T>& out,
+               Problems& problems) {
+  if constexpr (Section<T>)
+    if (json.is_object()) {
+      read_only_element(json, path, out, problems);
+      std::erase_if(out, [](const T& element) { return element.is_none(); });
+      return;
+    }
+  if (!json.is_array()) {
+    problems.push_back(cat(path, ": ", shown(json), " is no list; write [...]"));
+    return;
+  }
+  const auto before = problems.size();
+  std::vector<T> values(json.size());
+  for (std::size_t i = 0; i < json.size(); ++i) {
+    const auto here = cat(path, "[", i, "]");
+    if constexpr (Section<T>)
+      read_element(json[i], here, values[i], problems);
+    else
+      read_member(json[i], bounds, here, values[i], problems);
+  }
+  if constexpr (Section<T>)
+    std::erase_if(values, [](const T& element) { return element.is_none(); });
+  if (problems.size() == before) out = std::move(values);
+}
+
 template <class T>
 Json member_to_json(const T& value) {
   if constexpr (Section<T>) {
@@ -144,6 +224,10 @@ Json member_to_json(const T& value) {
     return json;
   } else if constexpr (is_optional<T>::value) {
     return value ? member_to_json(*value) : Json(nullptr);
+  } else if constexpr (is_list<T>::value) {
+    Json json = Json::array();
+    for (const auto& element : value) json.push_back(member_to_json(element));
+    return json;
   } else if constexpr (std::is_enum_v<T>) {
     return std::string(EnumNames<T>::names[static_cast<std::size_t>(value)]);
   } else {
@@ -156,6 +240,10 @@ template <class T>
 std::string type_name() {
   if constexpr (is_optional<T>::value)
     return type_name<typename T::value_type>() + " or null";
+  else if constexpr (Section<T>)
+    return "object";
+  else if constexpr (is_list<T>::value)
+    return cat("list of ", type_name<typename T::value_type>(), "s");
   else if constexpr (std::is_same_v<T, std::int64_t>)
     return "integer";
   else if constexpr (std::is_same_v<T, double>)
@@ -173,6 +261,30 @@ inline std::string padded(std::string text, std::size_t width) {
   return text;
 }
 
+/// What a value of the row may be: " (from 0 to 1)", " (one | other)"; "" where that is all.
+template <class Struct, class T>
+std::string limits_text(const Field<Struct, T>& row) {
+  std::string out;
+  if (row.bounds.min) out += cat(" (", bounds_text(row.bounds), ")");
+  if constexpr (std::is_enum_v<T>) {
+    const auto& names = EnumNames<T>::names;
+    out += cat(" (", join(std::vector<std::string>(names.begin(), names.end()), " | "), ")");
+  }
+  return out;
+}
+
+/// "; kind: ... (a | b); weight, 0.01: ... (from 0 to 1)": the keys of a list's elements.
+template <Section S>
+std::string element_keys() {
+  std::string out;
+  for_each_field<S>([&](const auto& row) {
+    const auto is_kind = row.key == kind_key<S>();
+    const auto value = json_text(member_to_json(S{}.*(row.member)));
+    out += cat("; ", row.key, is_kind ? "" : cat(", ", value), ": ", row.help, limits_text(row));
+  });
+  return out;
+}
+
 /// Every key of the section with type, default, bounds and meaning, a line each.
 template <Section S>
 void describe(const S& section, const std::string& path, std::string& out) {
@@ -184,12 +296,11 @@ void describe(const S& section, const std::string& path, std::string& out) {
       describe(value, key, out);
     } else {
       out += padded(key, 36) + padded(type_name<T>(), 17) +
-             padded(json_text(member_to_json(value)), 16) + std::string(row.help);
-      if (row.bounds.min) out += cat(" (", bounds_text(row.bounds), ")");
-      if constexpr (std::is_enum_v<T>) {
-        const auto& names = EnumNames<T>::names;
-        out += cat(" (", join(std::vector<std::string>(names.begin(), names.end()), " | "), ")");
-      }
+             padded(json_text(member_to_json(value)), 16) + std::string(row.help) +
+             limits_text(row);
+      if constexpr (is_list<T>::value)
+        if constexpr (Section<typename T::value_type>)
+          out += element_keys<typename T::value_type>();
       out += "\n";
     }
   });

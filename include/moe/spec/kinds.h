@@ -11,8 +11,8 @@ namespace moe {
 // kernels of each processor level are compiled with this header.
 
 /// Which experts are chosen: by logits with learned noise (Shazeer et al. 2017, arXiv 1701.06538,
-/// eq. 3-5), or without.
-enum class RouterKind { noisy_topk, topk };
+/// eq. 3-5), or without; or by a hash of the token's symbol (Roller et al. 2021, arXiv 2106.04426).
+enum class RouterKind { noisy_topk, topk, hash };
 /// Gates from logits: softmax over the chosen; softmax over all, then the chosen; sigmoids of the
 /// chosen over their sum.
 enum class Gate { topk_softmax, softmax_topk, sigmoid };
@@ -36,7 +36,21 @@ enum class Init { standard, kaiming_normal, xavier_normal, small_normal };
 
 template <>
 struct EnumNames<RouterKind> {
-  static constexpr std::array<std::string_view, 2> names{"noisy_topk", "topk"};
+  static constexpr std::array<std::string_view, 3> names{"noisy_topk", "topk", "hash"};
+};
+template <>
+struct RefusedNames<RouterKind> {
+  static constexpr std::array<RefusedName, 4> names{
+      {{"expert_choice",
+        "experts choose their tokens, so that what a token gets depends on later ones and on the "
+        "rest of the batch"},
+       {"soft", "each expert takes means over all tokens, of which later ones are a part"},
+       {"sinkhorn",
+        "it balances the choices of a whole batch, so that a token's depend on later ones and on "
+        "the rest of the batch"},
+       {"mixture_of_depths",
+        "a layer takes the tokens with the largest scores of a window, so that later ones decide "
+        "about earlier ones"}}};
 };
 template <>
 struct EnumNames<Gate> {

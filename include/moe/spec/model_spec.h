@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "moe/spec/balance.h"
 #include "moe/spec/kinds.h"
 
 namespace moe {
@@ -43,6 +44,10 @@ struct FeedForwardSpec {
   bool noise_in_eval;                     // router noise in evaluation too
   std::optional<double> capacity_factor;  // in training; nullopt: no limit
   bool bias;                              // of experts and router
+  bool gate_norm = true;                  // sigmoid gates: over their sum
+  double gate_scale = 1;                  // sigmoid gates: then times this
+  double jitter = 0;  // in training the router sees x times 1 - jitter to 1 + jitter
+  BalanceSpec balance = {};
 
   /// Values that an expert's first Linear yields: of a gated activation gates, then the others.
   std::int64_t up_width() const { return is_gated(activation) ? 2 * width : width; }
@@ -61,11 +66,12 @@ struct ModelSpec {
   bool position_table;   // each has a learned row
   DropoutSpec dropout;
   Init init;
-  std::optional<double> embedding_std;  // of the tables' normal draws; nullopt: as `init` says
-  bool zero_outputs;                    // what is added to the residual stream starts as 0
-  NormSpec norm;  // every one
-  bool bias;      // of the last Linear
-  bool tied;      // the last Linear's weight is the token table
+  std::optional<double> embedding_std;    // of the tables' normal draws; nullopt: as `init` says
+  std::optional<double> router_init_std;  // of router weights; nullopt: as `init` says
+  bool zero_outputs;                      // what is added to the residual stream starts as 0
+  NormSpec norm;                          // every one
+  bool bias;                              // of the last Linear
+  bool tied;                              // the last Linear's weight is the token table
   std::vector<LayerSpec> layers;
 
   /// Whether a cache may go on beyond the context: keys hold no place in it.

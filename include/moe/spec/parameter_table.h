@@ -16,6 +16,7 @@ enum class Role {
   norm_bias,
   linear_weight,  // (..., out, in)
   linear_bias,    // (..., out)
+  balance_bias,   // of a router's choice: moved by no gradient
 };
 
 /// A tensor as the modules store it, and its pieces: the tensors of the published model, of one
@@ -29,11 +30,14 @@ struct ParameterRow {
   bool is_residual = false;         // its outcome is added to the residual stream
   std::int64_t experts = 0;         // as many equal parts; 0: every token reads it
   std::int64_t chosen_experts = 0;  // that a token reads
+  bool is_router = false;           // a weight of a router's Linear
   std::string second_name = {};     // under which the published model has the tensor too: tied
   double start = 1;                 // of a norm's weight
 
   std::int64_t numel() const;
   std::int64_t piece_numel() const;
+  /// Whether it has a gradient and is what people call a parameter.
+  bool is_trained() const { return role != Role::balance_bias; }
 };
 
 /// A tensor under its published name (docs/formats.md).
@@ -43,19 +47,21 @@ struct PublishedPiece {
   std::int64_t piece;
 };
 
-/// Every parameter of a model, once (docs/adr/0042). Registration, flat order, initialisation,
-/// counts, checkpoints and export are visitors of these rows.
+/// Every tensor of a model that is saved, once (docs/adr/0042). Registration, flat order,
+/// initialisation, counts, checkpoints and export are visitors of these rows.
 class ParameterTable {
  public:
   explicit ParameterTable(const ModelSpec& spec);
 
-  /// In the order of the flat buffers.
+  /// In the order of the flat buffers: those that are not trained come last.
   const std::vector<ParameterRow>& rows() const { return rows_; }
   /// In the order of the published model's state_dict.
   std::vector<PublishedPiece> published() const;
 
   /// All parameters; throws ConfigError if the count overflows 64 bits.
   std::int64_t count() const;
+  /// Values of the rows that are not trained.
+  std::int64_t count_untrained() const;
   /// Those that one token's forward reads: rows of tables, chosen experts, everything else.
   std::int64_t count_active() const;
   /// Those that a token is multiplied by: without tables, with the chosen experts.
