@@ -4,6 +4,7 @@
 
 #include "kernels/layer_call.h"
 #include "kernels/layer_memory.h"
+#include "kernels/side_call.h"
 #include "kernels/slot_sort.h"
 
 namespace moe::kernels {
@@ -11,7 +12,7 @@ namespace moe::kernels {
 namespace {
 
 /// What a call returns; from the gates on if the routing is kept, the last if there is noise.
-enum Output : std::size_t { kOut, kLoad, kGates, kExperts, kLogits, kNoiseStd };
+enum Output : std::size_t { kOut, kSide, kServedLoad, kGates, kExperts, kLogits, kNoiseStd };
 
 template <class T>
 std::int64_t most_panels(const cpu::Mixture<T>& layer) {
@@ -25,6 +26,8 @@ void lay_out_forward(cpu::Mixture<T>& layer, bool has_capacity, Memory& memory) 
   const auto rows = cpu::panels_of(n) * cpu::kPanel, slots = most_panels(layer) * cpu::kPanel;
   lay_out_statistics(layer.norm, rows, memory);
   layer.normed = memory.values<T>(rows * cpu::padded(c));
+  layer.router_input = layer.normed;
+  if (layer.jitter.reach > 0) layer.router_input = memory.values<T>(rows * cpu::padded(c));
   layer.logits = memory.values<T>(n * e);
   layer.noise_slope = memory.values<T>(n * e);
   layer.gates = memory.values<T>(n * k);
@@ -34,6 +37,7 @@ void lay_out_forward(cpu::Mixture<T>& layer, bool has_capacity, Memory& memory) 
   layer.slots = memory.values<std::int32_t>(slots);
   if (layer.keeps) layer.hidden = memory.values<T>(slots * layer.up_width);
   layer.answers = memory.values<T>(n * k * cpu::padded(c));
+  lay_out_balance(layer, memory);
 }
 
 template <class T>
@@ -55,8 +59,9 @@ void lay_out_backward(cpu::Mixture<T>& layer, Memory& memory) {
 template <class T>
 class MixtureCall : public LayerCall {
  public:
-  MixtureCall(MixtureParameters parameters, const LayerRun& run, bool keeps)
+  MixtureCall(MixtureParameters parameters, const LayerRun& run, bool keeps, SideLoss side)
       : parameters_(std::move(parameters)),
+        side_(std::move(side)),
         rows_(run.rows),
         memory_(run.workspace, c10::CppTypeToScalarType<T>::value),
         gradients_(run.gradients),
@@ -68,18 +73,19 @@ class MixtureCall : public LayerCall {
 
   Tensors forward(const at::Tensor& x) override {
     x_ = x.contiguous();
-    auto out = memory_.result(x.sizes());
+    auto out = memory_.result(x.sizes()), side = memory_.result({});
     auto load = memory_.result({parameters_.w1.size(0)}, at::kLong);
     load_ = load.mutable_data_ptr<std::int64_t>();
     const auto begin = memory_.position();
     describe(out);
     lay_out_forward(layer_, parameters_.capacity >= 0, memory_);
-    Tensors outputs{out, load};
+    Tensors outputs{out, side, load};
     if (keeps_routing_) add_routing(outputs);
     const auto panels = cpu::panels_of(layer_.tokens), scratch = table_.mixture_scratch(layer_);
     run_with_scratch<T>(panels, memory_, scratch,
                         [&](std::int64_t p, T* room) { table_.route(layer_, p, room); });
-    if (keeps_routing_) copy_choices(outputs);
+    if (keeps_routing_) copy_routing(outputs);
+    *side.template mutable_data_ptr<T>() = static_cast<T>(side_loss());
     if (takes_one_by_one()) {
       answer_one_by_one();
       memory_.rewind(begin);
@@ -95,13 +101,17 @@ class MixtureCall : public LayerCall {
     return outputs;
   }
 
+  std::size_t differentiable() const override { return kSide + 1; }
+
   at::Tensor backward(const Tensors& d_outputs) override {
     memory_.require_kept();
-    const auto& d_out = d_outputs[0];
-    auto d_x = memory_.result(d_out.sizes());
-    layer_.d_out = d_out.template const_data_ptr<T>();
+    auto d_x = memory_.result(x_.sizes());
     layer_.d_x = d_x.template mutable_data_ptr<T>();
     const auto begin = memory_.position();
+    auto d_out = d_outputs[kOut];
+    if (!d_out.defined()) d_out = memory_.result(x_.sizes()).zero_();  // the side loss alone
+    layer_.d_out = d_out.template const_data_ptr<T>();
+    layer_.balance.scale = d_outputs[kSide].defined() ? d_outputs[kSide].item<double>() : 0;
     lay_out_backward(layer_, memory_);
     point_at_all_gradients();
     const auto scratch = table_.mixture_scratch(layer_);
@@ -133,6 +143,13 @@ class MixtureCall : public LayerCall {
     TORCH_CHECK(layer_.tokens * layer_.top_k < std::numeric_limits<std::int32_t>::max(),
                 "slots are numbered in 32 bits: ", layer_.tokens, " tokens are too many");
     layer_.gate = parameters_.gate;
+    layer_.gate_norm = parameters_.gate_norm;
+    layer_.gate_scale = parameters_.gate_scale;
+    layer_.choice_bias = values_or_null<T>(parameters_.choice_bias);
+    layer_.jitter = {parameters_.jitter_draw.key, parameters_.jitter_draw.site, parameters_.jitter};
+    layer_.symbols = values_or_null<std::int64_t>(parameters_.symbols);
+    layer_.hashed = values_or_null<std::int32_t>(parameters_.hashed);
+    layer_.balance = balance_arguments(parameters_.balance, x_.size(-2));
     layer_.activation = parameters_.activation;
     layer_.keys = token_keys(rows_);
     layer_.norm = norm_arguments<T>(parameters_.norm);
@@ -154,16 +171,31 @@ class MixtureCall : public LayerCall {
     outputs.push_back(at::empty({n, k}, x_.options()));
     outputs.push_back(at::empty({n, k}, at::kLong));
     outputs.push_back(at::empty({n, e}, x_.options()));
-    layer_.clean_logits = outputs[kLogits].template mutable_data_ptr<T>();
+    if (layer_.clean_logits == nullptr)
+      layer_.clean_logits = outputs[kLogits].template mutable_data_ptr<T>();
     if (layer_.noise.weight == nullptr) return;
     outputs.push_back(at::empty({n, e}, x_.options()));
-    layer_.noise_std = outputs[kNoiseStd].template mutable_data_ptr<T>();
+    if (layer_.noise_std == nullptr)
+      layer_.noise_std = outputs[kNoiseStd].template mutable_data_ptr<T>();
   }
 
-  void copy_choices(Tensors& outputs) {
-    const auto count = layer_.tokens * layer_.top_k;
+  void copy_routing(Tensors& outputs) {
+    const auto count = layer_.tokens * layer_.top_k, logits = layer_.tokens * layer_.experts;
     std::copy_n(layer_.gates, count, outputs[kGates].template mutable_data_ptr<T>());
     std::copy_n(layer_.chosen, count, outputs[kExperts].template mutable_data_ptr<std::int64_t>());
+    // Where backward reads them they lie in the layer's memory.
+    const auto copy = [&](const T* from, at::Tensor& to) {
+      if (from != to.template const_data_ptr<T>())
+        std::copy_n(from, logits, to.template mutable_data_ptr<T>());
+    };
+    copy(layer_.clean_logits, outputs[kLogits]);
+    if (outputs.size() > kNoiseStd) copy(layer_.noise_std, outputs[kNoiseStd]);
+  }
+
+  double side_loss() {
+    if (!layer_.balance.on) return 0;
+    return side_loss_of(layer_, parameters_.balance, parameters_.update_sums, table_, memory_,
+                        side_);
   }
 
   bool takes_one_by_one() const {
@@ -219,6 +251,7 @@ class MixtureCall : public LayerCall {
   }
 
   MixtureParameters parameters_;
+  SideLoss side_;  // that the call fills
   RowIds rows_;
   Memory memory_;
   GradientLedger* gradients_;
@@ -238,9 +271,13 @@ MixtureResult mixture_layer(const at::Tensor& x, const MixtureParameters& parame
       gradient_source({x, parameters.norm.weight, parameters.norm.bias, parameters.route.weight,
                        parameters.route.bias, parameters.noise.weight, parameters.noise.bias,
                        parameters.w1, parameters.b1, parameters.w2, parameters.b2});
-  const auto call = make_call<MixtureCall>(x.scalar_type(), parameters, run, source.defined());
+  auto side =
+      side_tensors(balance_arguments(parameters.balance, 1), parameters.w1.size(0), run.workspace);
+  const auto call =
+      make_call<MixtureCall>(x.scalar_type(), parameters, run, source.defined(), side);
   const auto outputs = run_layer(x, source, call);
-  MixtureResult result{outputs[kOut], outputs[kLoad]};
+  if (parameters.balance.has_losses()) side.loss = outputs[kSide];
+  MixtureResult result{outputs[kOut], outputs[kServedLoad], {}, std::move(side)};
   if (!run.keeps_routing) return result;
   result.routing = {outputs[kGates], outputs[kExperts], outputs[kLogits]};
   if (outputs.size() > kNoiseStd) result.routing.noise_std = outputs[kNoiseStd];
@@ -258,8 +295,17 @@ void count_mixture(const PassShape& pass, const FeedForwardSpec& spec, Direction
   layer.up_width = spec.up_width();
   layer.activation = spec.activation;
   layer.keeps = pass.keeps;
+  layer.noisy = spec.router == RouterKind::noisy_topk;
+  if (pass.keeps) {  // in training
+    layer.jitter.reach = spec.jitter;
+    layer.balance = balance_arguments(spec.balance, pass.time);
+  }
+  if (direction == Direction::forward) count_side_tensors(layer.balance, spec.experts, memory);
   memory.values<float>(pass.tokens() * pass.width);  // the result
-  if (direction == Direction::forward) memory.values<std::int64_t>(spec.experts);
+  if (direction == Direction::forward) {
+    memory.values<float>(1);  // the side loss
+    memory.values<std::int64_t>(spec.experts);
+  }
   const auto begin = memory.position();
   if (direction == Direction::forward)
     lay_out_forward(layer, spec.capacity_factor.has_value(), memory);

@@ -7,6 +7,7 @@
 #include "moe/kernels/draws.h"
 #include "moe/kernels/gradient_ledger.h"
 #include "moe/kernels/workspace.h"
+#include "moe/spec/balance.h"
 #include "moe/spec/kinds.h"
 
 namespace moe::kernels {
@@ -84,24 +85,41 @@ struct MixtureParameters {
   /// gates, then what they weigh. Biases are undefined for none.
   at::Tensor w1, b1, w2, b2;
   Gate gate;
+  bool gate_norm = true;  // sigmoid gates: over their sum
+  double gate_scale = 1;  // sigmoid gates: then times this
   Activation activation = Activation::relu;
   std::int64_t top_k, capacity;  // capacity negative: none
   bool noisy = false;            // logits get noise
   DrawKey noise_draw;            // by these draws
   at::Tensor draws;              // or by these where defined: (N, E) standard normal
   DropoutDraws dropout;          // of the experts' answers
+  BalanceSpec balance = {};  // side losses of this pass, and whether its choices are summed
+  at::Tensor update_sums;    // (kBalanceSums, E) double of the whole update; undefined: this is it
+  at::Tensor choice_bias;    // (E) added to the scores for the choice alone; undefined: none
+  double jitter = 0;         // the router sees its input times 1 - jitter to 1 + jitter
+  DrawKey jitter_draw;       // by these draws
+  at::Tensor symbols;        // (N) int64 of the tokens, and
+  at::Tensor hashed;         // (V, K) int32 the experts of each; undefined: the router chooses
 };
 /// Where N tokens go and with what weight, and what that was decided by.
 struct Routing {
   at::Tensor gates;           // (N, K)
-  at::Tensor experts;         // (N, K) int64, distinct within a row, the largest gate first
+  at::Tensor experts;         // (N, K) int64, distinct within a row, in the order of the choice
   at::Tensor logits = {};     // (N, E) before noise
   at::Tensor noise_std = {};  // (N, E) of the router's noise, drawn or not; undefined: it has none
+  at::Tensor noisy = {};      // (N, E) logits with the noise, of the composed modules alone
+};
+/// The side losses of a layer; undefined tensors where nothing asked for them.
+struct SideLoss {
+  at::Tensor loss = {};   // () weighted, to be minimised together with the cross-entropy
+  at::Tensor terms = {};  // (kSideTerms) double on the CPU: each without its weight
+  at::Tensor sums = {};   // (kBalanceSums, E) double on the CPU: over these tokens
 };
 struct MixtureResult {
   at::Tensor out;        // (B, T, C)
   at::Tensor load;       // (E) int64 on the CPU: tokens that each expert served
   Routing routing = {};  // if the run keeps it: in memory of its own, without gradients
+  SideLoss side = {};    // if the parameters ask for it
 };
 /// A few tokens without dropout, capacity and gradients are taken one by one: decoding.
 MixtureResult mixture_layer(const at::Tensor& x, const MixtureParameters& parameters,

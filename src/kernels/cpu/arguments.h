@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "moe/spec/balance.h"
 #include "moe/spec/kinds.h"
 
 namespace moe::kernels::cpu {
@@ -38,6 +39,13 @@ struct TokenKeys {
 struct Normals {
   std::uint64_t key = 0;
   std::uint32_t site = 0;
+};
+
+/// Counter-based factors from 1 - reach to 1 + reach.
+struct Jitter {
+  std::uint64_t key = 0;
+  std::uint32_t site = 0;
+  double reach = 0;  // 0: none
 };
 
 /// Where the gradient of a parameter goes: nowhere if it is null, as for a frozen one.
@@ -161,6 +169,19 @@ struct ExpertTask {
   std::int64_t expert, first, count;
 };
 
+/// What side losses read of a mixture's tokens, and the slopes that come back. B windows.
+struct Balance {
+  bool on = false;                                            // sums are wanted: the choices, and
+  bool probabilities = false, squares = false, load = false;  // these
+  std::int64_t time = 0;                                      // tokens of a window
+  double* sums = nullptr;                                     // (B, kBalanceSums, E)
+  double* log_squares = nullptr;                              // (B) logsumexp(logits)^2
+  // Of the loss, by each sum; backward takes them `scale` times.
+  double* probability_slope = nullptr;                        // (B, E)
+  double *importance_slope = nullptr, *load_slope = nullptr;  // (E)
+  double square_slope = 0, scale = 0;
+};
+
 /// out = x + sum over k of gate * dropout(expert(norm(x))), and its backward. `gate` is the
 /// router's; an expert may have gates of its own (is_gated).
 template <class T>
@@ -169,6 +190,9 @@ struct Mixture {
   std::int64_t hidden_width;  // F
   std::int64_t up_width;      // U: F, or 2F with gates, which are the first half
   Gate gate;
+  bool gate_norm;        // sigmoid: gates over their sum
+  double gate_scale;     // sigmoid: then times this
+  const T* choice_bias;  // (E) added to the scores for the choice alone; null: none
   Activation activation;
   TokenKeys keys;
   Dropout dropout;
@@ -183,7 +207,12 @@ struct Mixture {
   bool noisy;          // logits get noise: `draws` where given, else drawn by `normals`
   const T* draws;      // (N, E) standard normal, or null
   Normals normals;
+  Jitter jitter;  // of the router's input
+  // Where a token's experts are those of its symbol: (N), (V, K); null: the router chooses.
+  const std::int64_t* symbols;
+  const std::int32_t* hashed;
   T* normed;                  // (panels * kPanel, padded(C))
+  T* router_input;            // likewise, what the router sees of it: with jitter elsewhere
   T* logits;                  // (N, E) that the choice was made by
   T* noise_slope;             // (N, E) d logit / d noise_linear's outcome
   T* clean_logits;            // (N, E) before noise; null: not asked for
@@ -195,6 +224,7 @@ struct Mixture {
   unsigned char* served;      // (N * K) 0 if a slot is beyond its expert's capacity; null: none is
   T* hidden;                  // (slot_panels, U, kPanel) what activation.h keeps; only where kept
   T* answers;                 // (N * K, padded(C)) after dropout, before the gate
+  Balance balance;
   // Backward.
   const T* d_out;     // (N, C)
   T* d_x;             // (N, C)
@@ -209,6 +239,10 @@ struct Mixture {
   T* norm_parts;      // (panels, 2, padded(C))
 
   bool serves(std::int64_t slot) const { return served == nullptr || served[slot] != 0; }
+  /// (E) before noise; where there is noise they must have been asked for.
+  const T* clean(std::int64_t token) const {
+    return (noisy ? clean_logits : logits) + token * experts;
+  }
 };
 
 /// Token panels and symbols that one block of the vocabulary stage takes: a block's logits stay in

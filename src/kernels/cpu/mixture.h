@@ -171,7 +171,7 @@ void combine_tokens(const Mixture<T>& layer, Index panel) {
 }
 
 /// d_x of the tokens of one panel: the residual path, the experts' inputs, the router, the norm.
-/// Keeps d_logits. scratch: (C, kPanel) and (kPanel, padded(C)).
+/// Keeps d_logits. scratch: (C, kPanel) and (kPanel, padded(C)), or (2E).
 template <class T>
 void tokens_backward(const Mixture<T>& layer, Index panel, T* scratch) {
   const Index c = layer.width, k = layer.top_k, e = layer.experts;
@@ -179,10 +179,11 @@ void tokens_backward(const Mixture<T>& layer, Index panel, T* scratch) {
   const Index count = first + kPanel < layer.tokens ? kPanel : layer.tokens - first;
   T *d_normed = scratch, *rows = scratch + c * kPanel;
   T* d_logits = layer.d_logits + panel * 2 * e * kPanel;
-  logit_gradients(layer, first, count, d_logits);
+  logit_gradients(layer, first, count, d_logits, scratch);
   linear_backward<T>(layer.route.weight, e, c, {d_logits}, {d_normed});
   if (layer.noisy)
     linear_backward<T>(layer.noise.weight, e, c, {d_logits + e * kPanel}, {d_normed}, true);
+  if (layer.jitter.reach > 0) jitter_panel(layer, first, count, d_normed);
   panel_to_rows<T>(d_normed, count, c, [&](Index i) { return rows + i * padded(c); });
   for (Index i = 0; i < count; ++i)
     for (Index slot = (first + i) * k; slot < (first + i + 1) * k; ++slot) {
@@ -201,11 +202,12 @@ void router_gradients(const Mixture<T>& layer) {
   const Index e = layer.experts, c = layer.width, panels = panels_of(layer.tokens);
   sum_norm_parts(layer.norm, layer.norm_parts, panels, c);
   const Factor<T> clean{layer.d_logits, kPanel, 2 * e * kPanel};
-  weight_gradient(e, c, clean, token_rows(layer.normed, c), panels, layer.route.d_weight);
+  const TokenFactor<T> input = token_rows<T>(layer.router_input, c);
+  weight_gradient(e, c, clean, input, panels, layer.route.d_weight);
   bias_gradient(e, clean, panels, layer.route.d_bias);
   if (layer.noise.weight == nullptr) return;
   const Factor<T> noisy{layer.d_logits + e * kPanel, kPanel, 2 * e * kPanel};
-  weight_gradient(e, c, noisy, token_rows(layer.normed, c), panels, layer.noise.d_weight);
+  weight_gradient(e, c, noisy, input, panels, layer.noise.d_weight);
   bias_gradient(e, noisy, panels, layer.noise.d_bias);
 }
 

@@ -1,61 +1,49 @@
 #pragma once
 
+#include "kernels/cpu/balance.h"
+#include "kernels/cpu/gates.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/norm.h"
 #include "kernels/cpu/random.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
+/// Draws of each lane are those of its token in the panel from `first` on.
 template <class T>
-inline T sigmoid(T x) {
-  return static_cast<T>(1 / (1 + __builtin_exp(-static_cast<double>(x))));
-}
-template <class T>
-inline T log_sigmoid(T x) {
-  const double v = static_cast<double>(x);
-  return static_cast<T>((v < 0 ? v : 0) - __builtin_log1p(__builtin_exp(v < 0 ? v : -v)));
+inline TokenLanes panel_lanes(const Mixture<T>& layer, Index first, Index count) {
+  return token_lanes(layer.keys,
+                     [&](int i) { return LaneKey{first + (i < count ? i : count - 1)}; });
 }
 
-/// values[i] = e^values[i] / their sum.
+/// values (C, kPanel) of a panel's tokens times their factors, which are the same in backward.
 template <class T>
-inline void softmax(T* values, Index count) {
-  T most = values[0], sum = 0;
-  for (Index i = 1; i < count; ++i) most = values[i] > most ? values[i] : most;
-  for (Index i = 0; i < count; ++i) {
-    values[i] = static_cast<T>(__builtin_exp(static_cast<double>(values[i] - most)));
-    sum += values[i];
-  }
-  for (Index i = 0; i < count; ++i) values[i] /= sum;
-}
-
-/// The K largest of (E) logits, the largest first; of equal ones the first.
-template <class T>
-inline void choose(const T* logits, Index experts, Index top_k, std::int32_t* chosen) {
-  for (Index k = 0; k < top_k; ++k) {
-    Index best = -1;
-    for (Index e = 0; e < experts; ++e) {
-      bool taken = false;
-      for (Index j = 0; j < k; ++j) taken = taken || chosen[j] == e;
-      // NaN never wins, yet some expert is always chosen: the loss shows what went wrong.
-      if (!taken && (best < 0 || logits[e] > logits[best])) best = e;
+inline void jitter_panel(const Mixture<T>& layer, Index first, Index count, T* values) {
+  const TokenLanes lanes = panel_lanes(layer, first, count);
+  for (Index block = 0; block < blocks_of(layer.width); ++block) {
+    const Words words =
+        philox(lanes, static_cast<std::uint32_t>(block), layer.jitter.site, layer.jitter.key);
+    for (Index w = 0; w < 4 && 4 * block + w < layer.width; ++w) {
+      std::uint32_t drawn[kPanel];
+      __builtin_memcpy(drawn, words.v[w], sizeof drawn);
+      for (int i = 0; i < kPanel; ++i)
+        values[(4 * block + w) * kPanel + i] *= static_cast<T>(
+            1 + layer.jitter.reach * (2 * (static_cast<double>(drawn[i]) * 0x1p-32) - 1));
     }
-    chosen[k] = static_cast<std::int32_t>(best);
   }
 }
 
-/// Gates of the chosen (K) of one token. `all` (E) is room to work in.
+/// What the router sees of a panel's tokens, into `values` (C, kPanel).
 template <class T>
-inline void gate_values(const Mixture<T>& layer, const T* logits, const std::int32_t* chosen,
-                        T* all, T* gates) {
-  if (layer.gate == Gate::softmax_topk) {
-    for (Index e = 0; e < layer.experts; ++e) all[e] = logits[e];
-    softmax(all, layer.experts);
-    for (Index k = 0; k < layer.top_k; ++k) gates[k] = all[chosen[k]];
-    return;
-  }
-  for (Index k = 0; k < layer.top_k; ++k)
-    gates[k] = layer.gate == Gate::sigmoid ? log_sigmoid(logits[chosen[k]]) : logits[chosen[k]];
-  softmax(gates, layer.top_k);
+inline void read_router_input(const Mixture<T>& layer, Index first, Index count, T* values) {
+  const Index c = layer.width;
+  const T* normed = layer.normed + first * padded(c);
+  rows_to_panel<T>(
+      kPanel, c, [&](Index i) { return normed + i * padded(c); }, values);
+  if (layer.jitter.reach == 0) return;
+  jitter_panel(layer, first, count, values);
+  T* seen = layer.router_input + first * padded(c);
+  for (Index i = 0; i < kPanel * padded(c); ++i) seen[i] = 0;
+  panel_to_rows<T>(values, kPanel, c, [&](Index i) { return seen + i * padded(c); });
 }
 
 /// Draws of expert rows [0, E) of the tokens of one panel, (blocks of four of E, kPanel) in `to`.
@@ -65,8 +53,7 @@ inline void noise_draws(const Mixture<T>& layer, Index first, Index count, T* to
   if (layer.draws != nullptr)
     return rows_to_panel<T>(
         count, e, [&](Index i) { return layer.draws + (first + i) * e; }, to);
-  const TokenLanes lanes =
-      token_lanes(layer.keys, [&](int i) { return LaneKey{first + (i < count ? i : count - 1)}; });
+  const TokenLanes lanes = panel_lanes(layer, first, count);
   for (Index block = 0; block < blocks_of(e); ++block)
     normal_block(layer.normals, lanes, block, to + block * 4 * kPanel);
 }
@@ -105,10 +92,9 @@ void route_tokens(const Mixture<T>& layer, Index panel, T* scratch) {
   const Index count = first + kPanel < layer.tokens ? kPanel : layer.tokens - first;
   T *values = scratch, *logits = values + c * kPanel, *scale = logits + e * kPanel;
   T *draws = scale + e * kPanel, *all = draws + blocks_of(e) * 4 * kPanel;
-  T* normed = layer.normed + first * padded(c);
-  normalise_panel(layer.norm, first, count, layer.x + first * c, c, normed);
-  rows_to_panel<T>(
-      kPanel, c, [&](Index i) { return normed + i * padded(c); }, values);
+  normalise_panel(layer.norm, first, count, layer.x + first * c, c,
+                  layer.normed + first * padded(c));
+  read_router_input(layer, first, count, values);
   const auto linear = [&](const Linear<T>& map_, T* to) {
     apply_linear<T>(map_.weight, map_.bias, e, c, {values}, {to});
   };
@@ -124,7 +110,7 @@ void route_tokens(const Mixture<T>& layer, Index panel, T* scratch) {
   write_rows(layer, first, count, logits, layer.logits);
   for (Index n = first; n < first + count; ++n) {
     const T* mine = layer.logits + n * e;
-    choose(mine, e, layer.top_k, layer.chosen + n * layer.top_k);
+    choose_experts(layer, n, mine, all);
     gate_values(layer, mine, layer.chosen + n * layer.top_k, all, layer.gates + n * layer.top_k);
   }
 }
@@ -135,43 +121,39 @@ Index route_scratch(const Mixture<T>& layer) {
   return (layer.width + 2 * e + blocks_of(e) * 4) * kPanel + padded(e);
 }
 
-/// Gradient of one token's logits (E) from that of its gates (K).
+/// Gradient of the logits (E) that token n was routed by, from those of its gates. A choice beyond
+/// an expert's capacity gave nothing, so that the answer's part of its gate's gradient is 0.
 template <class T>
-inline void gates_backward(const Mixture<T>& layer, const T* logits, const T* gates,
-                           const T* d_gates, const std::int32_t* chosen, T* d_logits) {
-  T dot = 0;
-  for (Index k = 0; k < layer.top_k; ++k) dot += gates[k] * d_gates[k];
-  if (layer.gate == Gate::softmax_topk) {
-    for (Index e = 0; e < layer.experts; ++e) d_logits[e] = logits[e];
-    softmax(d_logits, layer.experts);
-    for (Index e = 0; e < layer.experts; ++e) d_logits[e] *= -dot;
-    for (Index k = 0; k < layer.top_k; ++k) d_logits[chosen[k]] += gates[k] * d_gates[k];
-    return;
-  }
-  for (Index e = 0; e < layer.experts; ++e) d_logits[e] = 0;
-  for (Index k = 0; k < layer.top_k; ++k) {
-    const T slope = layer.gate == Gate::sigmoid ? sigmoid(-logits[chosen[k]]) : T{1};
-    d_logits[chosen[k]] = gates[k] * (d_gates[k] - dot) * slope;
-  }
+inline void token_logit_gradients(const Mixture<T>& layer, Index n, T* d_logits) {
+  const Index e = layer.experts, k = layer.top_k;
+  T* d_gates = layer.d_gates + n * k;
+  for (Index j = 0; j < k; ++j)
+    if (!layer.serves(n * k + j)) d_gates[j] = 0;
+  if (layer.balance.on) add_importance_gradients(layer, n, d_gates);
+  gates_backward(layer, layer.logits + n * e, layer.gates + n * k, d_gates, layer.chosen + n * k,
+                 d_logits);
 }
 
-/// d_logits (2E, kPanel) of `count` tokens from `first` on; zeros for lanes beyond. A choice beyond
-/// an expert's capacity gave nothing, so that its gate has no gradient.
+/// d_logits (2E, kPanel) of `count` tokens from `first` on; zeros for lanes beyond. scratch: (2E).
 template <class T>
-inline void logit_gradients(const Mixture<T>& layer, Index first, Index count, T* d_logits) {
-  const Index e = layer.experts, k = layer.top_k;
+inline void logit_gradients(const Mixture<T>& layer, Index first, Index count, T* d_logits,
+                            T* scratch) {
+  const Index e = layer.experts;
+  T *d_clean = scratch, *d_noise = scratch + e;
   for (Index i = 0; i < 2 * e * kPanel; ++i) d_logits[i] = 0;
   for (Index i = 0; i < count; ++i) {
     const Index n = first + i;
-    T* d_gates = layer.d_gates + n * k;
-    for (Index j = 0; j < k; ++j)
-      if (!layer.serves(n * k + j)) d_gates[j] = 0;
     T* d_mine = layer.d_token_logits + n * e;
-    gates_backward(layer, layer.logits + n * e, layer.gates + n * k, d_gates, layer.chosen + n * k,
-                   d_mine);
+    token_logit_gradients(layer, n, d_mine);
+    if (layer.balance.on) side_gradients(layer, n, d_mine, d_clean, d_noise);
     for (Index j = 0; j < e; ++j) {
       d_logits[j * kPanel + i] = d_mine[j];
       if (layer.noisy) d_logits[(e + j) * kPanel + i] = d_mine[j] * layer.noise_slope[n * e + j];
+    }
+    if (!layer.balance.on) continue;
+    for (Index j = 0; j < e; ++j) {
+      d_logits[j * kPanel + i] += d_clean[j];
+      if (layer.noisy) d_logits[(e + j) * kPanel + i] += d_noise[j];
     }
   }
 }

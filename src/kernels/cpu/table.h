@@ -38,6 +38,7 @@ struct Table : Products<T> {
 
   std::int64_t (*mixture_scratch)(const Mixture<T>&);
   void (*route)(const Mixture<T>&, std::int64_t token_panel, T* scratch);
+  void (*balance_sums)(const Mixture<T>&, std::int64_t window, T* scratch);
   void (*combine)(const Mixture<T>&, std::int64_t token_panel);
   void (*tokens_backward)(const Mixture<T>&, std::int64_t token_panel, T* scratch);
   void (*router_gradients)(const Mixture<T>&);

@@ -34,6 +34,7 @@ constexpr Table<T> make_table(const char* name) {
   t.combine_parts = combine_parts<T>;
   t.mixture_scratch = mixture_scratch<T>;
   t.route = route_tokens<T>;
+  t.balance_sums = balance_sums<T>;
   t.combine = combine_tokens<T>;
   t.tokens_backward = tokens_backward<T>;
   t.router_gradients = router_gradients<T>;
