@@ -28,6 +28,7 @@ void draw_default(at::Tensor out, const ParameterRow& row, Init init, at::Genera
       out.fill_(row.start);
       return;
     case Role::norm_bias:
+    case Role::balance_bias:
       out.fill_(0);
       return;
     case Role::token_table:
@@ -45,8 +46,15 @@ void draw_default(at::Tensor out, const ParameterRow& row, Init init, at::Genera
   }
 }
 
-/// Standard deviation of the normal draws of a Linear weight, whose pieces are (out, in).
+/// Whether a Linear weight is drawn from a normal distribution after all modules were made.
+bool is_drawn_again(const ParameterRow& row, const ModelSpec& spec) {
+  if (row.role != Role::linear_weight) return false;
+  return spec.init != Init::standard || (row.is_router && spec.router_init_std);
+}
+
+/// Standard deviation of these draws; the weight's pieces are (out, in).
 double normal_std(const ParameterRow& row, const ModelSpec& spec) {
+  if (row.is_router && spec.router_init_std) return *spec.router_init_std;
   const auto fan_in = static_cast<double>(row.fan_in);
   if (spec.init == Init::kaiming_normal) return std::sqrt(2.0) / std::sqrt(fan_in);
   if (spec.init == Init::xavier_normal)
@@ -85,7 +93,7 @@ void initialise(SparseMoELanguageModel& model, std::uint64_t seed) {
     draw_default(FlatParameters::view(drawn, tensor), rows[tensor.row], spec.init, generator);
   for (const auto& tensor : flat.layout()) {
     const auto& row = rows[tensor.row];
-    if (spec.init == Init::standard || row.role != Role::linear_weight) continue;
+    if (!is_drawn_again(row, spec)) continue;
     FlatParameters::view(drawn, tensor).normal_(0, normal_std(row, spec), generator);
   }
   draw_exceptions(flat, drawn, spec, generator);

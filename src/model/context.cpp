@@ -29,6 +29,7 @@ ForwardContext at_position(const ForwardContext& context, std::int64_t batch, st
   };
   auto out = context;
   out.rows = {column(context.rows.sequence), column(context.rows.position)};
+  if (context.symbols.defined()) out.symbols = column(context.symbols);
   if (context.noise.defined())
     out.noise = context.noise.view({context.noise.size(0), batch, time, -1}).select(2, t);
   return out;

@@ -30,7 +30,8 @@ FlatParameters::FlatParameters(SparseMoELanguageModel model) : table_(model->spe
   TORCH_CHECK(parameters.size() == table_.rows().size(),
               "the modules have parameters that are not in the table");
   const auto options = parameters[0].value().options().requires_grad(false);
-  values_ = kernels::flat_zeros(table_.count(), options);
+  values_ = kernels::flat_zeros(table_.count() + table_.count_untrained(), options);
+  trained_ = values_.narrow(0, 0, table_.count());
   gradients_ = kernels::flat_zeros(table_.count(), options);
   std::vector<std::int64_t> offsets;
   std::vector<at::Tensor> in_order;
@@ -40,8 +41,10 @@ FlatParameters::FlatParameters(SparseMoELanguageModel model) : table_(model->spe
     auto values = values_.narrow(0, at, row.numel()).view(row.shape);
     values.copy_(parameter.detach());
     parameter.set_data(values);
-    parameter.mutable_grad() = gradients_.narrow(0, at, row.numel()).view(row.shape);
-    in_order.push_back(parameter);
+    if (row.is_trained()) {
+      parameter.mutable_grad() = gradients_.narrow(0, at, row.numel()).view(row.shape);
+      in_order.push_back(parameter);
+    }
     offsets.push_back(at);
     at += row.numel();
   }
@@ -51,6 +54,13 @@ FlatParameters::FlatParameters(SparseMoELanguageModel model) : table_(model->spe
     const auto offset = offsets[piece.row] + piece.piece * row.piece_numel();
     layout_.push_back({std::move(piece.name), offset, row.piece_shape, piece.row});
   }
+}
+
+std::vector<PublishedTensor> FlatParameters::trained_layout() const {
+  std::vector<PublishedTensor> out;
+  for (const auto& tensor : layout_)
+    if (table_.rows()[tensor.row].is_trained()) out.push_back(tensor);
+  return out;
 }
 
 at::Tensor FlatParameters::view(const at::Tensor& flat, const PublishedTensor& tensor) {

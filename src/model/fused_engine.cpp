@@ -48,6 +48,8 @@ kernels::MixtureParameters mixture_of(const BlockImpl& block, std::int64_t token
   parameters.w2 = weights.w2;
   parameters.b2 = weights.b2;
   parameters.gate = smoe.spec().gate;
+  parameters.gate_norm = smoe.spec().gate_norm;
+  parameters.gate_scale = smoe.spec().gate_scale;
   parameters.activation = smoe.spec().activation;
   parameters.top_k = smoe.spec().top_k;
   parameters.capacity = context.training ? expert_capacity(smoe.spec(), tokens) : -1;
@@ -57,6 +59,17 @@ kernels::MixtureParameters mixture_of(const BlockImpl& block, std::int64_t token
     parameters.draws = context.noise[block.layer()].contiguous();
   parameters.dropout =
       dropout_of(context, block.dropout().expert, block.layer(), DrawKind::expert_dropout);
+  if (context.training) {
+    parameters.balance = smoe.spec().balance;
+    parameters.jitter = smoe.spec().jitter;
+  }
+  parameters.jitter_draw = draw_key(context, block.layer(), DrawKind::router_jitter);
+  if (smoe.hashed().defined()) {
+    parameters.symbols = context.symbols;
+    parameters.hashed = smoe.hashed();
+  }
+  parameters.update_sums = context.update_sums_of(block.layer());
+  parameters.choice_bias = smoe.balance_bias();
   return parameters;
 }
 
@@ -94,7 +107,8 @@ class FusedEngine final : public Engine {
     const auto tokens = x.numel() / x.size(-1);
     auto result = kernels::mixture_layer(x, mixture_of(block, tokens, context),
                                          run_of(context));
-    return {std::move(result.out), std::move(result.load), std::move(result.routing)};
+    return {std::move(result.out), std::move(result.load), std::move(result.routing),
+            std::move(result.side)};
   }
 
   LmOutput predict(SparseMoELanguageModelImpl& model, const at::Tensor& x,

@@ -1,6 +1,7 @@
 #include "moe/model/language_model.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include "model/engine.h"
 #include "moe/config/spec_of.h"
@@ -9,6 +10,20 @@ namespace moe {
 
 EngineKind engine_kind(Kernels kernels) {
   return kernels == Kernels::reference ? EngineKind::reference : EngineKind::fast;
+}
+
+at::Tensor total_loss(const LmOutput& out) {
+  auto total = out.loss;
+  for (const auto& side : out.side)
+    if (side.loss.defined()) total = total + side.loss;
+  return total;
+}
+
+void backward(const LmOutput& out, const at::Tensor& factor) {
+  std::vector<at::Tensor> losses{out.loss};
+  for (const auto& side : out.side)
+    if (side.loss.defined() && side.loss.requires_grad()) losses.push_back(side.loss);
+  torch::autograd::backward(losses, std::vector<at::Tensor>(losses.size(), factor));
 }
 
 BlockImpl::BlockImpl(const ModelSpec& spec, std::int64_t layer)
@@ -54,18 +69,23 @@ LmOutput SparseMoELanguageModelImpl::forward(const at::Tensor& ids, const at::Te
   const auto& how = engine();
   if (context.gradients != nullptr && !how.writes_gradients())
     context.gradients->zero_unwritten();  // autograd knows no first writer: it adds
+  auto here = context;
+  here.symbols = ids.contiguous().view({-1});
   std::vector<at::Tensor> loads;
   std::vector<Routing> routing;
+  std::vector<kernels::SideLoss> side;
   auto x = how.embed(*this, ids, 0, context);
   for (std::size_t layer = 0; layer < spec_.layers.size(); ++layer) {
     auto& part = block(static_cast<std::int64_t>(layer));
-    auto mixed = how.mix(part, how.attend(part, x, context, /*cache=*/nullptr), context);
+    auto mixed = how.mix(part, how.attend(part, x, context, /*cache=*/nullptr), here);
     x = std::move(mixed.y);
     loads.push_back(std::move(mixed.load));
     if (context.keeps_routing) routing.push_back(std::move(mixed.routing));
+    if (context.training) side.push_back(std::move(mixed.side));
   }
   auto out = how.predict(*this, x, targets, context);
   out.routing = std::move(routing);
+  out.side = std::move(side);
   const auto count = static_cast<std::int64_t>(loads.size());
   out.expert_load =
       kernels::take_from(context.workspace, {count, loads.front().numel()}, at::kLong);
@@ -134,13 +154,14 @@ at::Tensor SparseMoELanguageModelImpl::logits_of_last(const at::Tensor& ids, Key
   const auto& how = engine();
   const auto batch = ids.size(0), last = ids.size(1) - 1;
   auto here = context;
+  here.symbols = ids.contiguous().view({-1});
   auto x = how.embed(*this, ids, cache != nullptr ? cache->length() : 0, context);
   for (std::size_t layer = 0; layer < spec_.layers.size(); ++layer) {
     auto& part = block(static_cast<std::int64_t>(layer));
     x = how.attend(part, x, here, cache != nullptr ? &cache->layers[layer] : nullptr);
     if (layer + 1 == spec_.layers.size() && last > 0) {  // what follows sees no other position
       x = x.narrow(1, last, 1).contiguous();
-      here = at_position(context, batch, last + 1, last);
+      here = at_position(here, batch, last + 1, last);
     }
     x = how.mix(part, x, here).y;
   }

@@ -2,6 +2,10 @@
 
 #include <ATen/ATen.h>
 
+#include <numeric>
+
+#include "model/side_loss.h"
+#include "moe/base/random.h"
 #include "moe/kernels/activation.h"
 
 namespace moe {
@@ -10,6 +14,19 @@ namespace {
 
 torch::nn::Linear router_linear(std::int64_t width, const FeedForwardSpec& spec) {
   return torch::nn::Linear(torch::nn::LinearOptions(width, spec.experts).bias(spec.bias));
+}
+
+at::Tensor register_balance_bias(torch::nn::Module& router, const FeedForwardSpec& spec) {
+  if (!spec.balance.has_bias()) return {};
+  return router.register_parameter("balance_bias", at::zeros({spec.experts}),
+                                   /*requires_grad=*/false);
+}
+
+/// Where the K largest of values (N, E) stand, the largest first; of equal ones the first, which
+/// topk does not promise. (N, K).
+at::Tensor largest(const at::Tensor& values, std::int64_t top_k) {
+  const auto order = std::get<1>(values.sort(/*stable=*/true, -1, /*descending=*/true));
+  return order.narrow(1, 0, top_k).contiguous();
 }
 
 /// x through expert `e` of stacked Linears, whose biases may be undefined. Two in one, as a gated
@@ -22,24 +39,51 @@ at::Tensor apply_linear(const at::Tensor& x, const at::Tensor& weights, const at
 
 }  // namespace
 
-Routing route_by_logits(const at::Tensor& logits, Gate gate, std::int64_t top_k) {
-  if (gate == Gate::softmax_topk) {
-    const auto [gates, experts] = logits.softmax(-1).topk(top_k, -1);
-    return {gates, experts};
-  }
-  const auto [chosen, experts] = logits.topk(top_k, -1);
+at::Tensor gates_of(const at::Tensor& logits, const at::Tensor& experts,
+                    const FeedForwardSpec& spec) {
+  if (spec.gate == Gate::softmax_topk) return logits.softmax(-1).gather(1, experts);
+  const auto chosen = logits.gather(1, experts);
   // Softmax over the K kept logits equals the original's softmax over E with -inf elsewhere.
-  if (gate == Gate::topk_softmax) return {chosen.softmax(-1), experts};
+  if (spec.gate == Gate::topk_softmax) return chosen.softmax(-1);
+  if (!spec.gate_norm) return chosen.sigmoid() * spec.gate_scale;
   // Sigmoids over their sum, as a softmax of their logarithms: far from 0 sigmoids are 0 or equal.
-  return {at::log_sigmoid(chosen).softmax(-1), experts};
+  return at::log_sigmoid(chosen).softmax(-1) * spec.gate_scale;
+}
+
+Routing route_by_logits(const at::Tensor& logits, const FeedForwardSpec& spec,
+                        const at::Tensor& choice_bias) {
+  auto values = logits.detach();
+  if (choice_bias.defined())
+    values = (spec.gate == Gate::sigmoid ? values.sigmoid() : values.softmax(-1)) + choice_bias;
+  const auto experts = largest(values, spec.top_k);
+  return {gates_of(logits, experts, spec), experts};
 }
 
 TopkRouterImpl::TopkRouterImpl(std::int64_t width, const FeedForwardSpec& spec)
-    : spec_(spec), linear_(register_module("linear", router_linear(width, spec))) {}
+    : spec_(spec),
+      linear_(register_module("linear", router_linear(width, spec))),
+      balance_bias_(register_balance_bias(*this, spec)) {}
 
-Routing TopkRouterImpl::forward(const at::Tensor& x) {
+at::Tensor hash_experts(std::int64_t vocab, std::int64_t experts, std::int64_t top_k) {
+  const auto out = at::empty({vocab, top_k}, at::kInt);
+  auto* to = out.mutable_data_ptr<std::int32_t>();
+  for (std::int64_t symbol = 0; symbol < vocab; ++symbol) {
+    Generator draws(stream_key(static_cast<std::uint64_t>(symbol), "hash router"));
+    std::vector<std::int32_t> left(static_cast<std::size_t>(experts));
+    std::iota(left.begin(), left.end(), 0);
+    for (std::int64_t k = 0; k < top_k; ++k) {
+      const auto drawn = left.begin() + static_cast<std::ptrdiff_t>(draws.below(left.size()));
+      *to++ = *drawn;
+      left.erase(drawn);
+    }
+  }
+  return out;
+}
+
+Routing TopkRouterImpl::forward(const at::Tensor& x, const at::Tensor& given) {
   const auto logits = linear_(x);  // (N, E)
-  auto routing = route_by_logits(logits, spec_.gate, spec_.top_k);
+  auto routing = given.defined() ? Routing{gates_of(logits, given, spec_), given}
+                                 : route_by_logits(logits, spec_, balance_bias_);
   routing.logits = logits;
   return routing;
 }
@@ -47,13 +91,22 @@ Routing TopkRouterImpl::forward(const at::Tensor& x) {
 NoisyTopkRouterImpl::NoisyTopkRouterImpl(std::int64_t width, const FeedForwardSpec& spec)
     : spec_(spec),
       topkroute_linear_(register_module("topkroute_linear", router_linear(width, spec))),
-      noise_linear_(register_module("noise_linear", router_linear(width, spec))) {}
+      noise_linear_(register_module("noise_linear", router_linear(width, spec))),
+      balance_bias_(register_balance_bias(*this, spec)) {}
 
 Routing NoisyTopkRouterImpl::forward(const at::Tensor& x, const at::Tensor& noise) {
   const auto logits = topkroute_linear_(x);  // (N, E)
-  auto routing = route_by_logits(noise.defined() ? logits + noise * noise_std(x) : logits,
-                                 spec_.gate, spec_.top_k);
+  if (!noise.defined()) {
+    auto routing = route_by_logits(logits, spec_, balance_bias_);
+    routing.logits = logits;
+    return routing;
+  }
+  const auto std = noise_std(x);
+  const auto noisy = logits + noise * std;
+  auto routing = route_by_logits(noisy, spec_, balance_bias_);
   routing.logits = logits;
+  routing.noise_std = std;
+  routing.noisy = noisy;
   return routing;
 }
 
@@ -74,10 +127,12 @@ SparseMoEImpl::SparseMoEImpl(const ModelSpec& spec, std::int64_t layer)
     : spec_(spec.layers[static_cast<std::size_t>(layer)].feed_forward),
       layer_(layer),
       dropout_(spec.dropout.expert) {
-  if (spec_.router == RouterKind::topk)
-    topk_ = register_module("router", TopkRouter(spec.width, spec_));
-  else
+  if (spec_.router == RouterKind::noisy_topk)
     noisy_ = register_module("router", NoisyTopkRouter(spec.width, spec_));
+  else
+    topk_ = register_module("router", TopkRouter(spec.width, spec_));
+  if (spec_.router == RouterKind::hash)
+    hashed_ = hash_experts(spec.vocab, spec_.experts, spec_.top_k);
   const auto e = spec_.experts, c = spec.width, f = spec_.width;
   const bool gated = is_gated(spec_.activation);
   const auto up = [&](const char* name, std::vector<std::int64_t> shape) {
@@ -123,15 +178,33 @@ Dispatch SparseMoEImpl::dispatch(const at::Tensor& tokens, const ForwardContext&
 MoeOutput SparseMoEImpl::output(const at::Tensor& x, const at::Tensor& y, const Dispatch& dispatch,
                                 const ForwardContext& context) {
   MoeOutput out{y.view(x.sizes()), dispatch.table.load.cpu()};
+  if (context.training)
+    out.side = side_loss(spec_, dispatch.routing, x.size(0), context.update_sums_of(layer_));
   if (!context.keeps_routing) return out;
   const auto& routing = dispatch.routing;
   out.routing = {routing.gates.detach(), routing.experts, routing.logits.detach()};
-  if (noisy_) out.routing.noise_std = noisy_->noise_std(x.reshape({-1, x.size(-1)})).detach();
+  if (routing.noise_std.defined())
+    out.routing.noise_std = routing.noise_std.detach();
+  else if (noisy_)
+    out.routing.noise_std = noisy_->noise_std(x.reshape({-1, x.size(-1)})).detach();
   return out;
 }
 
 Routing SparseMoEImpl::route(const at::Tensor& tokens, const ForwardContext& context) {
-  return topk_ ? topk_->forward(tokens) : noisy_->forward(tokens, noise_draws(tokens, context));
+  const auto x = router_input(tokens, context);
+  if (noisy_) return noisy_->forward(x, noise_draws(tokens, context));
+  if (!hashed_.defined()) return topk_->forward(x);
+  const auto table = hashed_.to(tokens.device());
+  return topk_->forward(x, table.index_select(0, context.symbols).to(at::kLong));
+}
+
+at::Tensor SparseMoEImpl::router_input(const at::Tensor& tokens,
+                                       const ForwardContext& context) const {
+  if (!context.training || spec_.jitter == 0) return tokens;
+  const auto words = kernels::words(context.rows, tokens.size(1),
+                                    draw_key(context, layer_, DrawKind::router_jitter));
+  const auto factors = 1 + spec_.jitter * (2 * (words.to(at::kDouble) * 0x1p-32) - 1);
+  return tokens * factors.to(tokens.options());
 }
 
 bool SparseMoEImpl::draws_noise(const ForwardContext& context) const {

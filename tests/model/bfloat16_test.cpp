@@ -105,7 +105,12 @@ TEST_P(Bfloat16Model, TheRoutersProductsStayInFloat) {
       .noisy = true,
       .noise_draw = {kKey, 1},
       .draws = {},
-      .dropout = {}};
+      .dropout = {},
+      .update_sums = {},
+      .choice_bias = {},
+      .jitter_draw = {},
+      .symbols = {},
+      .hashed = {}};
   const auto x = values({4, 50, kWidth}).requires_grad_();
   std::vector<std::pair<at::Tensor, kernels::Routing>> outcomes;
   for (const bool bfloat16 : {false, true}) {

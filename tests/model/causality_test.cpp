@@ -26,7 +26,9 @@ class CausalityTest : public testing::TestWithParam<std::tuple<ModelCase, Engine
 
   static const ModelCase& shape() { return std::get<0>(GetParam()); }
   static Built build() { return Built(config_of(shape()), std::get<1>(GetParam())); }
-  static bool drops(bool training) { return training && shape().capacity_factor.has_value(); }
+  static bool drops(bool training) {
+    return training && config_of(shape()).moe.capacity_factor.has_value();
+  }
 
   /// (N, V) logits, tokens in (row, time) order.
   static at::Tensor logits_of(Built& built, const at::Tensor& ids, const ForwardContext& context) {

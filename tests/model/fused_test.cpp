@@ -32,11 +32,13 @@ const ModelCase kManyTokens{"many_tokens", 20, 4, 1, 2, 2, 50, 22, 50};
 /// kLarge as published, and in each variant.
 std::vector<ModelCase> large_cases() {
   std::vector<ModelCase> cases{kLarge};
-  for (const auto& variant : kVariants) {
+  const auto add = [&](const Variant& variant) {
     cases.push_back(kLarge);
     cases.back().name = variant.name;
     cases.back().set = variant.set;
-  }
+  };
+  for (const auto& variant : kVariants) add(variant);
+  for (const auto& variant : kRoutings) add(variant);
   return cases;
 }
 
@@ -61,8 +63,9 @@ struct Outcome {
 Outcome run(Built& built, const at::Tensor& ids, const at::Tensor& targets, bool training) {
   built.flat.gradients().zero_();
   const auto out = built.model->forward(ids, targets, context_of(ids, training));
-  out.loss.backward();
-  return {out.logits.detach().clone(), out.loss.detach().clone(), built.flat.gradients().clone()};
+  const auto loss = total_loss(out);
+  loss.backward();
+  return {out.logits.detach().clone(), loss.detach().clone(), built.flat.gradients().clone()};
 }
 
 class FusedTest : public testing::TestWithParam<ModelCase> {
@@ -85,7 +88,7 @@ TEST_P(FusedTest, LogitsLossAndEveryGradientEqualTheReference) {
     const auto want = run(reference, ids_, targets_, training);
     EXPECT_LE(relative_error(got.logits, want.logits), kDouble) << training;
     EXPECT_LE(relative_error(got.loss, want.loss), kDouble) << training;
-    for (const auto& tensor : fused.flat.layout())
+    for (const auto& tensor : fused.flat.trained_layout())
       EXPECT_LE(relative_error(FlatParameters::view(got.gradients, tensor),
                                FlatParameters::view(want.gradients, tensor)),
                 kDouble)
@@ -104,7 +107,7 @@ TEST_P(FusedTest, FreshGradientsInAWorkspaceEqualAddedOnesToTheLastBit) {
     context.workspace = &workspace;
     built.flat.ledger().begin_update();
     context.gradients = &built.flat.ledger();
-    built.model->forward(ids_, targets_, context).loss.backward();
+    backward(built.model->forward(ids_, targets_, context), at::ones({}, at::kDouble));
     EXPECT_TRUE(at::equal(built.flat.gradients(), want)) << round;
   }
 }
@@ -147,7 +150,7 @@ TEST(FusedFloat, LogitsAndGradientsEqualTheReference) {
     for (const auto kernels : {Kernels::fast, Kernels::reference}) {
       Built built(config_of(shape, kernels), at::kFloat);
       outcomes.push_back(run(built, ids, targets, /*training=*/true));
-      layout = built.flat.layout();
+      layout = built.flat.trained_layout();
     }
     EXPECT_LE(relative_error(outcomes[0].logits, outcomes[1].logits), kFloatLogits) << shape.name;
     for (const auto& tensor : layout)

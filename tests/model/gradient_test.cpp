@@ -52,7 +52,8 @@ std::string kind_of(const std::string& name) {
 /// the first and last expert may have none.
 std::map<std::string, std::set<std::string>> tensors_by_kind(Built& built) {
   std::map<std::string, std::vector<std::string>> all;
-  for (const auto& tensor : built.flat.layout()) all[kind_of(tensor.name)].push_back(tensor.name);
+  for (const auto& tensor : built.flat.trained_layout())
+    all[kind_of(tensor.name)].push_back(tensor.name);
   const auto largest = [&](const std::string& name) {
     return built.gradient(name).abs().max().item<double>();
   };
@@ -100,7 +101,7 @@ class GradientTest : public testing::TestWithParam<std::tuple<GradientCase, Engi
       element.add_(side == 0 ? -kStep : kStep);
       const auto out = forward();
       element.copy_(before);
-      losses[side] = out.loss.item<double>();
+      losses[side] = total_loss(out).item<double>();
       // A token that takes another expert is a step in the loss, not a slope.
       EXPECT_TRUE(at::equal(out.expert_load, load_)) << "the routing flipped";
     }
@@ -115,7 +116,7 @@ TEST_P(GradientTest, EqualsCentralDifferencesForEveryKindOfParameter) {
   built_.flat.gradients().zero_();
   const auto out = forward();
   load_ = out.expert_load;
-  out.loss.backward();
+  total_loss(out).backward();
   for (const auto& [kind, names] : tensors_by_kind(built_)) {
     double largest_of_kind = 0;
     for (const auto& name : names) {
@@ -145,10 +146,12 @@ std::vector<GradientCase> gradient_cases() {
       {"sigmoid", kNoisy, Gate::sigmoid},
       {"no_dropout", kNoisy, Gate::topk_softmax, 2, 0},
       {"capacity", kPlain, Gate::topk_softmax, 2, 0, 0.7, AttentionScale::n_embed}};
-  for (const auto& variant : kVariants) {
+  const auto add = [&](const Variant& variant) {
     cases.push_back({variant.name});
     cases.back().set = variant.set;
-  }
+  };
+  for (const auto& variant : kVariants) add(variant);
+  for (const auto& variant : kRoutings) add(variant);
   return cases;
 }
 

@@ -32,6 +32,12 @@ MoeConfig moe_config(std::int64_t experts, std::int64_t top_k, Gate gate) {
   return config;
 }
 
+Routing routed(const at::Tensor& logits, const MoeConfig& config, const at::Tensor& bias = {}) {
+  ModelConfig model;
+  model.moe = config;
+  return route_by_logits(logits, spec_of(model, kVocab).layers.front().feed_forward, bias);
+}
+
 std::string text_of(std::int64_t experts, std::int64_t top_k, Gate gate) {
   return "E " + std::to_string(experts) + ", K " + std::to_string(top_k) + ", gate " +
          std::to_string(static_cast<int>(gate));
@@ -51,7 +57,7 @@ void for_every_shape(const Gates& gates, const Check& check) {
 
 TEST(Routing, GatesOfTheChosenSumToOne) {
   for_every_shape(kNormalisedGates, [](const at::Tensor& logits, const MoeConfig& config) {
-    const auto sums = route_by_logits(logits, config.gate, config.top_k).gates.sum(-1);
+    const auto sums = routed(logits, config).gates.sum(-1);
     EXPECT_LE(relative_error(sums, at::ones_like(sums)), kDouble);
   });
 }
@@ -59,7 +65,7 @@ TEST(Routing, GatesOfTheChosenSumToOne) {
 TEST(Routing, SoftmaxTopkGatesAreTheValuesOfTheFullSoftmax) {
   for_every_shape(
       std::array{Gate::softmax_topk}, [](const at::Tensor& logits, const MoeConfig& config) {
-        const auto routing = route_by_logits(logits, config.gate, config.top_k);
+        const auto routing = routed(logits, config);
         const auto scores = logits.exp() / logits.exp().sum(-1, /*keepdim=*/true);
         EXPECT_LE(relative_error(routing.gates, scores.gather(1, routing.experts)), kDouble);
       });
@@ -67,7 +73,7 @@ TEST(Routing, SoftmaxTopkGatesAreTheValuesOfTheFullSoftmax) {
 
 TEST(Routing, ExpertsAreTheLargestAndDistinctInARow) {
   for_every_shape(kGates, [](const at::Tensor& logits, const MoeConfig& config) {
-    const auto experts = route_by_logits(logits, config.gate, config.top_k).experts;
+    const auto experts = routed(logits, config).experts;
     ASSERT_EQ(experts.sizes(), (std::vector<std::int64_t>{kTokens, config.top_k}));
     const auto chosen = at::zeros_like(logits).scatter(1, experts, 1);
     EXPECT_TRUE(chosen.sum(-1).eq(config.top_k).all().item<bool>()) << "an expert twice in a row";
@@ -78,7 +84,7 @@ TEST(Routing, ExpertsAreTheLargestAndDistinctInARow) {
 
 TEST(Routing, EqualLogitsStillChooseDistinctExpertsOfEqualWeight) {
   for_every_shape(kNormalisedGates, [](const at::Tensor& logits, const MoeConfig& config) {
-    const auto routing = route_by_logits(at::zeros_like(logits), config.gate, config.top_k);
+    const auto routing = routed(at::zeros_like(logits), config);
     const auto share = at::full_like(routing.gates, 1 / static_cast<double>(config.top_k));
     EXPECT_LE(relative_error(routing.gates, share), kDouble);
     const auto chosen = at::zeros_like(logits).scatter(1, routing.experts, 1);
@@ -93,7 +99,7 @@ TEST(Routing, GatesOfFarLogitsStillSumToOne) {
       SCOPED_TRACE(text_of(4, 2, gate) + ", around " + std::to_string(middle));
       const auto logits =
           at::tensor({0.0, 1.0, 2.0, 3.0}, at::kFloat).add(middle).unsqueeze(0).to(test_device());
-      const auto sums = route_by_logits(logits, gate, 2).gates.sum(-1);
+      const auto sums = routed(logits, moe_config(4, 2, gate)).gates.sum(-1);
       EXPECT_LE(relative_error(sums, at::ones_like(sums)), kFloatSum);
     }
 }

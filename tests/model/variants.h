@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <iterator>
 #include <vector>
 
@@ -50,6 +51,73 @@ inline constexpr Variant kVariants[] = {
        config.moe.activation = Activation::gelu;
        config.bias = false;
        config.tied = true;
+     }}};
+
+inline BalanceConfig switch_loss(double weight, BalanceScope scope = BalanceScope::batch) {
+  return {.kind = BalanceKind::switch_loss, .weight = weight, .scope = scope};
+}
+inline BalanceConfig importance_load(double weight) {
+  return {.kind = BalanceKind::importance_load, .weight = weight};
+}
+inline BalanceConfig loss_free(double rate = 1e-3) {
+  return {.kind = BalanceKind::loss_free, .rate = rate};
+}
+
+/// Ways to route and to balance, which the dense oracle does not know. Weights are large, so that
+/// a wrong gradient of a side loss shows beside the cross-entropy's.
+inline const Variant kRoutings[] = {
+    {"switch_batch", [](ModelConfig& config) { config.moe.balance = {switch_loss(0.7)}; }},
+    {"switch_sequence",
+     [](ModelConfig& config) { config.moe.balance = {switch_loss(0.7, BalanceScope::sequence)}; }},
+    {"z_loss", [](ModelConfig& config) { config.moe.z_loss = 0.3; }},
+    {"importance_load",
+     [](ModelConfig& config) {
+       config.moe.balance = {importance_load(0.4)};
+       config.moe.num_experts = std::max(config.moe.num_experts, config.moe.top_k + 1);
+     }},
+    {"loss_free", [](ModelConfig& config) { config.moe.balance = {loss_free()}; }},
+    {"all_losses",
+     [](ModelConfig& config) {
+       config.moe.balance = {switch_loss(0.7), switch_loss(0.5, BalanceScope::sequence),
+                             importance_load(0.4)};
+       config.moe.z_loss = 0.3;
+       config.moe.num_experts = std::max(config.moe.num_experts, config.moe.top_k + 1);
+     }},
+    {"balanced_sigmoid",
+     [](ModelConfig& config) {
+       config.moe.gate = Gate::sigmoid;
+       config.moe.gate_scale = 1.7;
+       config.moe.balance = {switch_loss(0.7), switch_loss(0.5, BalanceScope::sequence),
+                             loss_free()};
+       config.moe.z_loss = 0.3;
+     }},
+    {"open_sigmoid",
+     [](ModelConfig& config) {
+       config.moe.gate = Gate::sigmoid;
+       config.moe.gate_norm = false;
+       config.moe.gate_scale = 0.6;
+       config.moe.router = RouterKind::topk;
+     }},
+    {"balanced_softmax_topk",
+     [](ModelConfig& config) {
+       config.moe.gate = Gate::softmax_topk;
+       config.moe.balance = {switch_loss(0.7), loss_free()};
+     }},
+    {"balanced_capacity",
+     [](ModelConfig& config) {
+       config.moe.capacity_factor = 0.6;
+       config.moe.balance = {switch_loss(0.7), importance_load(0.4)};
+       config.moe.num_experts = std::max(config.moe.num_experts, config.moe.top_k + 1);
+     }},
+    {"jitter",
+     [](ModelConfig& config) {
+       config.moe.jitter = 0.3;
+       config.moe.z_loss = 0.3;
+     }},
+    {"hash_layer", [](ModelConfig& config) {
+       config.moe.hash_layers = {config.n_layer - 1};
+       config.moe.balance = {switch_loss(0.7)};
+       config.moe.z_loss = 0.3;
      }}};
 
 /// The published model, then all variants.

@@ -44,7 +44,12 @@ struct Built {
   explicit Built(const ModelConfig& model_config, at::ScalarType type = at::kDouble)
       : Built(model_config, engine_kind(model_config.kernels), type) {}
   Built(const ModelConfig& model_config, EngineKind kind, at::ScalarType type = at::kDouble)
-      : config(model_config), engine(kind), model(drawn(model_config, kind, type)), flat(model) {}
+      : config(model_config), engine(kind), model(drawn(model_config, kind, type)), flat(model) {
+    // Away from 0, so that a bias of the choice is seen.
+    for (const auto& row : flat.layout())
+      if (!flat.table().rows()[row.row].is_trained())
+        value(row.name).copy_(at::arange(row.numel()).cos().mul(0.2));
+  }
 
   static SparseMoELanguageModel drawn(const ModelConfig& config, EngineKind engine,
                                       at::ScalarType type) {

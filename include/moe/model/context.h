@@ -14,13 +14,22 @@ struct ForwardContext {
   bool training = false;  // dropout and capacity are on
   std::uint64_t key = 0;  // names stream and update; see moe::stream_key
   kernels::RowIds rows;   // of the N = B*T tokens, row-major (B, T)
+  at::Tensor symbols;     // (N) int64 of the tokens, on their device; a forward fills it in
   at::Tensor noise;       // (L, N, E) router noise to use instead of drawing; undefined: draw
   kernels::Workspace* workspace = nullptr;  // of the fused layers; null: memory of their own
   bool keeps_routing = false;               // LmOutput::routing is wanted
   bool keeps_logits = true;  // LmOutput::logits are wanted besides the loss; some engines keep them
   /// Who writes a gradient first in this update; null: every backward adds to what is there.
   kernels::GradientLedger* gradients = nullptr;
+  /// (L, kBalanceSums, E) double: what side losses read of the whole update, where this pass is a
+  /// part of it; undefined: it is all.
+  at::Tensor update_sums;
   bool bfloat16 = false;  // the fused layers' products round their operands (LayerRun)
+
+  /// (kBalanceSums, E) of one layer, or undefined.
+  at::Tensor update_sums_of(std::int64_t layer) const {
+    return update_sums.defined() ? update_sums.select(0, layer) : at::Tensor();
+  }
 };
 
 /// Rows of B windows of T: sequence first_sequence + b, position first_position + t. The workspace,
@@ -39,7 +48,8 @@ enum class DrawKind : std::uint32_t {
   attention_dropout,
   projection_dropout,
   expert_dropout,
-  embedding_dropout
+  embedding_dropout,
+  router_jitter
 };
 
 /// Kinds beyond the fourth begin anew, four at a time, above the sites of all layers: a new kind

@@ -22,12 +22,14 @@ struct PublishedTensor {
 };
 
 /// All parameters of a model in one buffer and all gradients in another; the modules see views.
+/// Behind the P values that are trained lie those that are not, which have no gradients.
 /// Afterwards the model must not be moved to another device or dtype.
 class FlatParameters {
  public:
   explicit FlatParameters(SparseMoELanguageModel model);
 
-  at::Tensor& values() { return values_; }        // (P)
+  at::Tensor& values() { return values_; }        // (P and the values that are not trained)
+  at::Tensor& trained() { return trained_; }      // (P) of the values
   at::Tensor& gradients() { return gradients_; }  // (P)
   const at::Tensor& values() const { return values_; }
   const at::Tensor& gradients() const { return gradients_; }
@@ -36,12 +38,14 @@ class FlatParameters {
   const ParameterTable& table() const { return table_; }
   /// In the order of the published model's state_dict, `tril` buffers left out.
   const std::vector<PublishedTensor>& layout() const { return layout_; }
+  /// Those that gradients and the optimizer know.
+  std::vector<PublishedTensor> trained_layout() const;
   /// The piece of a flat buffer that `tensor` names, as a view of its shape.
   static at::Tensor view(const at::Tensor& flat, const PublishedTensor& tensor);
 
  private:
   ParameterTable table_;
-  at::Tensor values_, gradients_;
+  at::Tensor values_, trained_, gradients_;
   kernels::GradientLedger ledger_{{}, {}};
   std::vector<PublishedTensor> layout_;
 };

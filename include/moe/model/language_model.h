@@ -31,9 +31,15 @@ inline constexpr std::int64_t kNoTarget = -1;
 struct LmOutput {
   at::Tensor logits;  // (B, T, V); may be undefined beside a loss (ForwardContext::keeps_logits)
   at::Tensor loss;    // () mean cross-entropy [nats/token]; undefined without targets
-  at::Tensor expert_load;             // (L, E) int64, tokens each expert served; on the CPU
-  std::vector<Routing> routing = {};  // of each layer, if the context keeps it
+  at::Tensor expert_load;                    // (L, E) int64, tokens each expert served; on the CPU
+  std::vector<Routing> routing = {};         // of each layer, if the context keeps it
+  std::vector<kernels::SideLoss> side = {};  // of each layer, in training
 };
+
+/// () what training minimises: the cross-entropy and the side losses of all layers.
+at::Tensor total_loss(const LmOutput& out);
+/// Backward of that, times `factor` (). Takes no memory of its own, as the total would.
+void backward(const LmOutput& out, const at::Tensor& factor);
 
 /// Communication, then computation: x += sa(ln1(x)); x += smoe(ln2(x)).
 class BlockImpl : public torch::nn::Module {
@@ -96,6 +102,8 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
   at::Tensor position_table() const {
     return position_embedding_table_ ? position_embedding_table_->weight : at::Tensor();
   }
+  /// (E) of one layer's router; undefined without loss-free balancing.
+  at::Tensor balance_bias(std::int64_t layer) { return block(layer).smoe().balance_bias(); }
   Norm ln_f() const { return ln_f_; }
   LmHead lm_head() const { return lm_head_; }
 

@@ -19,19 +19,30 @@ namespace moe {
 
 using kernels::Routing;
 
-/// Gate values of the K chosen experts from logits (N, E).
-Routing route_by_logits(const at::Tensor& logits, Gate gate, std::int64_t top_k);
+/// Gates (N, K) of the experts (N, K) that were chosen, from logits (N, E).
+at::Tensor gates_of(const at::Tensor& logits, const at::Tensor& experts,
+                    const FeedForwardSpec& spec);
+/// The K chosen experts and their gates, from logits (N, E). The largest logits are chosen, or,
+/// beside a bias (E), the largest sums of score and bias; of equal ones the first.
+Routing route_by_logits(const at::Tensor& logits, const FeedForwardSpec& spec,
+                        const at::Tensor& choice_bias = {});
 
-/// x -> logits -> the K largest (makeMoE's TopkRouter).
+/// (V, K) int32: K experts of each symbol, distinct in a row, the same in every run (Roller et al.
+/// 2021, arXiv 2106.04426).
+at::Tensor hash_experts(std::int64_t vocab, std::int64_t experts, std::int64_t top_k);
+
+/// x -> logits -> the K largest (makeMoE's TopkRouter), or the gates of given experts (N, K).
 class TopkRouterImpl : public torch::nn::Module {
  public:
   TopkRouterImpl(std::int64_t width, const FeedForwardSpec& spec);
-  Routing forward(const at::Tensor& x);  // x (N, C)
+  Routing forward(const at::Tensor& x, const at::Tensor& given = {});  // x (N, C)
   kernels::LinearParameters route() const { return {linear_->weight, linear_->bias}; }
+  const at::Tensor& balance_bias() const { return balance_bias_; }
 
  private:
   FeedForwardSpec spec_;
   torch::nn::Linear linear_;
+  at::Tensor balance_bias_;  // (E), moved by no gradient; undefined without loss-free balancing
 };
 TORCH_MODULE(TopkRouter);
 
@@ -46,10 +57,12 @@ class NoisyTopkRouterImpl : public torch::nn::Module {
     return {topkroute_linear_->weight, topkroute_linear_->bias};
   }
   kernels::LinearParameters noise() const { return {noise_linear_->weight, noise_linear_->bias}; }
+  const at::Tensor& balance_bias() const { return balance_bias_; }
 
  private:
   FeedForwardSpec spec_;
   torch::nn::Linear topkroute_linear_, noise_linear_;
+  at::Tensor balance_bias_;  // as the TopkRouter's
 };
 TORCH_MODULE(NoisyTopkRouter);
 
@@ -68,9 +81,10 @@ TORCH_MODULE(Expert);
 
 /// What one mixture layer yields.
 struct MoeOutput {
-  at::Tensor y;          // (B, T, C)
-  at::Tensor load;       // (E) int64 on the CPU, tokens each expert served
-  Routing routing = {};  // if the context keeps it
+  at::Tensor y;                 // (B, T, C)
+  at::Tensor load;              // (E) int64 on the CPU, tokens each expert served
+  Routing routing = {};         // if the context keeps it
+  kernels::SideLoss side = {};  // in training, if the spec asks for it
 };
 
 /// Where the tokens of one call go.
@@ -99,9 +113,17 @@ class SparseMoEImpl : public torch::nn::Module {
   kernels::LinearParameters noise() const {
     return noisy_ ? noisy_->noise() : kernels::LinearParameters{};
   }
+  /// (E), or undefined without loss-free balancing.
+  const at::Tensor& balance_bias() const {
+    return topk_ ? topk_->balance_bias() : noisy_->balance_bias();
+  }
+  /// (V, K) int32 the experts of each symbol, or undefined: the router chooses.
+  const at::Tensor& hashed() const { return hashed_; }
 
  private:
   Routing route(const at::Tensor& tokens, const ForwardContext& context);
+  /// tokens (N, C) as the router sees them.
+  at::Tensor router_input(const at::Tensor& tokens, const ForwardContext& context) const;
   at::Tensor noise_draws(const at::Tensor& like, const ForwardContext& context) const;
   at::Tensor answers_mask(const at::Tensor& tokens, const ForwardContext& context) const;
 
@@ -110,6 +132,7 @@ class SparseMoEImpl : public torch::nn::Module {
   double dropout_;
   TopkRouter topk_{nullptr};
   NoisyTopkRouter noisy_{nullptr};
+  at::Tensor hashed_;
   kernels::ExpertWeights weights_;
   std::vector<Expert> experts_;
 };
