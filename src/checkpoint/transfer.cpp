@@ -21,11 +21,11 @@ void read_back(const fs::path& folder) {
   }
 }
 
-/// Published views of a flat buffer, names with a prefix.
-std::vector<NamedTensor> views(const FlatParameters& parameters, const at::Tensor& flat,
-                               const std::string& prefix) {
+/// Views of a flat buffer under the names of `layout`, with a prefix.
+std::vector<NamedTensor> views(const std::vector<PublishedTensor>& layout, const at::Tensor& flat,
+                               const std::string& prefix = "") {
   std::vector<NamedTensor> out;
-  for (const auto& tensor : parameters.layout())
+  for (const auto& tensor : layout)
     out.push_back({prefix + tensor.name, FlatParameters::view(flat, tensor)});
   return out;
 }
@@ -36,7 +36,7 @@ std::vector<NamedTensor> views_of_state(const FlatParameters& parameters,
                                         const at::Tensor& steps) {
   std::vector<NamedTensor> out;
   for (const auto& part : state)
-    for (auto& tensor : views(parameters, part.values, part.name + "."))
+    for (auto& tensor : views(parameters.trained_layout(), part.values, part.name + "."))
       out.push_back(std::move(tensor));
   out.push_back({"step", steps});
   return out;
@@ -98,7 +98,7 @@ void publish(const fs::path& checkpoints, std::int64_t step,
 }  // namespace
 
 void load_weights(const CheckpointRef& ref, FlatParameters& flat, WeightValues values) {
-  auto target = views(flat, flat.values(), "");
+  auto target = views(flat.layout(), flat.values());
   read_tensors(ref.folder / "model.safetensors", target,
                {.allows_nonfinite = values == WeightValues::any});
 }
@@ -122,7 +122,8 @@ void save_checkpoint(const fs::path& run, std::int64_t step, const FlatParameter
   const auto steps = at::full({}, optimizer.steps, at::kLong);
   std::string model_header, optimizer_header;
   std::vector<CheckpointFile> content;
-  content.push_back(safetensors_file("model.safetensors", views(flat, values, ""), model_header));
+  content.push_back(
+      safetensors_file("model.safetensors", views(flat.layout(), values), model_header));
   content.push_back(safetensors_file("optimizer.safetensors", views_of_state(flat, kept, steps),
                                      optimizer_header));
   const auto state_text = json_text(state, 2) + "\n";
@@ -140,7 +141,7 @@ void save_checkpoint(const fs::path& run, std::int64_t step, const FlatParameter
 }
 
 std::string import_weights(const fs::path& safetensors, FlatParameters& flat, WeightValues values) {
-  auto target = views(flat, flat.values(), "");
+  auto target = views(flat.layout(), flat.values());
   ReadRules rules{.converts = true,
                   .ignores_tril = true,
                   .strips_prefix = true,
@@ -153,7 +154,7 @@ std::string import_weights(const fs::path& safetensors, FlatParameters& flat, We
 
 void export_weights(const FlatParameters& flat, const ModelConfig& config,
                     const std::function<void(Pieces)>& write) {
-  auto tensors = views(flat, flat.values().cpu(), "");
+  auto tensors = views(flat.layout(), flat.values().cpu());
   for (const auto& row : flat.table().rows()) {
     if (row.second_name.empty()) continue;
     auto same = std::ranges::find(tensors, row.name, &NamedTensor::name)->tensor;

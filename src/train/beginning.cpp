@@ -30,10 +30,12 @@ void check_resumable(const fs::path& run, const RunConfig& saved, const RunConfi
 std::vector<std::string> shape_differences(const RunConfig& theirs, const RunConfig& ours) {
   auto keys = resume_differences(theirs, ours);
   std::erase_if(keys, [](std::string_view key) {
-    constexpr std::array<std::string_view, 11> kShapes{
-        "model.n_",         "model.block_size",     "model.moe.num_experts",
-        "model.moe.router", "model.moe.activation", "model.moe.expert_width",
-        "model.norm",       "model.positions",      "model.qk_norm",
+    if (key.starts_with("model.moe.router_init_std")) return true;
+    constexpr std::array<std::string_view, 13> kShapes{
+        "model.n_",         "model.block_size",      "model.moe.num_experts",
+        "model.moe.router", "model.moe.hash_layers", "model.moe.balance",
+        "model.moe.activation", "model.moe.expert_width",
+        "model.norm",       "model.positions",       "model.qk_norm",
         "model.bias",       "model.tied"};
     return std::ranges::none_of(kShapes, [&](auto shape) { return key.starts_with(shape); });
   });

@@ -30,6 +30,15 @@ void add_health(MetricRow& row, const RoutingTallies& routing) {
   }
 }
 
+/// The side losses of an update, without their weights.
+void add_side_terms(MetricRow& row, const SideMeans& means) {
+  row.values.insert(row.values.end(), {{"train/balance_loss", means[kSwitchBatch]},
+                                       {"train/sequence_balance_loss", means[kSwitchSequence]},
+                                       {"train/importance_loss", means[kImportanceLoss]},
+                                       {"train/load_loss", means[kLoadLoss]},
+                                       {"train/z_loss", means[kZLoss]}});
+}
+
 }  // namespace
 
 bool Loop::patience_is_out() const {
@@ -200,6 +209,7 @@ void Loop::report(const StepResult& result) {
   for (std::size_t layer = 0; layer < result.dropped_by_layer.size(); ++layer)
     row.values.emplace_back(cat("moe/layer", layer, "/dropped_fraction"),
                             result.dropped_by_layer[layer]);
+  add_side_terms(row, result.side_terms);
   trackers_->write(row);
   const auto line = progress_line(result, rate);
   if (log_.has_live_line())

@@ -8,6 +8,7 @@
 #include "moe/base/text.h"
 #include "moe/base/version.h"
 #include "moe/model/build.h"
+#include "train/balance.h"
 
 namespace moe {
 
@@ -86,9 +87,10 @@ TrainState::TrainState(const RunConfig& run_config, std::int64_t vocab_size,
       device(on),
       model(build_model(run_config, vocab_size, on)),
       flat(model),
-      optimizer(run_config.optim, flat.values()),
+      optimizer(run_config.optim, flat.trained()),
       sampler(train_tokens, run_config.model.block_size, window_order(run_config.data.order),
-              stream_key(static_cast<std::uint64_t>(run_config.seed), "data")) {
+              stream_key(static_cast<std::uint64_t>(run_config.seed), "data")),
+      update_sums(make_update_sums(model->spec())) {
   workspace.reserve(
       model->planned_memory(config.train.batch_size, config.model.block_size, /*training=*/true));
 }

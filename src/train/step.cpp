@@ -1,4 +1,5 @@
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <cmath>
@@ -7,6 +8,7 @@
 #include "moe/base/random.h"
 #include "moe/base/system.h"
 #include "moe/train/state.h"
+#include "train/balance.h"
 #include "train/batch_tensors.h"
 
 namespace moe {
@@ -33,7 +35,7 @@ class Laps {
 /// What to look at when a loss or gradient is not finite.
 Json nonfinite_record(const TrainState& state, double loss, const Json& offsets) {
   Json norms = Json::object();
-  for (const auto& tensor : state.flat.layout()) {
+  for (const auto& tensor : state.flat.trained_layout()) {
     const auto gradient = FlatParameters::view(state.flat.gradients(), tensor);
     norms[tensor.name] = finite_or_text(gradient.to(at::kDouble).norm().item<double>());
   }
@@ -59,6 +61,40 @@ double share_dropped(const at::Tensor& served, std::int64_t slots) {
          static_cast<double>(slots);
 }
 
+/// What a forward of one batch of an update reads. Without the logits.
+ForwardContext training_context(TrainState& state, std::uint64_t key, std::int64_t micro,
+                                const Batch& batch) {
+  auto context = make_context(batch.batch_size, batch.block_size, /*training=*/true, key,
+                              micro * batch.batch_size, /*first_position=*/0, &state.workspace);
+  context.keeps_logits = false;
+  context.bfloat16 = state.config.train.precision == Precision::bfloat16;
+  return context;
+}
+
+/// Whether a batch's gradients depend on what the others of its update were routed like.
+bool looks_ahead(const TrainState& state) {
+  const auto needs = [](const LayerSpec& layer) {
+    return layer.feed_forward.balance.needs_whole_update();
+  };
+  return state.config.train.grad_accumulation > 1 &&
+         std::ranges::any_of(state.model->spec().layers, needs);
+}
+
+/// state.update_sums of the update that begins here: a forward of each of its batches, with the
+/// draws that the update will make, and without gradients. A running count over batches would
+/// weigh them unlike.
+void sum_ahead(TrainState& state, std::uint64_t key) {
+  const at::NoGradGuard no_grad;
+  auto sampler = state.sampler;
+  for (std::int64_t micro = 0; micro < state.config.train.grad_accumulation; ++micro) {
+    const auto batch = sampler.next(state.config.train.batch_size);
+    state.workspace.reset();
+    const auto tensors = to_tensors(batch, state.device, state.workspace);
+    const auto context = training_context(state, key, micro, batch);
+    add_sums(state.model->forward(tensors.inputs, tensors.targets, context), state.update_sums);
+  }
+}
+
 /// Averages the gradients of one update over its batches, and notes their loss, tokens and time.
 /// Returns the tokens that each expert served, (L, E), where a capacity is set; else undefined.
 at::Tensor accumulate_gradients(TrainState& state, std::uint64_t key, StepResult& result,
@@ -67,25 +103,31 @@ at::Tensor accumulate_gradients(TrainState& state, std::uint64_t key, StepResult
   double loss_sum = 0;
   at::Tensor served;
   state.flat.ledger().begin_update();
+  if (state.update_sums.defined()) state.update_sums.zero_();
+  const bool ahead = looks_ahead(state);
+  if (ahead) {
+    sum_ahead(state, key);
+    laps.end(result.seconds.forward);
+  }
   for (std::int64_t micro = 0; micro < config.train.grad_accumulation; ++micro) {
     const auto batch = state.sampler.next(config.train.batch_size);
     state.workspace.reset();
     const auto tensors = to_tensors(batch, state.device, state.workspace);
-    auto context = make_context(batch.batch_size, batch.block_size, /*training=*/true, key,
-                                micro * batch.batch_size, /*first_position=*/0, &state.workspace);
+    auto context = training_context(state, key, micro, batch);
     context.gradients = &state.flat.ledger();
-    context.keeps_logits = false;
-    context.bfloat16 = config.train.precision == Precision::bfloat16;
+    if (ahead) context.update_sums = state.update_sums;
     laps.end(result.seconds.data);
     const auto out = state.model->forward(tensors.inputs, tensors.targets, context);
     loss_sum += out.loss.item<double>();
     if (config.model.moe.capacity_factor)  // a copy: the load is memory of this batch's workspace
       served = served.defined() ? served + out.expert_load : out.expert_load.clone();
+    if (!ahead) add_sums(out, state.update_sums);
+    add_side_terms(out, state.model->spec(), config.train.grad_accumulation, result.side_terms);
     laps.end(result.seconds.forward);
-    // Not (loss / n).backward(): its tensors would be memory of their own in each step.
+    // Not the backward of (loss / n): its tensors would be memory of their own in each step.
     const auto share = state.workspace.take({}, at::kFloat)
                            .fill_(1 / static_cast<double>(config.train.grad_accumulation));
-    out.loss.backward(share.to(state.device));
+    backward(out, share.to(state.device));
     result.tokens += batch.batch_size * batch.block_size;
     laps.end(result.seconds.backward);
   }
@@ -125,8 +167,9 @@ StepResult train_step(TrainState& state) {
   if (!std::isfinite(result.grad_norm)) refuse();
   const auto clip = config.optim.grad_clip.value_or(std::numeric_limits<double>::infinity());
   result.learning_rate = learning_rate_at(config.optim, config.train.max_iters, update);
-  state.optimizer.step(state.flat.values(), state.flat.gradients(), result.learning_rate,
+  state.optimizer.step(state.flat.trained(), state.flat.gradients(), result.learning_rate,
                        clip_scale(result.grad_norm, clip));
+  move_balance_biases(state);
   laps.end(result.seconds.update);
   const auto slots = result.tokens * config.model.moe.top_k;  // of a layer
   if (served.defined()) {

@@ -55,6 +55,20 @@ TEST(Allocations, AWarmStepOfTheFastKernelsTakesNoTensorMemory) {
   EXPECT_EQ(taken_when_warm(variant(Kernels::fast, RouterKind::topk, 3)), 0);
 }
 
+TEST(Allocations, NeitherDoesOneWithSideLossesAndABias) {
+  if (!test_device().is_cpu()) GTEST_SKIP() << "the workspace is the CPU's";
+  auto config = variant(Kernels::fast, RouterKind::noisy_topk, 1);
+  auto& moe = config.model.moe;
+  moe.z_loss = 0.1;
+  moe.jitter = 0.1;
+  moe.balance = {{BalanceKind::switch_loss}, {BalanceKind::importance_load}};
+  EXPECT_EQ(taken_when_warm(config), 0);
+  config.train.grad_accumulation = 3;
+  EXPECT_EQ(taken_when_warm(config), 0);
+  moe.balance = {{BalanceKind::switch_loss}, {BalanceKind::loss_free}};
+  EXPECT_EQ(taken_when_warm(config), 0);
+}
+
 TEST(Allocations, TheCounterSeesWhatTheReferenceKernelsTake) {
   EXPECT_GT(taken_when_warm(variant(Kernels::reference, RouterKind::noisy_topk, 1)), 0);
 }

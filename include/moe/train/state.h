@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -39,6 +40,9 @@ struct TrainState {
   Optimizer optimizer;
   WindowSampler sampler;
   kernels::Workspace workspace;  // activations of one forward and backward
+  /// (L, kBalanceSums, E) double: how the tokens of the last update were routed; undefined where
+  /// neither a side loss nor a bias reads it.
+  at::Tensor update_sums;
   Progression at;
 };
 
@@ -62,6 +66,9 @@ struct StepSeconds {
   double update = 0;  // gradient norm and optimizer
 };
 
+/// Side losses without their weights, by SideTerm: means over layers and batches. NaN: none has it.
+using SideMeans = std::array<double, kSideTerms>;
+
 /// What one update measured.
 struct StepResult {
   double loss = 0;       // cross-entropy of the batch before the update [nats/token]
@@ -70,6 +77,7 @@ struct StepResult {
   std::int64_t tokens = 0;
   double dropped_fraction = 0;                // of (token, choice) slots, where a capacity is set
   std::vector<double> dropped_by_layer = {};  // (L) the same of each layer's; empty without one
+  SideMeans side_terms = {};
   StepSeconds seconds;
 };
 
