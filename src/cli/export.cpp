@@ -22,7 +22,7 @@ struct ExportArgs {
 /// Keys of makeMoE.py itself, keys that change no number of a model with weights (a tied weight is
 /// exported under both names), and those that changes_to_original has words of its own for.
 /// Capacity never holds in evaluation here.
-constexpr std::array<std::string_view, 21> kKnownToOriginal{
+constexpr std::array<std::string_view, 25> kKnownToOriginal{
     "n_embed",
     "n_head",
     "n_layer",
@@ -43,7 +43,11 @@ constexpr std::array<std::string_view, 21> kKnownToOriginal{
     "moe.router",
     "moe.gate",
     "moe.noise_in_eval",
-    "moe.capacity_factor"};
+    "moe.capacity_factor",
+    "moe.balance",
+    "moe.z_loss",
+    "moe.jitter",
+    "moe.router_init_std"};
 
 /// Adds all other keys of a section that are not as published: what is new here, the original
 /// lacks.
@@ -74,7 +78,9 @@ std::vector<std::string> changes_to_original(const ModelConfig& model) {
   if (model.attention_scale != AttentionScale::n_embed)
     out.emplace_back(
         "model.attention_scale is not n_embed (in Head, write k.shape[-1]**-0.5 for C**-0.5)");
-  if (!is_noisy)
+  if (model.moe.router == RouterKind::hash)
+    out.emplace_back("model.moe.router is \"hash\" (it has no table of the symbols' experts)");
+  else if (!is_noisy)
     out.emplace_back(
         "model.moe.router is not noisy_topk (in the router, keep one Linear, \"linear\", and no "
         "noise)");
@@ -82,6 +88,10 @@ std::vector<std::string> changes_to_original(const ModelConfig& model) {
     out.emplace_back(
         "model.moe.noise_in_eval is not true (in NoisyTopkRouter, add noise only if "
         "self.training)");
+  if (has_balance_bias(model.moe))
+    out.emplace_back(
+        "model.moe.balance has a bias (in the router, add balance_bias to the scores, for the "
+        "choice alone)");
   if (model.moe.gate != Gate::topk_softmax)
     out.emplace_back(
         "model.moe.gate is not topk_softmax (in the router, compute router_output as this gate "

@@ -9,13 +9,14 @@
 
 #include "moe/base/text.h"
 #include "moe/config/load.h"
+#include "moe/config/visit.h"
 
 namespace moe::sweep {
 
 namespace {
 
 // The names of docs/metrics.md (a test compares). A layer's stand after "moe/layerL/".
-constexpr std::array<std::string_view, 10> kOfRun{"step",
+constexpr std::array<std::string_view, 15> kOfRun{"step",
                                                   "time_s",
                                                   "tokens",
                                                   "train/loss",
@@ -24,7 +25,12 @@ constexpr std::array<std::string_view, 10> kOfRun{"step",
                                                   "lr",
                                                   "grad_norm",
                                                   "tokens_per_second",
-                                                  "moe/dropped_fraction"};
+                                                  "moe/dropped_fraction",
+                                                  "train/balance_loss",
+                                                  "train/sequence_balance_loss",
+                                                  "train/importance_loss",
+                                                  "train/load_loss",
+                                                  "train/z_loss"};
 constexpr std::array<std::string_view, 10> kOfLayer{
     "max_load",  "load_entropy", "load_cv", "dead_experts", "router_entropy",
     "top1_gate", "balance_loss", "z_loss",  "noise_std",    "dropped_fraction"};
@@ -82,6 +88,32 @@ std::int64_t fewest_layers(const Definition& definition) {
   return fewest;
 }
 
+/// A side loss's metric, and the element of model.moe.balance that it is of.
+struct SideMetric {
+  std::string_view name;
+  BalanceKind kind;
+  BalanceScope scope;
+  std::string_view element;
+};
+constexpr std::array<SideMetric, 4> kSideMetrics{
+    {{"train/balance_loss", BalanceKind::switch_loss, BalanceScope::batch, R"({"kind": "switch"})"},
+     {"train/sequence_balance_loss", BalanceKind::switch_loss, BalanceScope::sequence,
+      R"({"kind": "switch", "scope": "sequence"})"},
+     {"train/importance_loss", BalanceKind::importance_load, BalanceScope::batch,
+      R"({"kind": "importance_load"})"},
+     {"train/load_loss", BalanceKind::importance_load, BalanceScope::batch,
+      R"({"kind": "importance_load"})"}}};
+
+/// Whether a value of model.moe.balance has the metric's element.
+bool has_element(const Json& balance, const SideMetric& metric) {
+  std::vector<BalanceConfig> elements;
+  std::vector<std::string> ignored;  // the space's own checks tell them
+  config_detail::read_list(balance, {}, "", elements, ignored);
+  return std::ranges::any_of(elements, [&](const BalanceConfig& element) {
+    return element.kind == metric.kind && element.scope == metric.scope;
+  });
+}
+
 /// Why not every trial writes a metric of this last name; "" where all do.
 std::string missing_because(const Definition& definition, std::string_view name) {
   const auto is_set = [](const Json& value) { return !value.is_null(); };
@@ -89,6 +121,15 @@ std::string missing_because(const Definition& definition, std::string_view name)
   if (name.ends_with("dropped_fraction") &&
       !in_every_trial(definition, "model.moe.capacity_factor", is_set))
     return "is written only where model.moe.capacity_factor is set; set it for every trial";
+  for (const auto& metric : kSideMetrics)
+    if (name == metric.name &&
+        !in_every_trial(definition, "model.moe.balance",
+                        [&](const Json& value) { return has_element(value, metric); }))
+      return cat("is written only where model.moe.balance has ", metric.element,
+                 "; set it for every trial");
+  const auto is_positive = [](const Json& value) { return value.is_number() && value > 0; };
+  if (name == "train/z_loss" && !in_every_trial(definition, "model.moe.z_loss", is_positive))
+    return "is written only where model.moe.z_loss is above 0; set it for every trial";
   if (name == "noise_std" && !in_every_trial(definition, "model.moe.router", is_noisy))
     return "is written only where model.moe.router is \"noisy_topk\"; set it for every trial";
   return "";

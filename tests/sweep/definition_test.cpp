@@ -212,14 +212,21 @@ TEST(Definition, AMetricThatIsAListOrThatNotEveryTrialWritesIsRefusedWithTheReas
   EXPECT_THAT(metric_problem("moe/dropped_fraction"), HasSubstr("capacity_factor"));
   EXPECT_THAT(metric_problem("moe/layer0/noise_std", R"(, "set": {"model.moe.router": "topk"})"),
               HasSubstr("noisy_topk"));
+  EXPECT_THAT(metric_problem("train/balance_loss"), HasSubstr(R"(has {"kind": "switch"})"));
+  EXPECT_THAT(
+      metric_problem("train/load_loss", R"(, "set": {"model.moe.balance": [{"kind": "switch"}]})"),
+      HasSubstr("importance_load"));
+  EXPECT_THAT(metric_problem("train/z_loss"), HasSubstr("model.moe.z_loss is above 0"));
 }
 
 TEST(Definition, MetricsThatEveryTrialWritesAreTaken) {
-  for (const auto* metric : {"grad_norm", "moe/layer1/load_cv", "moe/layer0/noise_std",
-                             "moe/dropped_fraction", "moe/layer1/dropped_fraction"}) {
+  for (const auto* metric :
+       {"grad_norm", "moe/layer1/load_cv", "moe/layer0/noise_std", "moe/dropped_fraction",
+        "moe/layer1/dropped_fraction", "train/balance_loss", "train/z_loss"}) {
     Scratch scratch;
     defined(scratch, cat(R"({"space": {"model.n_layer": {"int": [2, 4]}}, "set":
-      {"model.moe.capacity_factor": 1}, "strategy": {"kind": "grid"}, "objective": {"metric": ")",
+      {"model.moe.capacity_factor": 1, "model.moe.balance": {"kind": "switch"},
+       "model.moe.z_loss": 0.1}, "strategy": {"kind": "grid"}, "objective": {"metric": ")",
                          metric, "\"}}"));
   }
 }

@@ -81,6 +81,25 @@ TEST(Space, ChoicesThatAreNoScalarsGoToOptunaAsText) {
   EXPECT_TRUE(problems_of(R"({"optim.betas": {"choices": [[0.9, 0.99]]}})").empty());
 }
 
+TEST(Space, VariesAListOfObjectsByItsValuesAndByAKeyOfItsOnlyElement) {
+  const auto* text = R"({"model.moe.balance": {"choices": [
+      {"kind": "none"}, {"kind": "switch"}, [{"kind": "switch"}, {"kind": "loss_free"}]]}})";
+  EXPECT_THAT(problems_of(text), ElementsAre());
+  const auto space = parsed(text);
+  std::vector<std::size_t> lengths;
+  for (const auto& point : space.points(0, 100))
+    lengths.push_back(config_at(RunConfig{}, space, point).model.moe.balance.size());
+  EXPECT_THAT(lengths, ElementsAre(0, 1, 2));
+  EXPECT_THAT(problems_of(R"({"model.moe.balance": {"choices": [{"kind": "swich"}]}})"),
+              ElementsAre(HasSubstr("model.moe.balance.kind: \"swich\" does not fit")));
+
+  RunConfig base;
+  base.model.moe.balance = {{BalanceKind::switch_loss}};
+  const auto weights = parsed(R"({"model.moe.balance.weight": {"choices": [0.5]}})");
+  const auto config = config_at(base, weights, weights.points(0, 1)[0]);
+  EXPECT_EQ(config.model.moe.balance.at(0).weight, 0.5);
+}
+
 TEST(Space, MakesAConfigAndRefusesABadCombination) {
   const auto space = parsed(
       R"({"model.moe.num_experts": {"choices": [2, 4]}, "model.moe.top_k": {"int": [2, 4]}})");
