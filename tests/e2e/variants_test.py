@@ -12,6 +12,10 @@ VARIANTS = {"rms": ["model.norm=rms"], "gelu": ["model.moe.activation=gelu"], "s
             "rotary": ["model.positions=rotary"], "no positions": ["model.positions=none"],
             "qk norm": ["model.qk_norm=head", "model.qk_gain=2"],
             "no bias": ["model.bias=false"], "tied": ["model.tied=true"],
+            "balanced": ['model.moe.balance=[{"kind": "switch"}, {"kind": "loss_free"}]', "model.moe.z_loss=0.001",
+                         "train.grad_accumulation=2"],
+            "importance": ["model.moe.balance.kind=importance_load", "model.moe.jitter=0.1"],
+            "hash": ["model.moe.hash_layers=[0]", "model.moe.gate=sigmoid", "model.moe.gate_scale=2"],
             "all": ["model.norm=rms", "model.moe.activation=gelu", "model.bias=false", "model.tied=true"]}
 TABLE, HEAD = "token_embedding_table.weight", "lm_head.weight"
 
@@ -62,6 +66,52 @@ class Variants(Trains):
                      "model.bias is false (it has true alone)"):
             self.assertIn(says, said)
         self.assertNotIn("model.tied", said)  # it is exported under both names
+
+
+class Balance(Trains):
+    BIAS = "blocks.0.smoe.router.balance_bias"
+
+    def rows(self, run):
+        return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+    def test_training_rows_hold_the_side_losses_that_there_are(self):
+        run = self.trained("run", *settings("balanced"))
+        training = [row for row in self.rows(run) if "train/step_loss" in row]
+        self.assertTrue(training)
+        for row in training:
+            self.assertGreater(row["train/balance_loss"], 0)
+            self.assertGreater(row["train/z_loss"], 0)
+            self.assertNotIn("train/importance_loss", row)
+
+    def test_the_bias_is_saved_exported_and_imported_and_is_no_parameter(self):
+        run = self.trained("run", *settings("balanced"))
+        header, data = read_safetensors(self.weights(run))
+        begin, end = header[self.BIAS]["data_offsets"]
+        self.assertNotEqual(data[begin:end], bytes(end - begin))
+        out = self.folder / "w.safetensors"
+        said = self.done("export", run, "--out", out).err
+        self.assertIn("model.moe.balance has a bias", said)
+        self.assertNotIn("z_loss", said)
+        self.done("import", out, "--config", run / "config.json", "--data", self.text, "--out", self.folder / "again")
+        self.assertEqual(self.weights(self.folder / "again"), self.weights(run))
+        count = lambda run: json.loads(self.done("info", run, "--json").out)["parameters"]
+        self.assertEqual(count(run), count(self.trained("published")))
+
+    def test_weights_without_a_bias_are_no_beginning_for_a_model_with_one(self):
+        plain = self.trained("plain")
+        result = self.run_train_from(plain, *settings("balanced"))
+        self.assertEqual(result.code, CHECKPOINT, result)
+        self.assertIn("model.moe.balance", result.err)
+        self.assertEqual(self.run_train_from(plain, "--set", "model.moe.balance.kind=switch").code, 0)
+
+    def run_train_from(self, other, *arguments):
+        return self.train_small(self.folder / "from", *arguments, "--init-from", other)
+
+    def test_routers_that_look_ahead_are_refused_with_the_reason(self):
+        for name in ("expert_choice", "soft", "sinkhorn", "mixture_of_depths"):
+            result = self.train_small(self.folder / name, "--set", f"model.moe.router={name}")
+            self.assertEqual(result.code, 2, result)
+            self.assertIn("is not offered: ", result.err)
 
 
 class TiedWeights(Trains):
