@@ -10,6 +10,7 @@
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
 #include "moe/eval/evaluator.h"
+#include "moe/eval/inspect.h"
 
 namespace moe::cli {
 
@@ -23,6 +24,17 @@ struct EvalArgs {
   bool json = false;
 };
 
+/// What a router did in each layer, for JSON: (L) MaxVio, and (L, E) shares of the gates.
+Json balance_to_json(const RoutingTallies& tallies) {
+  auto max_vio = Json::array(), gate_mass = Json::array();
+  for (const auto& tally : tallies) {
+    const auto health = health_of(tally);
+    max_vio.push_back(health.max_vio);
+    gate_mass.push_back(health.gate_mass);
+  }
+  return {{"max_vio", max_vio}, {"gate_mass", gate_mass}};
+}
+
 int run_eval(const EvalArgs& args, const Services& services) {
   auto loaded = load_model(args.checkpoint, args.device, args.overrides, services.log);
   const auto target = read_target(args.text, loaded.info, services.log);
@@ -32,25 +44,30 @@ int run_eval(const EvalArgs& args, const Services& services) {
   const auto stop = [&] { return services.interrupt.signal(); };
   const bool full = config.eval.mode == EvalMode::full;
   const auto stride = config.eval.stride.value_or(config.model.block_size);
-  const auto result = full ? evaluate_strided(loaded.model, target.tokens, key, stride, stop)
-                           : evaluate_random(loaded.model, target.tokens, key,
-                                             config.eval.eval_iters, config.train.batch_size, stop);
+  auto tallies = make_tallies(loaded.model);
+  auto* routing = args.json ? &tallies : nullptr;
+  const auto result =
+      full ? evaluate_strided(loaded.model, target.tokens, key, stride, stop, routing)
+           : evaluate_random(loaded.model, target.tokens, key, config.eval.eval_iters,
+                             config.train.batch_size, stop, routing);
   const auto bits = result.loss / std::numbers::ln2 / target.bytes_per_token;
   if (!std::isfinite(result.loss))
     throw NumericsError(
         cat(args.checkpoint.name, ": the loss is not finite; try an earlier checkpoint"));
   if (args.json) {
-    print_json({{"checkpoint", loaded.info.ref.folder.string()},
-                {"step", loaded.info.ref.step},
-                {"split", target.split},
-                {"mode", full ? "full" : "random"},
-                {"stride", full ? Json(stride) : Json(nullptr)},
-                {"loss", result.loss},
-                {"perplexity", std::exp(result.loss)},
-                {"bits_per_byte", bits},
-                {"tokens", result.tokens},
-                {"expert_load", result.expert_load},
-                {"seconds", monotonic_seconds() - begin}});
+    Json json = {{"checkpoint", loaded.info.ref.folder.string()},
+                 {"step", loaded.info.ref.step},
+                 {"split", target.split},
+                 {"mode", full ? "full" : "random"},
+                 {"stride", full ? Json(stride) : Json(nullptr)},
+                 {"loss", result.loss},
+                 {"perplexity", std::exp(result.loss)},
+                 {"bits_per_byte", bits},
+                 {"tokens", result.tokens},
+                 {"expert_load", result.expert_load}};
+    json.update(balance_to_json(tallies));
+    json["seconds"] = monotonic_seconds() - begin;
+    print_json(json);
     return 0;
   }
   print(cat(loaded.info.ref.folder.string(), " on ", target.split, ": loss ", fixed(result.loss, 4),

@@ -72,9 +72,11 @@ void add_row(TextTable& table, const std::string& label, const Cell& cell) {
 std::string load_table(const RoutingTallies& tallies) {
   std::vector<LayerHealth> health;
   for (const auto& tally : tallies) health.push_back(health_of(tally));
-  auto table = table_of_layers("load [%]", tallies.size());
+  auto table = table_of_layers("load/gates", tallies.size());
   for (std::size_t e = 0; e < tallies.front().load.size(); ++e)
-    add_row(table, cat("expert ", e), [&](auto l) { return fixed(100 * health[l].load[e], 1); });
+    add_row(table, cat("expert ", e), [&](auto l) {
+      return cat(fixed(100 * health[l].load[e], 1), "/", fixed(100 * health[l].gate_mass[e], 1));
+    });
   for (const auto& [name, value] : kHealthFigures)
     add_row(table, std::string(name), [&, member = value](auto layer) {
       const auto figure = health[layer].*member;
@@ -126,7 +128,8 @@ std::string prompt_table(const PromptRoutes& prompt, const CharTokenizer& tokeni
 
 void print_tables(const RoutingTallies& tallies, const PromptRoutes& prompt,
                   const CharTokenizer& tokenizer) {
-  print(cat("\nEach expert's share of the choices, and figures of each layer (docs/metrics.md):\n",
+  print(cat("\nEach expert's share of the choices and of the gates [%], and figures of each\n"
+            "layer (docs/metrics.md):\n",
             load_table(tallies),
             "\nSymbols of which an expert gets more than its share, the most excess first:\n",
             symbol_table(tallies, tokenizer)));

@@ -91,7 +91,7 @@ Json routing_to_json(const RoutingTallies& tallies, const CharTokenizer& tokeniz
     symbols.push_back(tokenizer.symbol(id));
   for (const auto& tally : tallies) {
     const auto health = health_of(tally);
-    Json layer = {{"load", tally.load}};
+    Json layer = {{"load", tally.load}, {"gate_mass", health.gate_mass}};
     for (const auto& [name, value] : kHealthFigures)
       layer[std::string(name)] = std::isfinite(health.*value) ? Json(health.*value) : Json(nullptr);
     layer["dead"] = dead_experts(tally.load);

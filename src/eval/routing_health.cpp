@@ -38,14 +38,17 @@ void keep_first(std::vector<Item>& items, std::size_t most, const Before& before
 
 RoutingTally::RoutingTally(std::int64_t experts, std::int64_t vocabulary)
     : load(index(experts)),
+      gate_mass(index(experts)),
       symbol_map(index(experts), Counts(index(vocabulary))),
       co_activation(index(experts), Counts(index(experts))),
       probability(index(experts)) {}
 
 void RoutingTally::add(const TokenRouting& token) {
   ++tokens;
-  for (const auto expert : token.experts) {
+  for (std::size_t k = 0; k < token.experts.size(); ++k) {
+    const auto expert = token.experts[k];
     ++load[index(expert)];
+    gate_mass[index(expert)] += token.gates[k];
     ++symbol_map[index(expert)][index(token.symbol)];
     for (const auto other : token.experts) ++co_activation[index(expert)][index(other)];
   }
@@ -90,7 +93,9 @@ LayerHealth health_of(const RoutingTally& tally) {
   LayerHealth health;
   const auto choices = sum_of(tally.load);
   for (const auto count : tally.load) health.load.push_back(static_cast<double>(count) / choices);
+  health.gate_mass = divided(tally.gate_mass, sum_of(tally.gate_mass));
   health.max_load = *std::max_element(health.load.begin(), health.load.end()) * experts;
+  health.max_vio = health.max_load - 1;
   health.load_entropy = experts > 1 ? entropy(health.load) / std::log(experts) : 1;
   const auto probability = divided(tally.probability, tokens);
   double squares = 0;

@@ -84,28 +84,46 @@ HeatMap map_over_time(const LoadHistory& all, std::size_t layer, const std::stri
   return map;
 }
 
+/// The shares of the gates in a layer at the step of its newest load; empty where none were
+/// written.
+std::vector<double> final_mass(const RunData& run, std::size_t layer, const LoadHistory& history) {
+  const auto name = cat("moe/layer", layer, "/gate_mass");
+  for (auto row = run.rows.rbegin(); row != run.rows.rend(); ++row)
+    for (const auto& vector : row->vectors)
+      if (vector.name == name && row->step == history.steps.back() &&
+          vector.values.size() == history.loads.back().size())
+        return vector.values;
+  return {};
+}
+
 /// The loads of the newest evaluation: a table whose cells are shaded as the maps are.
-Markup final_loads(const std::vector<LoadHistory>& layers, double most) {
+Markup final_loads(const RunData& run, const std::vector<LoadHistory>& layers, double most) {
   std::size_t experts = 0;
   for (const auto& layer : layers) experts = std::max(experts, layer.loads.back().size());
   HtmlTable table{cat("Load of each expert at step ", grouped(layers.front().steps.back()),
-                      "; an even share is ", percent(1.0 / static_cast<double>(experts))),
+                      "; an even share is ", percent(1.0 / static_cast<double>(experts)),
+                      "; in brackets the expert's share of the gates"),
                   {"expert"},
                   {},
                   "loads"};
-  for (std::size_t layer = 0; layer < layers.size(); ++layer)
+  std::vector<std::vector<double>> masses;
+  for (std::size_t layer = 0; layer < layers.size(); ++layer) {
     table.heads.push_back(cat("layer ", layer));
+    masses.push_back(final_mass(run, layer, layers[layer]));
+  }
   for (std::size_t expert = 0; expert < experts; ++expert) {
     std::vector<Markup> row{text(cat(expert))};
-    for (const auto& layer : layers) {
-      const auto& loads = layer.loads.back();
+    for (std::size_t layer = 0; layer < layers.size(); ++layer) {
+      const auto& loads = layers[layer].loads.back();
       if (expert >= loads.size()) {
         row.push_back(text("–"));
         continue;
       }
       const auto dead = kDeadShare / static_cast<double>(loads.size());
+      const auto mass =
+          masses[layer].empty() ? std::string() : cat(" (", percent(masses[layer][expert]), ")");
       row.push_back(element("span", {{"class", "load " + shade_of(loads[expert], most, dead)}},
-                            percent(loads[expert]), loads[expert] < dead ? " dead" : ""));
+                            percent(loads[expert]), mass, loads[expert] < dead ? " dead" : ""));
     }
     table.rows.push_back(std::move(row));
   }
@@ -128,7 +146,7 @@ Markup load_figures(const RunData& run, const std::string& id) {
     maps += draw(map_over_time(layers[layer], layer, id, most));
   return element("h4", {}, "Load over time") + shades_legend(most, has_dead) +
          element("div", {{"class", "charts"}}, maps) + element("h4", {}, "Final load") +
-         final_loads(layers, most);
+         final_loads(run, layers, most);
 }
 
 Markup health_charts(const RunData& run, const std::string& id) {
@@ -137,7 +155,8 @@ Markup health_charts(const RunData& run, const std::string& id) {
     const char *name, *title, *axis;
   };
   for (const auto& [name, title, axis] :
-       {Figure{"load_entropy", "Entropy of the load (1: even)", "over ln E"},
+       {Figure{"max_vio", "MaxVio of the load (0: even)", "largest over mean, minus 1"},
+        Figure{"load_entropy", "Entropy of the load (1: even)", "over ln E"},
         Figure{"router_entropy", "Entropy of the router", "nats"},
         Figure{"dead_experts", "Dead experts", "experts"}}) {
     Plot plot{cat(id, "-", name), title, "", {"step", false, true}, {axis}, {}};

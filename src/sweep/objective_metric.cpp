@@ -31,10 +31,11 @@ constexpr std::array<std::string_view, 15> kOfRun{"step",
                                                   "train/importance_loss",
                                                   "train/load_loss",
                                                   "train/z_loss"};
-constexpr std::array<std::string_view, 10> kOfLayer{
-    "max_load",  "load_entropy", "load_cv", "dead_experts", "router_entropy",
-    "top1_gate", "balance_loss", "z_loss",  "noise_std",    "dropped_fraction"};
-constexpr std::string_view kList = "load";  // of a layer: a value for each expert
+constexpr std::array<std::string_view, 11> kOfLayer{
+    "max_load",  "max_vio",      "load_entropy", "load_cv",   "dead_experts",    "router_entropy",
+    "top1_gate", "balance_loss", "z_loss",       "noise_std", "dropped_fraction"};
+/// Of a layer: a value for each expert.
+constexpr std::array<std::string_view, 2> kLists{"load", "gate_mass"};
 constexpr std::string_view kLayer = "moe/layer";
 
 struct LayerMetric {
@@ -152,12 +153,13 @@ std::string problem_of(const Definition& definition) {
   const auto layers = fewest_layers(definition);
   if (is_in(kOfRun, metric)) return missing_because(definition, metric);
   const auto of_layer = layer_metric(metric);
-  if (!of_layer || (of_layer->name != kList && !is_in(kOfLayer, of_layer->name)))
+  const bool is_list = of_layer && is_in(kLists, of_layer->name);
+  if (!of_layer || (!is_list && !is_in(kOfLayer, of_layer->name)))
     return unknown_metric(metric, layers);
   if (of_layer->layer >= layers)
     return cat("trials have layers 0 to ", layers - 1, " (model.n_layer ", layers,
                "); name one of these");
-  if (of_layer->name == kList)
+  if (is_list)
     return cat("is a list with a value for each expert; name a single number, e.g. ", kLayer,
                of_layer->layer, "/max_load");
   return missing_because(definition, of_layer->name);

@@ -25,6 +25,7 @@ void add_health(MetricRow& row, const RoutingTallies& routing) {
     const auto health = health_of(routing[layer]);
     const auto prefix = cat("moe/layer", layer, "/");
     row.vectors.push_back({prefix + "load", health.load});
+    row.vectors.push_back({prefix + "gate_mass", health.gate_mass});
     for (const auto& [name, value] : kHealthFigures)
       row.values.emplace_back(cat(prefix, name), health.*value);
   }

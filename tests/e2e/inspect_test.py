@@ -9,7 +9,7 @@ from support import (CHECKPOINT, DATA, NUMERICS, STEPS, USAGE, RunCase, makemoe,
                      strict_json)
 
 LAYERS, EXPERTS, TOP_K = 2, 8, 2
-FIGURES = ("max_load", "load_entropy", "load_cv", "dead_experts", "router_entropy", "top1_gate", "balance_loss", "z_loss", "noise_std")
+FIGURES = ("max_load", "max_vio", "load_entropy", "load_cv", "dead_experts", "router_entropy", "top1_gate", "balance_loss", "z_loss", "noise_std")
 COLUMNS = 80
 
 
@@ -50,6 +50,9 @@ class Inspect(RunCase):
             self.assertEqual(layer["dead"], [e for e in range(experts) if load[e] < 0.01 * tokens * top_k / experts])
             self.assertEqual(layer["dead_experts"], len(layer["dead"]))
             self.assertAlmostEqual(layer["max_load"], max(load) * experts / sum(load))
+            self.assertAlmostEqual(layer["max_vio"], layer["max_load"] - 1)
+            self.assertAlmostEqual(sum(layer["gate_mass"]), 1)
+            self.assertEqual([mass == 0 for mass in layer["gate_mass"]], [count == 0 for count in load])
             self.assertTrue(0 <= layer["load_entropy"] <= 1 + 1e-12)
             self.assertTrue(1 / top_k <= layer["top1_gate"] <= 1)
 
@@ -59,13 +62,15 @@ class Inspect(RunCase):
                                         "prompt", "seconds"])
         self.assertEqual([answer[key] for key in ("step", "split", "num_experts", "top_k", "prompt")],
                          [STEPS, "val", EXPERTS, TOP_K, None])
-        self.assertEqual(list(answer["layers"][0]), ["load", *FIGURES, "dead", "co_activation", "symbol_map"])
+        self.assertEqual(list(answer["layers"][0]), ["load", "gate_mass", *FIGURES, "dead", "co_activation", "symbol_map"])
         self.check_layers(answer, LAYERS, EXPERTS, TOP_K)
 
     def test_the_load_is_what_eval_reports_of_the_same_split(self):
         for arguments in ((), ("--split", "train"), ("--data", self.text)):
             ours, theirs = self.inspect(self.wide, *arguments), strict_json(self.done("eval", self.wide, *arguments, "--json").out)
             self.assertEqual((ours["tokens"], ours["split"]), (theirs["tokens"], theirs["split"]))
+            for key in ("max_vio", "gate_mass"):
+                self.assertEqual([layer[key] for layer in ours["layers"]], theirs[key])
             for layer, fractions in zip(ours["layers"], theirs["expert_load"]):
                 for count, fraction in zip(layer["load"], fractions):
                     self.assertAlmostEqual(count / ours["tokens"] / TOP_K, fraction, places=12)
@@ -103,6 +108,8 @@ class Inspect(RunCase):
             self.assertEqual((a["load"], a["symbol_map"]), (b["load"], b["symbol_map"]))
             for name in FIGURES:
                 self.assertAlmostEqual(a[name], b[name], places=4)
+            for ours, theirs in zip(a["gate_mass"], b["gate_mass"]):
+                self.assertAlmostEqual(ours, theirs, places=4)
 
     def test_tables_are_aligned_and_fit_a_terminal(self):
         result = self.done("inspect", self.wide, "--prompt", "the sea\n")
@@ -112,9 +119,10 @@ class Inspect(RunCase):
         blocks = [block.splitlines() for block in result.out.split("\n\n")]
         self.assertEqual(len(blocks), 5)
         for block in blocks[1:]:  # a title, heads, rows
-            self.assertEqual(len({width(line) for line in block[1:]}), 1, block)
-        self.assertEqual(len(blocks[1]), 2 + EXPERTS + len(FIGURES))
-        self.assertRegex(blocks[1][2], r"^expert 0 +\d+\.\d +\d+\.\d$")
+            rows = block[2 if block[1].startswith("layer") else 1:]
+            self.assertEqual(len({width(line) for line in rows}), 1, block)
+        self.assertEqual(len(blocks[1]), 3 + EXPERTS + len(FIGURES))
+        self.assertRegex(blocks[1][3], r"^expert 0( +\d+\.\d/\d+\.\d){2}$")
         self.assertEqual([line.split()[0] for line in blocks[4][2:]], list("the␣sea↵"))
         self.assertRegex(blocks[4][2], r"^t +\d:\d\.\d\d \d:\d\.\d\d +\d:\d\.\d\d \d:\d\.\d\d$")
 
@@ -185,7 +193,8 @@ class Training(RunCase):
         self.assertEqual(len(rows), STEPS + 1)
         for row in rows:
             for layer in range(LAYERS):
-                self.assertAlmostEqual(sum(row[f"moe/layer{layer}/load"]), 1, places=12)
+                for name in ("load", "gate_mass"):
+                    self.assertAlmostEqual(sum(row[f"moe/layer{layer}/{name}"]), 1, places=12)
                 for name in FIGURES:
                     self.assertIsInstance(row[f"moe/layer{layer}/{name}"], float)
             self.assertNotIn(f"moe/layer{LAYERS}/load", row)

@@ -59,7 +59,9 @@ TEST(DeadExperts, HaveLessThanAHundredthOfTheEvenShare) {
 TEST(RoutingHealth, OfAnEvenSpreadIsOneOrZero) {
   const auto health = health_of(even_tally());
   EXPECT_THAT(health.load, ElementsAre(0.25, 0.25, 0.25, 0.25));
+  EXPECT_THAT(health.gate_mass, ElementsAre(0.25, 0.25, 0.25, 0.25));
   EXPECT_NEAR(health.max_load, 1, kExact);
+  EXPECT_NEAR(health.max_vio, 0, kExact);
   EXPECT_NEAR(health.load_entropy, 1, kExact);
   EXPECT_NEAR(health.load_cv, 0, kExact);
   EXPECT_EQ(health.dead_experts, 0);
@@ -72,7 +74,9 @@ TEST(RoutingHealth, OfAnEvenSpreadIsOneOrZero) {
 TEST(RoutingHealth, OfACollapsedRouterShowsIt) {
   const auto health = health_of(collapsed_tally());
   EXPECT_THAT(health.load, ElementsAre(0, 0, 1, 0));
+  EXPECT_THAT(health.gate_mass, ElementsAre(0, 0, 1, 0));
   EXPECT_NEAR(health.max_load, 4, kExact);
+  EXPECT_NEAR(health.max_vio, 3, kExact);
   EXPECT_NEAR(health.load_entropy, 0, kExact);
   EXPECT_NEAR(health.load_cv, std::sqrt(3), kExact);  // deviations -1, -1, 3, -1 of a mean of 1
   EXPECT_EQ(health.dead_experts, 3);
@@ -92,6 +96,19 @@ TEST(RoutingHealth, WeighsTheFullSoftmaxAndNotTheChosenAlone) {
   EXPECT_NEAR(health.balance_loss, 3 * (2 * 0.0625 + 0.25), kExact);
   EXPECT_NEAR(health.top1_gate, 2.0 / 3, kExact);
   EXPECT_NEAR(health.noise_std, 3, kExact);
+}
+
+TEST(RoutingHealth, GateMassIsWhatAnExpertWeighsAndNotHowOftenItIsChosen) {
+  // Both experts are chosen by both tokens; expert 0 gets 0.75 and 0.5 of gates that sum to 2.
+  const auto health =
+      health_of(tally_of(2, {{0, {0, 1}, {0.75, 0.25}, {1, 0}}, {0, {1, 0}, {0.5, 0.5}, {0, 0}}}));
+  EXPECT_THAT(health.load, ElementsAre(0.5, 0.5));
+  EXPECT_NEAR(health.gate_mass[0], 0.625, kExact);
+  EXPECT_NEAR(health.gate_mass[1], 0.375, kExact);
+  // Gates that do not sum to 1 a token, as those of a softmax over all experts: shares do.
+  const auto of_all = health_of(tally_of(2, {{0, {0}, {0.6}, {1, 0}}, {0, {1}, {0.9}, {0, 1}}}));
+  EXPECT_NEAR(of_all.gate_mass[0], 0.4, kExact);
+  EXPECT_NEAR(of_all.gate_mass[1], 0.6, kExact);
 }
 
 TEST(RoutingHealth, LogitsFarFromZeroStayFinite) {

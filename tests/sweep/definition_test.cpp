@@ -208,6 +208,7 @@ TEST(Definition, AMistypedMetricIsRefusedWithTheNearestName) {
 TEST(Definition, AMetricThatIsAListOrThatNotEveryTrialWritesIsRefusedWithTheReason) {
   EXPECT_THAT(metric_problem("moe/layer0/load"),
               AllOf(HasSubstr("is a list"), HasSubstr("e.g. moe/layer0/max_load")));
+  EXPECT_THAT(metric_problem("moe/layer1/gate_mass"), HasSubstr("is a list"));
   EXPECT_THAT(metric_problem("moe/layer2/max_load"), HasSubstr("layers 0 to 1"));
   EXPECT_THAT(metric_problem("moe/dropped_fraction"), HasSubstr("capacity_factor"));
   EXPECT_THAT(metric_problem("moe/layer0/noise_std", R"(, "set": {"model.moe.router": "topk"})"),
@@ -221,8 +222,9 @@ TEST(Definition, AMetricThatIsAListOrThatNotEveryTrialWritesIsRefusedWithTheReas
 
 TEST(Definition, MetricsThatEveryTrialWritesAreTaken) {
   for (const auto* metric :
-       {"grad_norm", "moe/layer1/load_cv", "moe/layer0/noise_std", "moe/dropped_fraction",
-        "moe/layer1/dropped_fraction", "train/balance_loss", "train/z_loss"}) {
+       {"grad_norm", "moe/layer1/load_cv", "moe/layer0/max_vio", "moe/layer0/noise_std",
+        "moe/dropped_fraction", "moe/layer1/dropped_fraction", "train/balance_loss",
+        "train/z_loss"}) {
     Scratch scratch;
     defined(scratch, cat(R"({"space": {"model.n_layer": {"int": [2, 4]}}, "set":
       {"model.moe.capacity_factor": 1, "model.moe.balance": {"kind": "switch"},
@@ -243,7 +245,7 @@ TEST(Definition, KnowsTheMetricsOfTheDocs) {
     if (!line.starts_with("| `") || line.find("...") < line.find("|", 2)) continue;
     const auto name = line.substr(3, line.find('`', 3) - 3);
     ++names;
-    if (name == "moe/layerL/load") continue;  // a list
+    if (name == "moe/layerL/load" || name == "moe/layerL/gate_mass") continue;  // lists
     EXPECT_THAT(known, HasSubstr(name));
   }
   EXPECT_GE(names, 20);

@@ -29,6 +29,7 @@ struct RoutingTally {
 
   std::int64_t tokens = 0;
   Counts load;                        // (E) tokens that chose the expert; the sum is tokens * K
+  std::vector<double> gate_mass;      // (E) sums of the gates that tokens gave the expert
   std::vector<Counts> symbol_map;     // (E, V) the same by the token's symbol
   std::vector<Counts> co_activation;  // (E, E) tokens that chose both; the diagonal is the load
   std::vector<double> probability;    // (E) sums of the softmax over all logits
@@ -51,16 +52,18 @@ Counts dead_experts(const Counts& load);
 
 /// One layer over all tokens of a tally that has at least one.
 struct LayerHealth {
-  std::vector<double> load;   // (E) share of the choices; they sum to 1
-  double max_load = 0;        // largest over mean load: 1 where even, E / K at most
-  double load_entropy = 0;    // over ln E: 1 where even; 1 for one expert
-  double load_cv = 0;         // standard deviation over mean of the load: 0 where even
-  double dead_experts = 0;    // their number
-  double router_entropy = 0;  // of the softmax over all logits, mean over tokens [nats]
-  double top1_gate = 0;       // the largest gate, mean over tokens
-  double balance_loss = 0;    // E * sum of load * probability (Switch): 1 where even
-  double z_loss = 0;          // mean of logsumexp(logits)^2 (ST-MoE)
-  double noise_std = 0;       // mean over tokens and experts; NaN: the router has no noise
+  std::vector<double> load;       // (E) share of the choices; they sum to 1
+  std::vector<double> gate_mass;  // (E) share of the sum of all gates; they sum to 1
+  double max_load = 0;            // largest over mean load: 1 where even, E / K at most
+  double max_vio = 0;             // MaxVio (Wang et al. 2024, arXiv 2408.15664): max_load - 1
+  double load_entropy = 0;        // over ln E: 1 where even; 1 for one expert
+  double load_cv = 0;             // standard deviation over mean of the load: 0 where even
+  double dead_experts = 0;        // their number
+  double router_entropy = 0;      // of the softmax over all logits, mean over tokens [nats]
+  double top1_gate = 0;           // the largest gate, mean over tokens
+  double balance_loss = 0;        // E * sum of load * probability (Switch): 1 where even
+  double z_loss = 0;              // mean of logsumexp(logits)^2 (ST-MoE)
+  double noise_std = 0;           // mean over tokens and experts; NaN: the router has no noise
 };
 LayerHealth health_of(const RoutingTally& tally);
 
@@ -71,6 +74,7 @@ struct HealthFigure {
 };
 inline constexpr std::array kHealthFigures{
     HealthFigure{"max_load", &LayerHealth::max_load},
+    HealthFigure{"max_vio", &LayerHealth::max_vio},
     HealthFigure{"load_entropy", &LayerHealth::load_entropy},
     HealthFigure{"load_cv", &LayerHealth::load_cv},
     HealthFigure{"dead_experts", &LayerHealth::dead_experts},
