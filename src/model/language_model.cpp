@@ -66,24 +66,22 @@ SparseMoELanguageModelImpl::SparseMoELanguageModelImpl(const ModelConfig& config
 
 LmOutput SparseMoELanguageModelImpl::forward(const at::Tensor& ids, const at::Tensor& targets,
                                              const ForwardContext& context) {
-  const auto& how = engine();
-  if (context.gradients != nullptr && !how.writes_gradients())
+  if (context.gradients != nullptr && !engine().writes_gradients())
     context.gradients->zero_unwritten();  // autograd knows no first writer: it adds
   auto here = context;
   here.symbols = ids.contiguous().view({-1});
   std::vector<at::Tensor> loads;
   std::vector<Routing> routing;
   std::vector<kernels::SideLoss> side;
-  auto x = how.embed(*this, ids, 0, context);
-  for (std::size_t layer = 0; layer < spec_.layers.size(); ++layer) {
-    auto& part = block(static_cast<std::int64_t>(layer));
-    auto mixed = how.mix(part, how.attend(part, x, context, /*cache=*/nullptr), here);
+  auto x = enter(ids, context);
+  for (std::int64_t layer = 0; layer < static_cast<std::int64_t>(spec_.layers.size()); ++layer) {
+    auto mixed = mix(layer, attend(layer, x, context), here);
     x = std::move(mixed.y);
     loads.push_back(std::move(mixed.load));
     if (context.keeps_routing) routing.push_back(std::move(mixed.routing));
     if (context.training) side.push_back(std::move(mixed.side));
   }
-  auto out = how.predict(*this, x, targets, context);
+  auto out = finish(x, targets, context);
   out.routing = std::move(routing);
   out.side = std::move(side);
   const auto count = static_cast<std::int64_t>(loads.size());
@@ -91,6 +89,25 @@ LmOutput SparseMoELanguageModelImpl::forward(const at::Tensor& ids, const at::Te
       kernels::take_from(context.workspace, {count, loads.front().numel()}, at::kLong);
   at::stack_out(out.expert_load, loads);
   return out;
+}
+
+at::Tensor SparseMoELanguageModelImpl::enter(const at::Tensor& ids, const ForwardContext& context) {
+  return engine().embed(*this, ids, 0, context);
+}
+
+at::Tensor SparseMoELanguageModelImpl::attend(std::int64_t layer, const at::Tensor& x,
+                                              const ForwardContext& context) {
+  return engine().attend(block(layer), x, context, /*cache=*/nullptr);
+}
+
+MoeOutput SparseMoELanguageModelImpl::mix(std::int64_t layer, const at::Tensor& x,
+                                          const ForwardContext& context) {
+  return engine().mix(block(layer), x, context);
+}
+
+LmOutput SparseMoELanguageModelImpl::finish(const at::Tensor& x, const at::Tensor& targets,
+                                            const ForwardContext& context) {
+  return engine().predict(*this, x, targets, context);
 }
 
 std::int64_t SparseMoELanguageModelImpl::planned_memory(std::int64_t windows, std::int64_t time,

@@ -86,6 +86,14 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
   /// The same without a cache: logits (B, V) of the last position of `ids`.
   at::Tensor last_logits(const at::Tensor& ids, const ForwardContext& context);
 
+  /// The parts of a forward, as the model's engine computes them, for what is to be looked at
+  /// between them: one after another they are `forward`, bit for bit. x (B, T, C).
+  at::Tensor enter(const at::Tensor& ids, const ForwardContext& context);
+  at::Tensor attend(std::int64_t layer, const at::Tensor& x, const ForwardContext& context);
+  MoeOutput mix(std::int64_t layer, const at::Tensor& x, const ForwardContext& context);
+  LmOutput finish(const at::Tensor& x, const at::Tensor& targets, const ForwardContext& context);
+  BlockImpl& block(std::int64_t layer);
+
   /// What one pass over B windows of T takes of the context's workspace at once [bytes]; 0: not
   /// known.
   std::int64_t planned_memory(std::int64_t windows, std::int64_t time, bool training) const;
@@ -109,7 +117,6 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
 
  private:
   const Engine& engine() const;
-  BlockImpl& block(std::int64_t layer);
   at::Tensor logits_of_last(const at::Tensor& ids, KeyValueCache* cache,
                             const ForwardContext& context);
 

@@ -38,6 +38,7 @@ class TopkRouterImpl : public torch::nn::Module {
   Routing forward(const at::Tensor& x, const at::Tensor& given = {});  // x (N, C)
   kernels::LinearParameters route() const { return {linear_->weight, linear_->bias}; }
   const at::Tensor& balance_bias() const { return balance_bias_; }
+  at::Tensor& bias() { return linear_->bias; }
 
  private:
   FeedForwardSpec spec_;
@@ -58,6 +59,7 @@ class NoisyTopkRouterImpl : public torch::nn::Module {
   }
   kernels::LinearParameters noise() const { return {noise_linear_->weight, noise_linear_->bias}; }
   const at::Tensor& balance_bias() const { return balance_bias_; }
+  at::Tensor& bias() { return topkroute_linear_->bias; }
 
  private:
   FeedForwardSpec spec_;
@@ -105,6 +107,13 @@ class SparseMoEImpl : public torch::nn::Module {
   MoeOutput output(const at::Tensor& x, const at::Tensor& y, const Dispatch& dispatch,
                    const ForwardContext& context);
   bool draws_noise(const ForwardContext& context) const;
+  /// What the router adds to its logits (E); undefined for nothing. Another tensor may stand in for
+  /// it for a while (ADR 50); the parameter itself stays as it is.
+  at::Tensor& route_bias() { return topk_ ? topk_->bias() : noisy_->bias(); }
+  /// (N, C): what one expert answers to x (N, C), as it reads.
+  at::Tensor answer(std::int64_t expert, const at::Tensor& x) {
+    return experts_[static_cast<std::size_t>(expert)]->forward(x);
+  }
 
   const FeedForwardSpec& spec() const { return spec_; }
   const kernels::ExpertWeights& weights() const { return weights_; }
