@@ -43,7 +43,7 @@ class Streams(RunCase):
             ("train", "--resume", "--out", made, "--json"): "run step ended_by best_step val_loss seconds",
             ("train", *self.small, "--dry-run", "--json"): "config vocab_size parameters active_parameters memory_bytes "
                 "device_memory_bytes",
-            ("eval", run, "--json"): "checkpoint step split mode loss perplexity bits_per_byte tokens expert_load "
+            ("eval", run, "--json"): "checkpoint step split mode stride loss perplexity bits_per_byte tokens expert_load "
                 "max_vio gate_mass seconds",
             ("generate", run, "--max-new-tokens", 5, "--json"): "samples seed tokens_per_second",
             ("inspect", run, "--json"): "checkpoint step split num_experts top_k tokens symbols layers prompt seconds",

@@ -1,12 +1,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "moe/config/config.h"
 #include "moe/data/corpus.h"
 #include "moe/eval/routing_health.h"
+#include "moe/eval/split_batches.h"
 #include "moe/model/language_model.h"
 
 namespace moe {
@@ -16,12 +16,6 @@ struct EvalResult {
   std::int64_t tokens = 0;                       // targets counted
   std::vector<std::vector<double>> expert_load;  // (L, E), each row sums to 1; [1.0] for E = 1
 };
-
-/// Asked between batches; a signal number ends the evaluation with moe::Interrupted.
-using StopRequest = std::function<int()>;
-
-/// Windows of `time` targets in one forward of an evaluation, at most.
-std::int64_t evaluation_windows(std::int64_t time);
 
 /// Every target of `tokens` once: windows of block_size end to end, the last one shorter.
 /// `max_windows` > 0 takes that many windows spread evenly over the split instead of all. Adds to
