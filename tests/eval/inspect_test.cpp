@@ -9,37 +9,21 @@
 
 #include "moe/base/error.h"
 #include "moe/eval/evaluator.h"
-#include "moe/model/build.h"
+#include "tests/eval/small_model.h"
 
 namespace moe {
 namespace {
 
-constexpr std::int64_t kVocabularySize = 7, kExperts = 5, kTopK = 2, kLayers = 3;
+using namespace test;
 
 // Sums of a few hundred float figures: the kernels agree to rounding as long as no choice flips.
 constexpr double kFloatFigures = 1e-4;
 
-SparseMoELanguageModel small_model(Kernels kernels = Kernels::fast, bool noise = false) {
-  ModelConfig config;
-  config.n_embed = 16;
-  config.n_head = 2;
-  config.n_layer = kLayers;
-  config.block_size = 8;
+SparseMoELanguageModel model_with(Kernels kernels, bool noise) {
+  auto config = small_config();
   config.kernels = kernels;
-  config.moe.num_experts = kExperts;
-  config.moe.top_k = kTopK;
   config.moe.noise_in_eval = noise;
-  SparseMoELanguageModel model(config, kVocabularySize);
-  initialise(model, 5);
-  return model;
-}
-
-/// 0, 3, 6, 2, 5, ... of `count` symbols.
-Tokens some_tokens(std::int32_t count) {
-  Tokens tokens;
-  for (std::int32_t i = 0; i < count; ++i)
-    tokens.push_back(i * 3 % static_cast<std::int32_t>(kVocabularySize));
-  return tokens;
+  return small_model(config);
 }
 
 RoutingTallies tallies_of(SparseMoELanguageModel model, const Tokens& tokens) {
@@ -50,7 +34,7 @@ RoutingTallies tallies_of(SparseMoELanguageModel model, const Tokens& tokens) {
 
 TEST(Tallies, HoldTheLoadThatTheEvaluationReports) {
   auto model = small_model();
-  const auto tokens = some_tokens(301);
+  const auto tokens = cyclic_tokens(301);
   auto tallies = make_tallies(model);
   const auto result = evaluate_full(model, tokens, 42, 0, {}, &tallies);
   ASSERT_EQ(tallies.size(), static_cast<std::size_t>(kLayers));
@@ -63,7 +47,7 @@ TEST(Tallies, HoldTheLoadThatTheEvaluationReports) {
 }
 
 TEST(Tallies, CountEachSymbolOfTheTextTopKTimes) {
-  const auto tokens = some_tokens(301);
+  const auto tokens = cyclic_tokens(301);
   std::vector<std::int64_t> wanted(kVocabularySize);
   for (std::size_t i = 0; i + 1 < tokens.size(); ++i)
     wanted[static_cast<std::size_t>(tokens[i])] += kTopK;
@@ -76,10 +60,10 @@ TEST(Tallies, CountEachSymbolOfTheTextTopKTimes) {
 }
 
 TEST(Tallies, OfFastAndReferenceKernelsAgree) {
-  const auto tokens = some_tokens(203);  // the last window has 2 tokens: taken one by one
+  const auto tokens = cyclic_tokens(203);  // the last window has 2 tokens: taken one by one
   for (const bool noise : {false, true}) {
-    const auto fast = tallies_of(small_model(Kernels::fast, noise), tokens);
-    const auto reference = tallies_of(small_model(Kernels::reference, noise), tokens);
+    const auto fast = tallies_of(model_with(Kernels::fast, noise), tokens);
+    const auto reference = tallies_of(model_with(Kernels::reference, noise), tokens);
     for (std::size_t layer = 0; layer < fast.size(); ++layer) {
       EXPECT_EQ(fast[layer].load, reference[layer].load);
       EXPECT_EQ(fast[layer].symbol_map, reference[layer].symbol_map);
@@ -92,8 +76,8 @@ TEST(Tallies, OfFastAndReferenceKernelsAgree) {
 }
 
 TEST(Tallies, AskingForThemChangesNoBitOfTheLoss) {
-  auto model = small_model(Kernels::fast, /*noise=*/true);
-  const auto tokens = some_tokens(301);
+  auto model = model_with(Kernels::fast, /*noise=*/true);
+  const auto tokens = cyclic_tokens(301);
   auto tallies = make_tallies(model);
   EXPECT_EQ(evaluate_full(model, tokens, 1, 0, {}, &tallies).loss,
             evaluate_full(model, tokens, 1).loss);

@@ -1,0 +1,75 @@
+#include "moe/eval/depth.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include "eval/loss_mean.h"
+#include "moe/eval/evaluator.h"
+
+namespace moe {
+
+namespace {
+
+std::vector<double> values_of(const std::vector<LossMean>& means) {
+  std::vector<double> values;
+  for (const auto& mean : means) values.push_back(require_finite_loss(mean.value()));
+  return values;
+}
+
+/// The same model with another number of experts for each token.
+SparseMoELanguageModel with_top_k(const SparseMoELanguageModel& model, ModelConfig config,
+                                  std::int64_t top_k) {
+  config.moe.top_k = top_k;
+  SparseMoELanguageModel other(config, model->vocab_size());
+  const auto& like = model->token_table()->weight;
+  other->to(like.device(), like.scalar_type());
+  const auto from = model->named_parameters();
+  for (auto& item : other->named_parameters()) item.value().copy_(from[item.key()]);
+  const auto kept = model->named_buffers();
+  for (auto& item : other->named_buffers()) item.value().copy_(kept[item.key()]);
+  return other;
+}
+
+}  // namespace
+
+DepthLosses losses_by_depth(SparseMoELanguageModel& model, const Tokens& tokens,
+                            const SplitRequest& request) {
+  const at::NoGradGuard no_grad;
+  const auto layers = static_cast<std::int64_t>(model->spec().layers.size());
+  LossMean embedding;
+  std::vector<LossMean> attention(static_cast<std::size_t>(layers)), mixture(attention);
+  kernels::Workspace workspace;
+  for_each_batch(model, tokens, request, [&](const SplitBatch& batch) {
+    workspace.reset();
+    auto context = batch.context;
+    context.workspace = &workspace;
+    context.keeps_logits = false;
+    const auto add = [&](LossMean& mean, const at::Tensor& x) {
+      mean.add(model->finish(x, batch.targets, context).loss, batch.targets.numel());
+    };
+    auto x = model->enter(batch.ids, context);
+    add(embedding, x);
+    for (std::int64_t layer = 0; layer < layers; ++layer) {
+      x = model->attend(layer, x, context);
+      add(attention[static_cast<std::size_t>(layer)], x);
+      x = model->mix(layer, x, context).y;
+      add(mixture[static_cast<std::size_t>(layer)], x);
+    }
+  });
+  return {embedding.targets(), require_finite_loss(embedding.value()), values_of(attention),
+          values_of(mixture)};
+}
+
+std::vector<double> losses_by_top_k(const SparseMoELanguageModel& model, const ModelConfig& config,
+                                    const Tokens& tokens, const SplitRequest& request) {
+  const at::NoGradGuard no_grad;
+  std::vector<double> losses;
+  for (std::int64_t top_k = 1; top_k <= config.moe.num_experts; ++top_k) {
+    auto other = with_top_k(model, config, top_k);
+    losses.push_back(
+        evaluate_full(other, tokens, request.key, request.max_windows, request.stop).loss);
+    if (request.progress) request.progress(top_k, config.moe.num_experts);
+  }
+  return losses;
+}
+
+}  // namespace moe
