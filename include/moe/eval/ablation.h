@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "moe/data/corpus.h"
+#include "moe/eval/split_batches.h"
+#include "moe/model/language_model.h"
+
+namespace moe {
+
+/// What a split's loss is without one expert of one layer. Shapes: L layers, E experts.
+struct Ablation {
+  std::int64_t tokens = 0;
+  double loss = 0;  // of the whole model [nats/token]
+  /// (L, E): by how much the loss rises [nats/token] where the expert can not be chosen and the
+  /// next best takes over. NaN for a layer of one expert, which has no next best. Where all experts
+  /// are chosen (K = E) there is none either: the gates of the others grow.
+  std::vector<std::vector<double>> masked;
+  /// (L, E): where it is chosen and weighed as ever, and answers nothing.
+  std::vector<std::vector<double>> zeroed;
+};
+
+/// Runs each layer and what is above it 2 * E times for each batch, and what is below it once
+/// (ADR 50): about E * (L + 1) evaluations of the split. Changes the model's weights while it runs
+/// and leaves them as they were. Throws NumericsError where the model's own loss is not finite.
+Ablation ablate(SparseMoELanguageModel& model, const Tokens& tokens, const SplitRequest& request);
+
+}  // namespace moe
