@@ -123,7 +123,8 @@ Markup final_loads(const RunData& run, const std::vector<LoadHistory>& layers, d
       const auto mass =
           masses[layer].empty() ? std::string() : cat(" (", percent(masses[layer][expert]), ")");
       row.push_back(element("span", {{"class", "load " + shade_of(loads[expert], most, dead)}},
-                            percent(loads[expert]), mass, loads[expert] < dead ? " dead" : ""));
+                            percent(loads[expert]), loads[expert] < dead ? " dead" : "") +
+                    text(mass));
     }
     table.rows.push_back(std::move(row));
   }

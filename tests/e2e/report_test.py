@@ -91,6 +91,8 @@ class Reports(RunCase):
         for layer in (0, 1):
             for share in rows[-1][f"moe/layer{layer}/load"]:
                 self.assertIn(f"{share * 100:.1f} %", cells)
+            for share in rows[-1][f"moe/layer{layer}/gate_mass"]:
+                self.assertIn(f" ({share * 100:.1f} %)", cells)
         for line in (self.sampled / "samples.jsonl").read_text().splitlines():
             self.assertIn(json.loads(line)["text"], "".join(page.texts))
 
