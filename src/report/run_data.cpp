@@ -31,6 +31,15 @@ Json object_in(RunData& run, const char* name, bool is_needed) {
   return object;
 }
 
+/// What `inspect --save` wrote.
+void read_views(RunData& run) {
+  for (const auto* key :
+       {"ablation", "information", "depth", "top_k_sweep", "similarity", "saturation"}) {
+    auto view = object_in(run, cat("inspect/", key, ".json").c_str(), /*is_needed=*/false);
+    if (!view.empty()) run.views[key] = std::move(view);
+  }
+}
+
 void read_rows(RunData& run) {
   const auto file = run.folder / "metrics.jsonl";
   if (is_there(file, ErrorKind::resource) && !std::ifstream(file))
@@ -138,6 +147,7 @@ RunData read_run(const fs::path& folder) {
   run.config = object_in(run, "config.json", /*is_needed=*/true);
   run.facts = object_in(run, "run.json", /*is_needed=*/true);
   run.routing = object_in(run, "routing.json", /*is_needed=*/false);
+  read_views(run);
   read_rows(run);
   read_samples(run);
   read_checkpoints(run);

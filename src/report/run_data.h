@@ -31,6 +31,7 @@ struct RunData {
   std::filesystem::path folder;
   std::string name;
   Json config = Json::object(), facts = Json::object(), routing = Json::object();
+  Json views = Json::object();  // inspect/KEY.json by KEY, those that are there
   std::vector<MetricRow> rows;
   std::vector<SampledText> samples;
   std::vector<Checkpoint> checkpoints;  // by step

@@ -254,6 +254,8 @@ std::vector<Section> details(const RunData& run, const std::string& id, bool is_
   std::vector<Section> out;
   if (auto figures = routing_figures(run, id); !figures.empty())
     out.push_back({id + "-routing", titled("Routing"), std::move(figures)});
+  if (auto figures = view_figures(run, id); !figures.empty())
+    out.push_back({id + "-views", titled("Views of the mixture"), std::move(figures)});
   if (!run.samples.empty()) out.push_back({id + "-samples", titled("Samples"), samples(run)});
   if (!run.checkpoints.empty())
     out.push_back({id + "-checkpoints", titled("Checkpoints"), checkpoints(run)});

@@ -27,4 +27,7 @@ Markup config_tables(const std::vector<RunData>& runs);
 /// Expert loads over time and at the end, and which symbols each expert serves.
 Markup routing_figures(const RunData& run, const std::string& id);
 
+/// What `inspect --save` left in the run's folder.
+Markup view_figures(const RunData& run, const std::string& id);
+
 }  // namespace moe::report
