@@ -1,12 +1,16 @@
 #include "moe/eval/inspect.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <utility>
 
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "cli/target.h"
 #include "cli/text_table.h"
+#include "cli/views.h"
 #include "moe/base/random.h"
 #include "moe/base/system.h"
 #include "moe/base/text.h"
@@ -23,7 +27,11 @@ struct InspectArgs {
   CheckpointArgs checkpoint;
   TextArgs text;
   std::string prompt, device;
-  bool has_prompt = false, json = false;
+  std::int64_t windows = 0;  // 0: all
+  std::array<bool, kViews.size()> views{};
+  bool has_prompt = false, json = false, save = false;
+
+  bool has_views() const { return std::find(views.begin(), views.end(), true) != views.end(); }
 };
 
 /// Where the symbols of a prompt go.
@@ -52,21 +60,6 @@ Json prompt_to_json(const PromptRoutes& prompt, const CharTokenizer& tokenizer) 
     list.push_back({{"symbol", tokenizer.symbol(prompt.ids[t])}, {"layers", layers}});
   }
   return list;
-}
-
-/// A table with a column a layer and no rows yet.
-TextTable table_of_layers(const std::string& corner, std::size_t layers) {
-  TextTable table{corner, {}, {}, {}};
-  for (std::size_t layer = 0; layer < layers; ++layer) table.heads.push_back(cat("L", layer));
-  return table;
-}
-
-/// Adds a row; cell(layer) is its text.
-template <class Cell>
-void add_row(TextTable& table, const std::string& label, const Cell& cell) {
-  table.labels.push_back(label);
-  auto& row = table.cells.emplace_back();
-  for (std::size_t layer = 0; layer < table.heads.size(); ++layer) row.push_back(cell(layer));
 }
 
 std::string load_table(const RoutingTallies& tallies) {
@@ -128,11 +121,12 @@ std::string prompt_table(const PromptRoutes& prompt, const CharTokenizer& tokeni
 
 void print_tables(const RoutingTallies& tallies, const PromptRoutes& prompt,
                   const CharTokenizer& tokenizer) {
-  print(cat("\nEach expert's share of the choices and of the gates [%], and figures of each\n"
-            "layer (docs/metrics.md):\n",
-            load_table(tallies),
-            "\nSymbols of which an expert gets more than its share, the most excess first:\n",
-            symbol_table(tallies, tokenizer)));
+  print(
+      cat("\nEach expert's share of the choices and of the gates [%], and figures of each\n"
+          "layer (docs/metrics.md):\n",
+          load_table(tallies),
+          "\nSymbols of which an expert gets more than its share, the most excess first:\n",
+          symbol_table(tallies, tokenizer)));
   if (!frequent_pairs(tallies.front(), 1).empty())
     print(cat("\nExperts that serve the same tokens, and the share of all tokens:\n",
               pair_table(tallies)));
@@ -141,7 +135,60 @@ void print_tables(const RoutingTallies& tallies, const PromptRoutes& prompt,
               prompt_table(prompt, tokenizer)));
 }
 
+/// What is said first of any answer.
+Json head_of(const InspectArgs& args, const CheckpointInfo& info, const Target& target) {
+  const auto& moe = info.config.model.moe;
+  Json head = {{"checkpoint", info.ref.folder.string()},
+               {"step", info.ref.step},
+               {"split", target.split},
+               {"num_experts", moe.num_experts},
+               {"top_k", moe.top_k}};
+  if (args.has_views()) head["windows"] = args.windows > 0 ? Json(args.windows) : Json(nullptr);
+  return head;
+}
+
+/// RUN/inspect/KEY.json, which the report shows.
+void save_view(const Json& head, const std::string& key, const Json& view,
+               const CheckpointInfo& info, const Services& services) {
+  const auto folder = *info.ref.run / "inspect";
+  services.files.make_folder(folder);
+  auto json = head;
+  json.erase("checkpoint");
+  json[key] = view;
+  const auto path = folder / (key + ".json");
+  services.files.replace(path, json_text(json) + "\n");
+  services.log.info(cat("wrote ", path.string()));
+}
+
+int run_views(const InspectArgs& args, LoadedModel& loaded, const Target& target, std::uint64_t key,
+              const Services& services) {
+  const auto& info = loaded.info;
+  if (args.save && !info.ref.run)
+    throw CheckpointError(cat(info.ref.folder.string(),
+                              ": lies in no run, into which --save could write; leave it out"));
+  const auto begin = monotonic_seconds();
+  const auto head = head_of(args, info, target);
+  auto json = head;
+  auto heading = cat(info.ref.folder.string(), " on ", target.split, "\n");
+  for (std::size_t i = 0; i < kViews.size(); ++i) {
+    if (!args.views[i]) continue;
+    const std::string name(kViews[i].key);
+    const SplitRequest request{
+        key, args.windows, [&] { return services.interrupt.signal(); },
+        [&](auto done, auto all) { services.log.live(cat(name, ": ", 100 * done / all, " %")); }};
+    json[name] = kViews[i].compute({loaded, target, request, services.log});
+    services.log.live("");
+    if (!args.json) print(cat(std::exchange(heading, ""), "\n", kViews[i].text(json[name])));
+    if (args.save) save_view(head, name, json[name], info, services);
+  }
+  json["seconds"] = monotonic_seconds() - begin;
+  if (args.json) print(json_text(json) + "\n");
+  return 0;
+}
+
 int run_inspect(const InspectArgs& args, const Services& services) {
+  if (args.save && !args.has_views())
+    throw ConfigError(cat("--save: there is nothing to save; add a view, e.g. ", kViews[0].flag));
   auto loaded = load_model(args.checkpoint, args.device, {}, services.log);
   const auto& info = loaded.info;
   const auto key = stream_key(static_cast<std::uint64_t>(info.config.seed), "eval command");
@@ -151,23 +198,21 @@ int run_inspect(const InspectArgs& args, const Services& services) {
     prompt.routes = prompt_routes(loaded.model, prompt.ids, key);
   }
   const auto target = read_target(args.text, info, services.log);
+  if (args.has_views()) return run_views(args, loaded, target, key, services);
   const auto begin = monotonic_seconds();
   auto tallies = make_tallies(loaded.model);
   evaluate_full(
-      loaded.model, target.tokens, key, 0, [&] { return services.interrupt.signal(); }, &tallies);
-  const auto& moe = info.config.model.moe;
+      loaded.model, target.tokens, key, args.windows, [&] { return services.interrupt.signal(); },
+      &tallies);
   if (args.json) {
-    Json json = {{"checkpoint", info.ref.folder.string()},
-                 {"step", info.ref.step},
-                 {"split", target.split},
-                 {"num_experts", moe.num_experts},
-                 {"top_k", moe.top_k}};
+    auto json = head_of(args, info, target);
     json.update(routing_to_json(tallies, info.tokenizer));
     json["prompt"] = prompt_to_json(prompt, info.tokenizer);
     json["seconds"] = monotonic_seconds() - begin;
     print(json_text(json) + "\n");  // on one line: the maps have thousands of numbers
     return 0;
   }
+  const auto& moe = info.config.model.moe;
   print(cat(info.ref.folder.string(), " on ", target.split, ": ", grouped(tallies.front().tokens),
             " tokens, ", moe.num_experts, " experts, top ", moe.top_k, "\n"));
   print_tables(tallies, prompt, info.tokenizer);
@@ -185,13 +230,23 @@ void add_inspect(CLI::App& app, Run& run) {
   auto* prompt = command->add_option(
       "--prompt", args->prompt,
       "also show which experts each symbol of this text goes to; default: none");
+  for (std::size_t i = 0; i < kViews.size(); ++i)
+    prompt->excludes(command->add_flag(std::string(kViews[i].flag), args->views[i],
+                                       cat("show ", kViews[i].help, ", instead of the routing")));
+  command->add_flag("--save", args->save,
+                    "also write each view into the run's folder, where `report` finds it");
+  constexpr std::int64_t kMostWindows = 1'000'000'000;
+  add_whole<std::int64_t>(*command, "--windows", args->windows,
+                          "windows to read, spread evenly over the text; default: all", 1,
+                          kMostWindows);
   add_name(*command, "--device", args->device,
            "auto, cpu, cuda or cuda:N; default: auto (CUDA if there is one)");
   command->add_flag("--json", args->json, "print one JSON object instead of text");
   command->footer(
       "Examples:\n"
       "  makemoe inspect runs/quickstart --prompt \"ROMEO:\"\n"
-      "  makemoe inspect runs/quickstart@last --data other.txt --json");
+      "  makemoe inspect runs/quickstart@last --data other.txt --json\n"
+      "  makemoe inspect runs/quickstart --ablate --windows 500 --save");
   command->callback([args, prompt, &run] {
     args->has_prompt = prompt->count() > 0;
     run = [args](const Services& services) { return run_inspect(*args, services); };

@@ -61,6 +61,12 @@ std::size_t display_width(std::string_view utf8) {
   return width;
 }
 
+TextTable table_of_layers(const std::string& corner, std::size_t layers) {
+  TextTable table{corner, {}, {}, {}};
+  for (std::size_t layer = 0; layer < layers; ++layer) table.heads.push_back(cat("L", layer));
+  return table;
+}
+
 std::string visible_symbol(const std::string& symbol) {
   if (symbol == " ") return "\u2423";
   if (symbol == "\n") return "\u21B5";
