@@ -17,7 +17,7 @@ namespace {
 using namespace test;
 
 /// Angles of far positions, computed in double, and the same sums in another order.
-constexpr double kOtherOrder = 1e-12;
+constexpr double kFarAngles = 1e-12;
 
 ModelConfig sliding_config(std::int64_t layers, Positions positions) {
   auto config = tiny_config();
@@ -55,7 +55,7 @@ class SlidingCache : public testing::TestWithParam<std::tuple<EngineKind, Positi
 };
 
 TEST_P(SlidingCache, OfOneLayerGivesWhatTheLastPositionsGive) {
-  EXPECT_LE(deviation(1), kOtherOrder);
+  EXPECT_LE(deviation(1), kFarAngles);
 }
 
 TEST_P(SlidingCache, OfTwoLayersRemembersMore) { EXPECT_GE(deviation(2), 1e-6); }
@@ -73,7 +73,7 @@ TEST_P(SlidingCache, TakesSeveralPositionsAsOneAfterAnother) {
   built.model->extend(ids.narrow(1, 0, 4), at_once, make_context(2, 4, false, kKey));
   const auto got = built.model->extend(ids.narrow(1, 4, 7), at_once,
                                        make_context(2, 7, /*training=*/false, kKey, 0, 4));
-  EXPECT_LE(relative_error(got, want), kOtherOrder);
+  EXPECT_LE(relative_error(got, want), kFarAngles);
 }
 
 INSTANTIATE_TEST_SUITE_P(

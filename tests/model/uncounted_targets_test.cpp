@@ -16,7 +16,7 @@ namespace {
 using namespace test;
 
 /// The same sums in another order, in double.
-constexpr double kOtherOrder = 1e-12;
+constexpr double kFewerTargets = 1e-12;
 
 class UncountedTargets : public testing::TestWithParam<EngineKind> {
  protected:
@@ -48,8 +48,8 @@ TEST_P(UncountedTargets, LossAndGradientsAreThoseOfTheOthers) {
   built_.flat.gradients().zero_();
   const auto got = forward(some).loss;
   got.backward();
-  EXPECT_NEAR(got.item<double>(), want.item<double>(), kOtherOrder);
-  EXPECT_LE(relative_error(built_.flat.gradients(), gradients), kOtherOrder);
+  EXPECT_NEAR(got.item<double>(), want.item<double>(), kFewerTargets);
+  EXPECT_LE(relative_error(built_.flat.gradients(), gradients), kFewerTargets);
 }
 
 TEST_P(UncountedTargets, IfNoneCountsTheMeanIsNotANumber) {
