@@ -190,17 +190,35 @@ void check_mlflow(const MlflowConfig& mlflow, Problems& problems) {
         "them as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD");
 }
 
-/// What each key allows alone and their product does not.
-void check_products(const RunConfig& config, Problems& problems) {
-  const auto& optim = config.optim;
-  const auto& train = config.train;
-  const auto rate = std::max(optim.learning_rate, optim.schedule.final_learning_rate);
-  // A rate above 1 is not the decay's fault: such a run diverges with or without it, and says so.
-  if (optim.weight_decay > 1 && rate * optim.weight_decay > 1)
-    problems.push_back(cat("optim.weight_decay: ", optim.weight_decay, " times the learning rate ",
-                           rate,
+/// Where a decay times the rate would turn the sign of every weight. A rate above 1 is not the
+/// decay's fault: such a run diverges with or without it, and says so.
+void check_decay(const std::string& key, double decay, double rate, Problems& problems) {
+  if (decay > 1 && rate * decay > 1)
+    problems.push_back(cat(key, ": ", decay, " times the learning rate ", rate,
                            " is more than 1, so that each update would turn the sign of "
                            "every weight; lower either"));
+}
+
+void check_rates(const OptimConfig& optim, Problems& problems) {
+  const auto rate = std::max(optim.learning_rate, optim.schedule.final_learning_rate);
+  check_decay("optim.weight_decay", optim.weight_decay, rate, problems);
+  for_each_field<GroupsConfig>([&](const auto& row) {
+    const GroupConfig& group = optim.groups.*(row.member);
+    const auto key = cat("optim.groups.", row.key);
+    const auto scale = group.learning_rate_scale;
+    if (rate * scale > kLargestRate)
+      problems.push_back(cat(key, ".learning_rate_scale: ", scale, " times the learning rate ",
+                             rate, " is more than ", kLargestRate, "; lower either"));
+    if (group.weight_decay || scale > 1)
+      check_decay(key + ".weight_decay", group.weight_decay.value_or(optim.weight_decay),
+                  rate * scale, problems);
+  });
+}
+
+/// What each key allows alone and their product does not.
+void check_products(const RunConfig& config, Problems& problems) {
+  const auto& train = config.train;
+  check_rates(config.optim, problems);
   constexpr double kMostTokens = 4e18;  // an int64 counts them
   const auto tokens = static_cast<double>(train.max_iters) * static_cast<double>(train.batch_size) *
                       static_cast<double>(train.grad_accumulation) *

@@ -49,12 +49,12 @@ void draw_default(at::Tensor out, const ParameterRow& row, Init init, at::Genera
 /// Whether a Linear weight is drawn from a normal distribution after all modules were made.
 bool is_drawn_again(const ParameterRow& row, const ModelSpec& spec) {
   if (row.role != Role::linear_weight) return false;
-  return spec.init != Init::standard || (row.is_router && spec.router_init_std);
+  return spec.init != Init::standard || (row.group == ParameterGroup::router && spec.router_init_std);
 }
 
 /// Standard deviation of these draws; the weight's pieces are (out, in).
 double normal_std(const ParameterRow& row, const ModelSpec& spec) {
-  if (row.is_router && spec.router_init_std) return *spec.router_init_std;
+  if (row.group == ParameterGroup::router && spec.router_init_std) return *spec.router_init_std;
   const auto fan_in = static_cast<double>(row.fan_in);
   if (spec.init == Init::kaiming_normal) return std::sqrt(2.0) / std::sqrt(fan_in);
   if (spec.init == Init::xavier_normal)

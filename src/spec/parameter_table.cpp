@@ -50,6 +50,7 @@ class RowWriter {
            {spec_.context, c_},
            {},
            Role::position_table,
+           ParameterGroup::embedding,
            spec_.tied ? c_ : 0});
     for (std::size_t layer = 0; layer < spec_.layers.size(); ++layer) {
       const auto at = cat("blocks.", layer, ".");
@@ -59,8 +60,9 @@ class RowWriter {
       norm(at + "ln2");
     }
     norm("ln_f");
-    if (!spec_.tied) add({"lm_head.weight", {spec_.vocab, c_}, {}, Role::linear_weight, c_});
-    if (spec_.bias) add({"lm_head.bias", {spec_.vocab}, {}, Role::linear_bias, c_});
+    const auto head = ParameterGroup::head;
+    if (!spec_.tied) add({"lm_head.weight", {spec_.vocab, c_}, {}, Role::linear_weight, head, c_});
+    if (spec_.bias) add({"lm_head.bias", {spec_.vocab}, {}, Role::linear_bias, head, c_});
     for (std::size_t layer = 0; layer < spec_.layers.size(); ++layer)
       balance_bias(cat("blocks.", layer, ".smoe."), spec_.layers[layer].feed_forward);
     return std::move(rows_);
@@ -75,35 +77,38 @@ class RowWriter {
   /// If it is the last Linear's weight too, it is drawn and counted as that.
   void token_table() {
     const auto* name = "token_embedding_table.weight";
-    if (!spec_.tied) return add({name, {spec_.vocab, c_}, {}, Role::token_table});
-    ParameterRow row{name, {spec_.vocab, c_}, {}, Role::linear_weight, c_};
+    const auto group = ParameterGroup::embedding;
+    if (!spec_.tied) return add({name, {spec_.vocab, c_}, {}, Role::token_table, group});
+    ParameterRow row{name, {spec_.vocab, c_}, {}, Role::linear_weight, group, c_};
     row.second_name = "lm_head.weight";
     add(std::move(row));
   }
 
-  void linear(const std::string& name, std::int64_t out, std::int64_t in, bool bias,
-              bool is_residual = false) {
-    add({name + ".weight", {out, in}, {}, Role::linear_weight, in, is_residual});
-    if (bias) add({name + ".bias", {out}, {}, Role::linear_bias, in, is_residual});
+  void linear(const std::string& name, ParameterGroup group, std::int64_t out, std::int64_t in,
+              bool bias, bool is_residual = false) {
+    add({name + ".weight", {out, in}, {}, Role::linear_weight, group, in, is_residual});
+    if (bias) add({name + ".bias", {out}, {}, Role::linear_bias, group, in, is_residual});
   }
 
   void norm(const std::string& name) {
-    add({name + ".weight", {c_}, {}, Role::norm_weight});
-    if (spec_.norm.bias) add({name + ".bias", {c_}, {}, Role::norm_bias});
+    const auto group = ParameterGroup::norm;
+    add({name + ".weight", {c_}, {}, Role::norm_weight, group});
+    if (spec_.norm.bias) add({name + ".bias", {c_}, {}, Role::norm_bias, group});
   }
 
   /// Query, key, value of all heads in one; a piece is one head's.
   void attention(const std::string& at, const AttentionSpec& spec) {
     const auto inner = spec.heads * spec.head_width;
-    add({at + "qkv", {3, inner, c_}, {spec.head_width, c_}, Role::linear_weight, c_});
-    linear(at + "proj", c_, inner, spec.bias, /*is_residual=*/true);
+    const auto group = ParameterGroup::matrix;
+    add({at + "qkv", {3, inner, c_}, {spec.head_width, c_}, Role::linear_weight, group, c_});
+    linear(at + "proj", group, c_, inner, spec.bias, /*is_residual=*/true);
     if (spec.qk_norm == QkNorm::none) return;
     gain(at + "q_norm", spec.head_width, spec.qk_gain);
     gain(at + "k_norm", spec.head_width, 1);
   }
 
   void gain(const std::string& name, std::int64_t width, double start) {
-    ParameterRow row{name + ".weight", {width}, {}, Role::norm_weight};
+    ParameterRow row{name + ".weight", {width}, {}, Role::norm_weight, ParameterGroup::norm};
     row.start = start;
     add(std::move(row));
   }
@@ -115,22 +120,24 @@ class RowWriter {
     const auto stack = [&](const char* name, Shape shape, const Shape& piece, Role role,
                            std::int64_t fan_in, bool is_residual = false) {
       shape.insert(shape.end(), piece.begin(), piece.end());
-      add({at + name, shape, piece, role, fan_in, is_residual, e, spec.top_k});
+      add({at + name, shape, piece, role, ParameterGroup::expert, fan_in, is_residual, e,
+           spec.top_k});
     };
     stack("w1", up, {f, c_}, Role::linear_weight, c_);
     if (spec.bias) stack("b1", up, {f}, Role::linear_bias, c_);
     stack("w2", one, {c_, f}, Role::linear_weight, f, /*is_residual=*/true);
     if (spec.bias) stack("b2", one, {c_}, Role::linear_bias, f, /*is_residual=*/true);
-    for (const auto* router : routers_of(spec)) {
-      const auto first = rows_.size();
-      linear(cat(at, "router.", router), e, c_, spec.bias);
-      rows_[first].is_router = true;
-    }
+    for (const auto* router : routers_of(spec))
+      linear(cat(at, "router.", router), ParameterGroup::router, e, c_, spec.bias);
   }
 
   void balance_bias(const std::string& at, const FeedForwardSpec& spec) {
     if (spec.balance.has_bias())
-      add({at + "router.balance_bias", {spec.experts}, {}, Role::balance_bias});
+      add({at + "router.balance_bias",
+           {spec.experts},
+           {},
+           Role::balance_bias,
+           ParameterGroup::router});
   }
 
   const ModelSpec& spec_;

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <vector>
 
+#include "moe/config/spec_of.h"
 #include "tests/support/device.h"
 
 namespace moe {
@@ -177,6 +178,60 @@ TEST(Optimizer, EachGroupIsUpdatedAsIfItWereAlone) {
   }
   EXPECT_TRUE(together.narrow(0, 0, 4).equal(slow));
   EXPECT_TRUE(together.narrow(0, 4, 5).equal(decayed));
+}
+
+/// The groups of a model of one layer, whose rows the table tells.
+struct Model {
+  Model() : table(spec_of(config(), 5)) {}
+  static ModelConfig config() {
+    ModelConfig config;
+    config.n_embed = 4;
+    config.n_head = 2;
+    config.n_layer = 1;
+    config.block_size = 3;
+    config.moe.num_experts = 2;
+    return config;
+  }
+  ParameterTable table;
+};
+
+TEST(OptimizerGroups, OfTheDefaultsAreOne) {
+  const Model model;
+  const auto groups = optimizer_groups({}, model.table);
+  ASSERT_EQ(groups.size(), 1U);
+  EXPECT_EQ(groups[0].begin, 0);
+  EXPECT_EQ(groups[0].count, model.table.count());
+  EXPECT_EQ(groups[0].learning_rate_scale, 1);
+  EXPECT_EQ(groups[0].weight_decay, OptimConfig().weight_decay);
+}
+
+TEST(OptimizerGroups, GiveEachRowTheRateAndDecayOfItsGroup) {
+  const Model model;
+  OptimConfig config;
+  config.weight_decay = 0.5;
+  config.groups = {{2, 0}, {3, {}}, {4, 0.1}, {1, 0}, {1, {}}, {5, 0.2}, {6, {}}};
+  const auto groups = optimizer_groups(config, model.table);
+  std::int64_t at = 0;
+  std::size_t group = 0;
+  for (const auto& row : model.table.rows()) {
+    SCOPED_TRACE(row.name);
+    if (at == groups[group].begin + groups[group].count) ++group;
+    ASSERT_LT(group, groups.size());
+    EXPECT_LE(groups[group].begin, at);
+    EXPECT_GE(groups[group].begin + groups[group].count, at + row.numel());
+    const auto has = [&](const char* part) { return row.name.find(part) != std::string::npos; };
+    const GroupConfig expected = has("embedding")  ? GroupConfig{2, 0}
+                                 : has("lm_head")  ? GroupConfig{3, 0.5}
+                                 : has(".router.") ? GroupConfig{4, 0.1}
+                                 : has("ln")       ? GroupConfig{1, 0}
+                                 : has(".sa.")     ? GroupConfig{1, 0.5}
+                                                   : GroupConfig{5, 0.2};
+    EXPECT_EQ(groups[group].learning_rate_scale, expected.learning_rate_scale);
+    EXPECT_EQ(groups[group].weight_decay, expected.weight_decay);
+    at += row.numel();
+  }
+  // Tables; attention; experts; router; norms; head: neighbours of one kind are one.
+  EXPECT_EQ(groups.size(), 6U);
 }
 
 TEST(Optimizer, RefusesGroupsThatLeaveOutOrRepeatAParameter) {

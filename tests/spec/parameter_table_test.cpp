@@ -45,6 +45,23 @@ ModelSpec makemoe(std::int64_t layers = 8, bool bias = true) {
                                            {attention, mixture})};
 }
 
+TEST(ParameterTable, EachRowIsOfTheGroupThatItsNameTells) {
+  const auto expected = [](const std::string& name) {
+    const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
+    if (has("embedding_table")) return ParameterGroup::embedding;
+    if (has("lm_head")) return ParameterGroup::head;
+    if (has(".router.")) return ParameterGroup::router;
+    if (has("ln")) return ParameterGroup::norm;
+    if (has(".sa.")) return ParameterGroup::matrix;
+    return ParameterGroup::expert;
+  };
+  auto tied = makemoe();
+  tied.tied = true;
+  for (const auto& spec : {makemoe(), tied})
+    for (const auto& row : ParameterTable(spec).rows())
+      EXPECT_EQ(row.group, expected(row.name)) << row.name;
+}
+
 TEST(ParameterTable, AModelWithoutBiasesHasNoRowOfThem) {
   const ParameterTable with(makemoe()), without(makemoe(8, /*bias=*/false));
   for (const auto& row : without.rows())

@@ -9,6 +9,7 @@
 
 #include "moe/config/balance.h"
 #include "moe/config/field.h"
+#include "moe/config/optim.h"
 #include "moe/config/tracking.h"
 #include "moe/spec/model_spec.h"
 
@@ -19,7 +20,6 @@ namespace moe {
 enum class DataOrder { random, epoch, sequential };
 enum class AttentionScale { head_size, n_embed };
 enum class Kernels { fast, reference };
-enum class ScheduleKind { constant, cosine, linear };
 enum class EvalMode { full, random };
 enum class Precision { float32, bfloat16 };
 
@@ -36,10 +36,6 @@ struct EnumNames<AttentionScale> {
 template <>
 struct EnumNames<Kernels> {
   static constexpr Names2 names{"fast", "reference"};
-};
-template <>
-struct EnumNames<ScheduleKind> {
-  static constexpr Names3 names{"constant", "cosine", "linear"};
 };
 template <>
 struct EnumNames<Precision> {
@@ -220,57 +216,6 @@ struct ModelConfig {
   }
 };
 static_assert(table_is_complete<ModelConfig>);
-
-/// A learning rate: divided by the least 1 - beta1 that betas allow, it is still a float.
-inline constexpr double kLargestRate = 1e30;
-
-struct ScheduleConfig {
-  ScheduleKind kind = ScheduleKind::constant;
-  std::int64_t warmup_iters = 0;
-  double final_learning_rate = 0;
-
-  static constexpr auto fields() {
-    using C = ScheduleConfig;
-    return std::tuple{Field{"kind", &C::kind, "course of the learning rate after the warm-up"},
-                      Field{"warmup_iters", &C::warmup_iters,
-                            "linear rise of the learning rate from 0 [steps]", steps_from(0)},
-                      Field{"final_learning_rate", &C::final_learning_rate,
-                            "learning rate at train.max_iters; cosine and linear end there",
-                            between(0, kLargestRate)}};
-  }
-};
-static_assert(table_is_complete<ScheduleConfig>);
-
-/// Decay of AdamW's two moments. Not an aggregate, so that it counts as one member of its struct.
-struct Betas : std::array<double, 2> {
-  constexpr Betas(double first = 0.9, double second = 0.999) : array{first, second} {}
-};
-
-/// AdamW and its learning rate. The update is computed in float: what these bounds let in is
-/// neither 0 nor infinite there, nor is what AdamW makes of it, e.g. rate / (1 - beta1) in the
-/// first step (docs/adr/0038).
-struct OptimConfig {
-  double learning_rate = 1e-3;
-  Betas betas;
-  double eps = 1e-8, weight_decay = 0.01;
-  std::optional<double> grad_clip;
-  ScheduleConfig schedule;
-
-  static constexpr auto fields() {
-    using C = OptimConfig;
-    return std::tuple{
-        Field{"learning_rate", &C::learning_rate, "learning rate of AdamW, at its peak",
-              between(1e-12, kLargestRate)},
-        Field{"betas", &C::betas, "AdamW: decay of the two moments", between(0, 1 - 1e-6)},
-        Field{"eps", &C::eps, "AdamW: added to the root of the second moment", between(1e-18, 1)},
-        Field{"weight_decay", &C::weight_decay, "AdamW: decoupled weight decay", between(0, 1000)},
-        Field{"grad_clip", &C::grad_clip,
-              "gradients with a larger norm are scaled down to it; null: no clipping",
-              between(1e-9, 1e9)},
-        Field{"schedule", &C::schedule, "learning rate over time"}};
-  }
-};
-static_assert(table_is_complete<OptimConfig>);
 
 struct TrainConfig {
   std::int64_t max_iters = 5000, batch_size = 16, eval_interval = 100;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "moe/config/config.h"
+#include "moe/spec/parameter_table.h"
 
 namespace moe {
 
@@ -26,6 +27,11 @@ struct OptimizerGroup {
   std::int64_t begin, count;
   double learning_rate_scale, weight_decay;
 };
+
+/// The parameters of a model in groups, as optim.groups has them: neighbours that are updated alike
+/// are one group.
+std::vector<OptimizerGroup> optimizer_groups(const OptimConfig& config,
+                                             const ParameterTable& table);
 
 /// What an optimizer keeps of each parameter.
 struct OptimizerState {

@@ -19,6 +19,17 @@ enum class Role {
   balance_bias,   // of a router's choice: moved by no gradient
 };
 
+/// Parameters that share a learning rate and a weight decay (optim.groups).
+enum class ParameterGroup {
+  embedding,  // the token and the position table, tied or not
+  head,       // the last Linear
+  router,     // the routers' Linears
+  norm,       // weights and biases of norms, and other vectors
+  matrix,     // attention's Linears
+  expert,     // the experts' Linears
+  table,      // of n-grams
+};
+
 /// A tensor as the modules store it, and its pieces: the tensors of the published model, of one
 /// shape, one after another in it.
 struct ParameterRow {
@@ -26,11 +37,11 @@ struct ParameterRow {
   std::vector<std::int64_t> shape;        // (8, 512, 128)
   std::vector<std::int64_t> piece_shape;  // (512, 128); the shape itself if it is one piece
   Role role;
+  ParameterGroup group;
   std::int64_t fan_in = 0;          // of a Linear's weight and bias, or of a table drawn as one
   bool is_residual = false;         // its outcome is added to the residual stream
   std::int64_t experts = 0;         // as many equal parts; 0: every token reads it
   std::int64_t chosen_experts = 0;  // that a token reads
-  bool is_router = false;           // a weight of a router's Linear
   std::string second_name = {};     // under which the published model has the tensor too: tied
   double start = 1;                 // of a norm's weight
 

@@ -1,0 +1,107 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "moe/config/field.h"
+
+namespace moe {
+
+// The keys under "optim".
+
+enum class ScheduleKind { constant, cosine, linear };
+
+template <>
+struct EnumNames<ScheduleKind> {
+  static constexpr std::array<std::string_view, 3> names{"constant", "cosine", "linear"};
+};
+
+/// A learning rate: divided by the least 1 - beta1 that betas allow, it is still a float.
+inline constexpr double kLargestRate = 1e30;
+
+struct ScheduleConfig {
+  ScheduleKind kind = ScheduleKind::constant;
+  std::int64_t warmup_iters = 0;
+  double final_learning_rate = 0;
+
+  static constexpr auto fields() {
+    using C = ScheduleConfig;
+    return std::tuple{Field{"kind", &C::kind, "course of the learning rate after the warm-up"},
+                      Field{"warmup_iters", &C::warmup_iters,
+                            "linear rise of the learning rate from 0 [steps]", steps_from(0)},
+                      Field{"final_learning_rate", &C::final_learning_rate,
+                            "learning rate at train.max_iters; cosine and linear end there",
+                            between(0, kLargestRate)}};
+  }
+};
+static_assert(table_is_complete<ScheduleConfig>);
+
+/// Decay of AdamW's two moments. Not an aggregate, so that it counts as one member of its struct.
+struct Betas : std::array<double, 2> {
+  constexpr Betas(double first = 0.9, double second = 0.999) : array{first, second} {}
+};
+
+/// What a group of parameters has of its own.
+struct GroupConfig {
+  double learning_rate_scale = 1;
+  std::optional<double> weight_decay;
+
+  static constexpr auto fields() {
+    using C = GroupConfig;
+    return std::tuple{Field{"learning_rate_scale", &C::learning_rate_scale,
+                            "its learning rate, as a multiple of the optimizer's",
+                            between(0, 1000)},
+                      Field{"weight_decay", &C::weight_decay,
+                            "its weight decay; null: the optimizer's", between(0, 1000)}};
+  }
+};
+static_assert(table_is_complete<GroupConfig>);
+
+/// One for each ParameterGroup (moe/spec/parameter_table.h).
+struct GroupsConfig {
+  GroupConfig embedding, head, router, norm, matrix, expert, table;
+
+  static constexpr auto fields() {
+    using C = GroupsConfig;
+    return std::tuple{Field{"embedding", &C::embedding, "token and position table, tied or not"},
+                      Field{"head", &C::head, "the last Linear"},
+                      Field{"router", &C::router, "the routers' Linears"},
+                      Field{"norm", &C::norm, "norms and other vectors"},
+                      Field{"matrix", &C::matrix, "attention's Linears"},
+                      Field{"expert", &C::expert, "the experts' Linears"},
+                      Field{"table", &C::table, "tables of n-grams"}};
+  }
+};
+static_assert(table_is_complete<GroupsConfig>);
+
+/// AdamW and its learning rate. The update is computed in float: what these bounds let in is
+/// neither 0 nor infinite there, nor is what AdamW makes of it, e.g. rate / (1 - beta1) in the
+/// first step (docs/adr/0038).
+struct OptimConfig {
+  double learning_rate = 1e-3;
+  Betas betas;
+  double eps = 1e-8, weight_decay = 0.01;
+  std::optional<double> grad_clip;
+  ScheduleConfig schedule;
+  GroupsConfig groups;
+
+  static constexpr auto fields() {
+    using C = OptimConfig;
+    return std::tuple{
+        Field{"learning_rate", &C::learning_rate, "learning rate of AdamW, at its peak",
+              between(1e-12, kLargestRate)},
+        Field{"betas", &C::betas, "AdamW: decay of the two moments", between(0, 1 - 1e-6)},
+        Field{"eps", &C::eps, "AdamW: added to the root of the second moment", between(1e-18, 1)},
+        Field{"weight_decay", &C::weight_decay, "AdamW: decoupled weight decay", between(0, 1000)},
+        Field{"grad_clip", &C::grad_clip,
+              "gradients with a larger norm are scaled down to it; null: no clipping",
+              between(1e-9, 1e9)},
+        Field{"schedule", &C::schedule, "learning rate over time"},
+        Field{"groups", &C::groups, "what some parameters have of their own"}};
+  }
+};
+static_assert(table_is_complete<OptimConfig>);
+
+}  // namespace moe
