@@ -36,7 +36,8 @@ void adamw_on_cpu(const at::Tensor& parameters, const at::Tensor& gradients,
                                    at_step.beta2,
                                    at_step.eps,
                                    at_step.learning_rate / (1 - std::pow(at_step.beta1, count)),
-                                   1 / std::sqrt(1 - std::pow(at_step.beta2, count))};
+                                   1 / std::sqrt(1 - std::pow(at_step.beta2, count)),
+                                   at_step.cautious};
   const auto total = parameters.numel();
   const auto& table = cpu::table<T>();
   cpu::run_tasks(pieces(total, kChunk), at::get_num_threads(), [&](std::int64_t chunk, int) {
@@ -75,6 +76,8 @@ void adamw(at::Tensor parameters, at::Tensor gradients, at::Tensor exp_avg, at::
     return parameters.scalar_type() == at::kDouble
                ? adamw_on_cpu<double>(parameters, gradients, exp_avg, exp_avg_sq, at_step)
                : adamw_on_cpu<float>(parameters, gradients, exp_avg, exp_avg_sq, at_step);
+  if (at_step.cautious)  // which the fused kernel does not know
+    return adamw_reference(parameters, gradients, exp_avg, exp_avg_sq, at_step);
   if (at_step.gradient_scale != 1) gradients.mul_(at_step.gradient_scale);
   // The fused kernel reads the count of updates from a float tensor on the parameters' device.
   const auto step =
@@ -89,11 +92,17 @@ void adamw_reference(at::Tensor parameters, const at::Tensor& gradients, at::Ten
   const auto count = static_cast<double>(at_step.step);
   const auto correction1 = 1 - std::pow(at_step.beta1, count);
   const auto correction2 = 1 - std::pow(at_step.beta2, count);
-  parameters.mul_(1 - at_step.learning_rate * at_step.weight_decay);
+  const auto decay = 1 - at_step.learning_rate * at_step.weight_decay;
   const auto scaled = gradients * at_step.gradient_scale;
   exp_avg.mul_(at_step.beta1).add_(scaled, 1 - at_step.beta1);
   exp_avg_sq.mul_(at_step.beta2).addcmul_(scaled, scaled, 1 - at_step.beta2);
   const auto denominator = (exp_avg_sq / correction2).sqrt_().add_(at_step.eps);
+  if (at_step.cautious) {
+    const auto towards_zero = (exp_avg * parameters).ge_(0);
+    parameters.copy_(at::where(towards_zero, parameters * decay, parameters));
+  } else {
+    parameters.mul_(decay);
+  }
   parameters.addcdiv_(exp_avg, denominator, -at_step.learning_rate / correction1);
 }
 

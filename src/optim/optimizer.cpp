@@ -23,10 +23,7 @@ Optimizer::Optimizer(const OptimConfig& config, const at::Tensor& parameters)
 
 Optimizer::Optimizer(const OptimConfig& config, std::vector<OptimizerGroup> groups,
                      const at::Tensor& parameters)
-    : beta1_(config.betas[0]),
-      beta2_(config.betas[1]),
-      eps_(config.eps),
-      groups_(std::move(groups)) {
+    : config_(config), groups_(std::move(groups)) {
   std::int64_t end = 0;
   for (const auto& group : groups_) {
     TORCH_CHECK(group.begin == end && group.count >= 0, "groups follow one another: ", group.begin,
@@ -41,7 +38,7 @@ Optimizer::Optimizer(const OptimConfig& config, std::vector<OptimizerGroup> grou
 }
 
 void Optimizer::step(at::Tensor& parameters, at::Tensor& gradients, double learning_rate,
-                     double gradient_scale) {
+                     const UpdateScale& scale) {
   ++steps;
   for (const auto& group : groups_) {
     const auto part = [&](const at::Tensor& flat) {
@@ -49,8 +46,9 @@ void Optimizer::step(at::Tensor& parameters, at::Tensor& gradients, double learn
     };
     kernels::adamw(part(parameters), part(gradients), part(state("exp_avg")),
                    part(state("exp_avg_sq")),
-                   {learning_rate * group.learning_rate_scale, beta1_, beta2_, eps_,
-                    group.weight_decay, steps, gradient_scale});
+                   {learning_rate * group.learning_rate_scale, config_.betas[0], config_.betas[1],
+                    config_.eps, group.weight_decay * scale.weight_decay, steps, scale.gradient,
+                    config_.cautious_decay});
   }
 }
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -14,6 +15,12 @@ double learning_rate_at(const OptimConfig& config, std::int64_t max_iters, std::
   const auto done = std::min(1.0, (now - warmup) / (static_cast<double>(max_iters) - warmup));
   if (schedule.kind == ScheduleKind::linear) return peak + (last - peak) * done;
   return last + (peak - last) * 0.5 * (1 + std::cos(std::numbers::pi * done));
+}
+
+double weight_decay_scale_at(const OptimConfig& config, std::int64_t max_iters, std::int64_t step) {
+  if (config.decay_schedule == DecaySchedule::constant || max_iters == 1) return 1;
+  const auto left = std::max<std::int64_t>(0, max_iters - step);
+  return static_cast<double>(left) / static_cast<double>(max_iters - 1);
 }
 
 }  // namespace moe

@@ -49,7 +49,7 @@ TEST(Config, EveryBuiltInDefaultIsTheContracts) {
         "noise_in_eval": false, "capacity_factor": null, "gate_norm": true, "gate_scale": 1.0,
         "balance": [], "z_loss": 0.0, "router_init_std": null, "jitter": 0.0, "hash_layers": []}},
     "optim": {"learning_rate": 0.001, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01,
-      "grad_clip": null,
+      "cautious_decay": false, "decay_schedule": "constant", "grad_clip": null,
       "schedule": {"kind": "constant", "warmup_iters": 0, "final_learning_rate": 0.0},
       "groups": {"embedding": {"learning_rate_scale": 1.0, "weight_decay": null},
         "head": {"learning_rate_scale": 1.0, "weight_decay": null},

@@ -49,6 +49,8 @@ inline RunConfig every_key_changed() {
   c.optim.betas = {0.1, 1 - 0x1p-19};
   c.optim.eps = 0x1p-59;
   c.optim.weight_decay = 999.99999999999989;
+  c.optim.cautious_decay = true;
+  c.optim.decay_schedule = DecaySchedule::linear;
   c.optim.grad_clip = 2.0 / 3;
   c.optim.schedule = {ScheduleKind::linear, 7, 1e-23};
   c.optim.groups = {{0.5, 0.25}, {2, 0}, {3, 0.75}, {4, 0.5}, {5, 0.125}, {6, 1.5}, {7, 1.25}};

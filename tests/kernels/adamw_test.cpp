@@ -49,12 +49,14 @@ AdamWStep update_of(std::int64_t step) {
   return {0.01 / n, 0.9 - 0.1 * n, 0.999, 1e-8, 0.1 * n, step, 1 / n};
 }
 
-void expect_five_updates_as_the_reference(std::int64_t count) {
+void expect_five_updates_as_the_reference(std::int64_t count, bool cautious) {
   Flat ours(count), plain(count);
   const auto gradients = ours.gradients.clone();
   for (std::int64_t step = 1; step <= 5; ++step) {
-    adamw(ours.parameters, ours.gradients, ours.exp_avg, ours.exp_avg_sq, update_of(step));
-    adamw_reference(plain.parameters, gradients, plain.exp_avg, plain.exp_avg_sq, update_of(step));
+    auto update = update_of(step);
+    update.cautious = cautious;
+    adamw(ours.parameters, ours.gradients, ours.exp_avg, ours.exp_avg_sq, update);
+    adamw_reference(plain.parameters, gradients, plain.exp_avg, plain.exp_avg_sq, update);
     for (std::size_t i = 0; i < 3; ++i)
       EXPECT_LE(test::relative_error(ours.moved()[i], plain.moved()[i]), kFiveUpdates)
           << "value set " << i << " after update " << step;
@@ -66,8 +68,27 @@ TEST(AdamWKernel, EqualsTheReferenceAboutTheSizeOfItsTasks) {
   for (const std::int64_t count : {std::int64_t{1}, std::int64_t{7}, kValuesATask - 1, kValuesATask,
                                    kValuesATask + 1, 3 * kValuesATask + 5}) {
     SCOPED_TRACE(std::to_string(count) + " values");
-    expect_five_updates_as_the_reference(count);
+    expect_five_updates_as_the_reference(count, /*cautious=*/false);
+    expect_five_updates_as_the_reference(count, /*cautious=*/true);
   }
+}
+
+TEST(AdamWKernel, CautiousDecayAsksTheUpdateNotTheGradient) {
+  // Momentum outweighs the gradient: the update has the sign of the first moment.
+  const at::TensorOptions doubles(at::kDouble);
+  const auto weights = at::tensor({2.0, 2.0, -2.0, -2.0, 0.0}, doubles);
+  const auto moments = at::tensor({1.0, -1.0, 1.0, -1.0, 1.0}, doubles);
+  const auto gradients = -moments;
+  const auto decays = at::tensor({1.0, 0.0, 0.0, 1.0, 0.0}, doubles);  // where they go towards 0
+  const auto moved = [&](double weight_decay) {
+    auto parameters = weights.clone(), exp_avg = moments.clone(), squares = at::ones({5}, doubles);
+    adamw(parameters, gradients.clone(), exp_avg, squares,
+          {.learning_rate = 0.1, .beta1 = 0.9, .beta2 = 0.9, .eps = 1e-8,
+           .weight_decay = weight_decay, .step = 9, .gradient_scale = 1, .cautious = true});
+    return parameters;
+  };
+  EXPECT_LE(test::relative_error(moved(0) - moved(0.5), 0.1 * 0.5 * weights * decays),
+            kFiveUpdates);
 }
 
 TEST(AdamWKernel, GoesOnFromAnyUpdateAsTheReference) {

@@ -67,6 +67,31 @@ TEST(LearningRate, WithoutWarmUpStartsAtThePeak) {
   EXPECT_DOUBLE_EQ(learning_rate_at(config, 10, 1), config.learning_rate);
 }
 
+TEST(WeightDecay, StaysOrFallsFromTheFirstUpdateToZeroAtTheLast) {
+  OptimConfig config;
+  for (const std::int64_t step : {1, 60, 110}) EXPECT_EQ(weight_decay_scale_at(config, 110, step), 1);
+  config.decay_schedule = DecaySchedule::linear;
+  EXPECT_EQ(weight_decay_scale_at(config, 101, 1), 1);
+  EXPECT_DOUBLE_EQ(weight_decay_scale_at(config, 101, 26), 0.75);
+  EXPECT_EQ(weight_decay_scale_at(config, 101, 101), 0);
+  EXPECT_EQ(weight_decay_scale_at(config, 101, 200), 0) << "a run that went on";
+  EXPECT_EQ(weight_decay_scale_at(config, 1, 1), 1) << "a run of one update";
+}
+
+TEST(Optimizer, AnUpdatesScaleIsThatOfItsGradientsAndDecays) {
+  OptimConfig config, half;
+  config.weight_decay = 0.4;
+  half.weight_decay = 0.1;
+  auto a = at::linspace(-1, 1, 5, options_of(at::kDouble)), b = a.clone();
+  Optimizer scaled(config, a), plain(half, b);
+  for (int update = 1; update <= 3; ++update) {
+    auto g = (a * update).sin_(), doubled = g * 2;
+    scaled.step(a, doubled, 0.01, {.gradient = 0.5, .weight_decay = 0.25});
+    plain.step(b, g, 0.01);
+  }
+  EXPECT_TRUE(a.equal(b));
+}
+
 TEST(Gradients, NormIsSummedInDouble) {
   const auto gradients = at::full({200'001}, 0.1F, options_of(at::kFloat));
   const auto norm = l2_norm(gradients);

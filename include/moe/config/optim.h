@@ -12,10 +12,15 @@ namespace moe {
 // The keys under "optim".
 
 enum class ScheduleKind { constant, cosine, linear };
+enum class DecaySchedule { constant, linear };
 
 template <>
 struct EnumNames<ScheduleKind> {
   static constexpr std::array<std::string_view, 3> names{"constant", "cosine", "linear"};
+};
+template <>
+struct EnumNames<DecaySchedule> {
+  static constexpr std::array<std::string_view, 2> names{"constant", "linear"};
 };
 
 /// A learning rate: divided by the least 1 - beta1 that betas allow, it is still a float.
@@ -83,6 +88,8 @@ struct OptimConfig {
   double learning_rate = 1e-3;
   Betas betas;
   double eps = 1e-8, weight_decay = 0.01;
+  bool cautious_decay = false;
+  DecaySchedule decay_schedule = DecaySchedule::constant;
   std::optional<double> grad_clip;
   ScheduleConfig schedule;
   GroupsConfig groups;
@@ -95,6 +102,10 @@ struct OptimConfig {
         Field{"betas", &C::betas, "AdamW: decay of the two moments", between(0, 1 - 1e-6)},
         Field{"eps", &C::eps, "AdamW: added to the root of the second moment", between(1e-18, 1)},
         Field{"weight_decay", &C::weight_decay, "AdamW: decoupled weight decay", between(0, 1000)},
+        Field{"cautious_decay", &C::cautious_decay,
+              "weights decay only where the update moves them towards 0 too"},
+        Field{"decay_schedule", &C::decay_schedule,
+              "course of all weight decays; linear: down to 0 at train.max_iters"},
         Field{"grad_clip", &C::grad_clip,
               "gradients with a larger norm are scaled down to it; null: no clipping",
               between(1e-9, 1e9)},

@@ -11,6 +11,9 @@ struct AdamWStep {
   double learning_rate, beta1, beta2, eps, weight_decay;
   std::int64_t step;          // 1 for the first update
   double gradient_scale = 1;  // gradients count times this: clipping
+  /// Weights decay only where the update moves them towards 0, or not at all: where update times
+  /// weight is not negative (Chen et al. 2025, arXiv 2510.12402).
+  bool cautious = false;
 };
 
 /// One pass over flat memory, in place: parameters, gradients and both moments are (P). Gradients

@@ -16,6 +16,10 @@ namespace moe {
 /// schedule down to final_learning_rate at max_iters.
 double learning_rate_at(const OptimConfig& config, std::int64_t max_iters, std::int64_t step);
 
+/// What weight decays count times at update `step` (1 for the first): 1, or, by the schedule, from
+/// there down to 0 at max_iters.
+double weight_decay_scale_at(const OptimConfig& config, std::int64_t max_iters, std::int64_t step);
+
 /// Euclidean norm, summed in double. Waits for the device.
 double l2_norm(const at::Tensor& flat);
 
@@ -41,6 +45,11 @@ struct OptimizerState {
 /// The names of all of it, in the order of checkpoints.
 std::vector<std::string> optimizer_state_names(const OptimConfig& config);
 
+/// What an update multiplies gradients (clipping) and weight decays (their schedule) by.
+struct UpdateScale {
+  double gradient = 1, weight_decay = 1;
+};
+
 /// AdamW over flat buffers, group by group. `state` and the count of updates are all that a resume
 /// needs.
 class Optimizer {
@@ -51,9 +60,9 @@ class Optimizer {
   Optimizer(const OptimConfig& config, std::vector<OptimizerGroup> groups,
             const at::Tensor& parameters);
 
-  /// Gradients count times `gradient_scale`; they are left as they are on the CPU.
+  /// Gradients are left as they are on the CPU.
   void step(at::Tensor& parameters, at::Tensor& gradients, double learning_rate,
-            double gradient_scale = 1);
+            const UpdateScale& scale = {});
 
   const std::vector<OptimizerState>& state() const { return state_; }
   const at::Tensor& state(std::string_view name) const;
@@ -61,7 +70,7 @@ class Optimizer {
   std::int64_t steps = 0;  // updates so far
 
  private:
-  double beta1_, beta2_, eps_;
+  OptimConfig config_;
   std::vector<OptimizerGroup> groups_;
   std::vector<OptimizerState> state_;
 };

@@ -5,8 +5,8 @@
 namespace moe::kernels::cpu::MOE_LEVEL {
 
 /// Values [begin, end) of one update, each read and written once.
-template <class T>
-void adamw_update(const AdamWUpdate<T>& update, Index begin, Index end) {
+template <bool kCautious, class T>
+void adamw_values(const AdamWUpdate<T>& update, Index begin, Index end) {
   T* __restrict parameters = update.parameters;
   const T* __restrict gradients = update.gradients;
   T* __restrict exp_avg = update.exp_avg;
@@ -23,8 +23,18 @@ void adamw_update(const AdamWUpdate<T>& update, Index begin, Index end) {
     exp_avg_sq[i] = v;
     const T root = sizeof(T) == 4 ? static_cast<T>(__builtin_sqrtf(static_cast<float>(v)))
                                   : static_cast<T>(__builtin_sqrt(static_cast<double>(v)));
-    parameters[i] = parameters[i] * decay - step_size * m / (root * root_scale + eps);
+    if constexpr (kCautious) {
+      const T p = parameters[i], step = step_size * m / (root * root_scale + eps);
+      parameters[i] = p * (step * p >= 0 ? decay : T{1}) - step;
+    } else {
+      parameters[i] = parameters[i] * decay - step_size * m / (root * root_scale + eps);
+    }
   }
+}
+template <class T>
+void adamw_update(const AdamWUpdate<T>& update, Index begin, Index end) {
+  if (update.cautious) return adamw_values<true>(update, begin, end);
+  adamw_values<false>(update, begin, end);
 }
 
 /// Sum of the squares of values [0, count), in double: in float nine million squares lose digits.

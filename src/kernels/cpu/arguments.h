@@ -286,6 +286,7 @@ struct AdamWUpdate {
   double beta1, beta2, eps;
   double step_size;   // lr / (1 - beta1^t)
   double root_scale;  // (1 - beta2^t)^-0.5
+  bool cautious;      // decay where the update moves towards 0 alone
 };
 
 }  // namespace moe::kernels::cpu
