@@ -12,8 +12,13 @@ double learning_rate_at(const OptimConfig& config, std::int64_t max_iters, std::
   const auto now = static_cast<double>(step), warmup = static_cast<double>(schedule.warmup_iters);
   if (now <= warmup) return peak * now / warmup;
   if (schedule.kind == ScheduleKind::constant) return peak;
-  const auto done = std::min(1.0, (now - warmup) / (static_cast<double>(max_iters) - warmup));
-  if (schedule.kind == ScheduleKind::linear) return peak + (last - peak) * done;
+  const auto end = static_cast<double>(max_iters);
+  const auto begin = schedule.kind == ScheduleKind::wsd
+                         ? std::max(warmup, end * (1 - schedule.decay_fraction))
+                         : warmup;
+  if (now <= begin) return peak;
+  const auto done = std::min(1.0, (now - begin) / (end - begin));
+  if (schedule.kind != ScheduleKind::cosine) return peak + (last - peak) * done;
   return last + (peak - last) * 0.5 * (1 + std::cos(std::numbers::pi * done));
 }
 

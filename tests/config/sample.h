@@ -52,7 +52,7 @@ inline RunConfig every_key_changed() {
   c.optim.cautious_decay = true;
   c.optim.decay_schedule = DecaySchedule::linear;
   c.optim.grad_clip = 2.0 / 3;
-  c.optim.schedule = {ScheduleKind::linear, 7, 1e-23};
+  c.optim.schedule = {ScheduleKind::linear, 7, 1e-23, 0.3};
   c.optim.groups = {{0.5, 0.25}, {2, 0}, {3, 0.75}, {4, 0.5}, {5, 0.125}, {6, 1.5}, {7, 1.25}};
   c.train = {11, 13, 19, 2, Precision::bfloat16, 23, 4, 29, 31, 37};
   c.eval = {EvalMode::random, 41};

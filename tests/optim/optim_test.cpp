@@ -23,15 +23,18 @@ constexpr double kFloatSteps = 2e-6;
 // The formula without eps: 1e-8 beside the root of a second moment near 4, times 0.01.
 constexpr double kSmallEps = 1e-10;
 
+constexpr ScheduleKind kSchedules[] = {ScheduleKind::constant, ScheduleKind::cosine,
+                                       ScheduleKind::linear, ScheduleKind::wsd};
+
 OptimConfig schedule_of(ScheduleKind kind) {
   OptimConfig config;
   config.learning_rate = 1.0;
-  config.schedule = {kind, 10, 0.1};
+  config.schedule = {kind, 10, 0.1, 0.25};
   return config;
 }
 
 TEST(LearningRate, RisesLinearlyThroughTheWarmUp) {
-  for (const auto kind : {ScheduleKind::constant, ScheduleKind::cosine, ScheduleKind::linear}) {
+  for (const auto kind : kSchedules) {
     EXPECT_DOUBLE_EQ(learning_rate_at(schedule_of(kind), 110, 1), 0.1);
     EXPECT_DOUBLE_EQ(learning_rate_at(schedule_of(kind), 110, 5), 0.5);
     EXPECT_DOUBLE_EQ(learning_rate_at(schedule_of(kind), 110, 10), 1.0);
@@ -39,7 +42,7 @@ TEST(LearningRate, RisesLinearlyThroughTheWarmUp) {
 }
 
 TEST(LearningRate, IsZeroBeforeTheFirstUpdateOfAWarmUp) {
-  for (const auto kind : {ScheduleKind::constant, ScheduleKind::cosine, ScheduleKind::linear})
+  for (const auto kind : kSchedules)
     EXPECT_EQ(learning_rate_at(schedule_of(kind), 110, 0), 0);
 }
 
@@ -60,6 +63,25 @@ TEST(LearningRate, FollowsItsScheduleToTheEnd) {
   EXPECT_DOUBLE_EQ(learning_rate_at(schedule_of(ScheduleKind::cosine), 110, 35),
                    0.1 + 0.9 * 0.5 * (1 + std::sqrt(0.5)));
   EXPECT_DOUBLE_EQ(learning_rate_at(schedule_of(ScheduleKind::cosine), 110, 110), 0.1);
+}
+
+TEST(LearningRate, IsStableInAWsdUntilItsLastPartWhichDecaysToTheEnd) {
+  const auto config = schedule_of(ScheduleKind::wsd);  // the last quarter of 200: from 150 on
+  EXPECT_EQ(learning_rate_at(config, 200, 11), 1.0);
+  EXPECT_EQ(learning_rate_at(config, 200, 150), 1.0);
+  EXPECT_DOUBLE_EQ(learning_rate_at(config, 200, 175), 0.55);
+  EXPECT_DOUBLE_EQ(learning_rate_at(config, 200, 200), 0.1);
+  EXPECT_DOUBLE_EQ(learning_rate_at(config, 200, 300), 0.1);
+}
+
+TEST(LearningRate, OfAWsdThatDecaysAllTheWayBeginsToAfterTheWarmUp) {
+  auto config = schedule_of(ScheduleKind::wsd);
+  config.schedule.decay_fraction = 1;
+  const auto linear = schedule_of(ScheduleKind::linear);
+  for (const std::int64_t step : {1, 10, 11, 60, 110})
+    EXPECT_EQ(learning_rate_at(config, 110, step), learning_rate_at(linear, 110, step)) << step;
+  config.schedule.decay_fraction = 0;
+  EXPECT_EQ(learning_rate_at(config, 110, 110), 1.0);
 }
 
 TEST(LearningRate, WithoutWarmUpStartsAtThePeak) {

@@ -11,12 +11,13 @@ namespace moe {
 
 // The keys under "optim".
 
-enum class ScheduleKind { constant, cosine, linear };
+/// wsd: warm-up, stable, decay (Hu et al. 2024, arXiv 2404.06395), here along a line.
+enum class ScheduleKind { constant, cosine, linear, wsd };
 enum class DecaySchedule { constant, linear };
 
 template <>
 struct EnumNames<ScheduleKind> {
-  static constexpr std::array<std::string_view, 3> names{"constant", "cosine", "linear"};
+  static constexpr std::array<std::string_view, 4> names{"constant", "cosine", "linear", "wsd"};
 };
 template <>
 struct EnumNames<DecaySchedule> {
@@ -29,16 +30,21 @@ inline constexpr double kLargestRate = 1e30;
 struct ScheduleConfig {
   ScheduleKind kind = ScheduleKind::constant;
   std::int64_t warmup_iters = 0;
-  double final_learning_rate = 0;
+  double final_learning_rate = 0, decay_fraction = 0.2;
 
   static constexpr auto fields() {
     using C = ScheduleConfig;
-    return std::tuple{Field{"kind", &C::kind, "course of the learning rate after the warm-up"},
-                      Field{"warmup_iters", &C::warmup_iters,
-                            "linear rise of the learning rate from 0 [steps]", steps_from(0)},
-                      Field{"final_learning_rate", &C::final_learning_rate,
-                            "learning rate at train.max_iters; cosine and linear end there",
-                            between(0, kLargestRate)}};
+    return std::tuple{
+        Field{"kind", &C::kind,
+              "course of the learning rate after the warm-up; wsd: stable, then a linear decay"},
+        Field{"warmup_iters", &C::warmup_iters, "linear rise of the learning rate from 0 [steps]",
+              steps_from(0)},
+        Field{"final_learning_rate", &C::final_learning_rate,
+              "learning rate at train.max_iters; cosine, linear and wsd end there",
+              between(0, kLargestRate)},
+        Field{"decay_fraction", &C::decay_fraction,
+              "wsd: share of train.max_iters, at its end, in which the rate decays",
+              between(0, 1)}};
   }
 };
 static_assert(table_is_complete<ScheduleConfig>);
