@@ -21,23 +21,24 @@ void read_back(const fs::path& folder) {
   }
 }
 
-/// Views of a flat buffer under the names of `layout`, with a prefix.
-std::vector<NamedTensor> views(const std::vector<PublishedTensor>& layout, const at::Tensor& flat,
-                               const std::string& prefix = "") {
+/// Published views of a flat buffer.
+std::vector<NamedTensor> views(const FlatParameters& parameters, const at::Tensor& flat) {
   std::vector<NamedTensor> out;
-  for (const auto& tensor : layout)
-    out.push_back({prefix + tensor.name, FlatParameters::view(flat, tensor)});
+  for (const auto& tensor : parameters.layout())
+    out.push_back({tensor.name, FlatParameters::view(flat, tensor)});
   return out;
 }
 
-/// Views of an optimizer's state, or of a copy of it, and its count of updates.
+/// Views of an optimizer's state, or of a copy of it, for each parameter that it keeps something
+/// of, and its count of updates.
 std::vector<NamedTensor> views_of_state(const FlatParameters& parameters,
                                         const std::vector<OptimizerState>& state,
                                         const at::Tensor& steps) {
   std::vector<NamedTensor> out;
   for (const auto& part : state)
-    for (auto& tensor : views(parameters.trained_layout(), part.values, part.name + "."))
-      out.push_back(std::move(tensor));
+    for (const auto& tensor : parameters.trained_layout())
+      if (const auto values = part.of({tensor.offset, tensor.numel()}); values.defined())
+        out.push_back({part.name + "." + tensor.name, values.view(tensor.shape)});
   out.push_back({"step", steps});
   return out;
 }
@@ -98,7 +99,7 @@ void publish(const fs::path& checkpoints, std::int64_t step,
 }  // namespace
 
 void load_weights(const CheckpointRef& ref, FlatParameters& flat, WeightValues values) {
-  auto target = views(flat.layout(), flat.values());
+  auto target = views(flat, flat.values());
   read_tensors(ref.folder / "model.safetensors", target,
                {.allows_nonfinite = values == WeightValues::any});
 }
@@ -122,8 +123,7 @@ void save_checkpoint(const fs::path& run, std::int64_t step, const FlatParameter
   const auto steps = at::full({}, optimizer.steps, at::kLong);
   std::string model_header, optimizer_header;
   std::vector<CheckpointFile> content;
-  content.push_back(
-      safetensors_file("model.safetensors", views(flat.layout(), values), model_header));
+  content.push_back(safetensors_file("model.safetensors", views(flat, values), model_header));
   content.push_back(safetensors_file("optimizer.safetensors", views_of_state(flat, kept, steps),
                                      optimizer_header));
   const auto state_text = json_text(state, 2) + "\n";
@@ -141,7 +141,7 @@ void save_checkpoint(const fs::path& run, std::int64_t step, const FlatParameter
 }
 
 std::string import_weights(const fs::path& safetensors, FlatParameters& flat, WeightValues values) {
-  auto target = views(flat.layout(), flat.values());
+  auto target = views(flat, flat.values());
   ReadRules rules{.converts = true,
                   .ignores_tril = true,
                   .strips_prefix = true,
@@ -154,7 +154,7 @@ std::string import_weights(const fs::path& safetensors, FlatParameters& flat, We
 
 void export_weights(const FlatParameters& flat, const ModelConfig& config,
                     const std::function<void(Pieces)>& write) {
-  auto tensors = views(flat.layout(), flat.values().cpu());
+  auto tensors = views(flat, flat.values().cpu());
   for (const auto& row : flat.table().rows()) {
     if (row.second_name.empty()) continue;
     auto same = std::ranges::find(tensors, row.name, &NamedTensor::name)->tensor;

@@ -199,9 +199,27 @@ void check_decay(const std::string& key, double decay, double rate, Problems& pr
                            "every weight; lower either"));
 }
 
+/// Muon's rates at their largest, which are in proportion to AdamW's `rate`.
+void check_muon(const OptimConfig& optim, double rate, Problems& problems) {
+  if (optim.kind != OptimizerKind::muon) return;
+  const auto& muon = optim.muon;
+  const auto peak = muon.learning_rate * (rate / optim.learning_rate);
+  const auto check = [&](const std::string& key, const GroupConfig& group, double times) {
+    const auto largest = peak * group.learning_rate_scale * times;
+    if (largest > kLargestRate)
+      problems.push_back(cat("optim.muon.learning_rate: is ", largest, " at the most for ", key,
+                             ", more than ", kLargestRate, "; lower it"));
+    check_decay(group.weight_decay ? key + ".weight_decay" : "optim.muon.weight_decay",
+                group.weight_decay.value_or(muon.weight_decay), largest, problems);
+  };
+  check("optim.groups.matrix", optim.groups.matrix, 1);
+  check("optim.groups.expert", optim.groups.expert, static_cast<double>(muon.every));
+}
+
 void check_rates(const OptimConfig& optim, Problems& problems) {
   const auto rate = std::max(optim.learning_rate, optim.schedule.final_learning_rate);
   check_decay("optim.weight_decay", optim.weight_decay, rate, problems);
+  check_muon(optim, rate, problems);
   for_each_field<GroupsConfig>([&](const auto& row) {
     const GroupConfig& group = optim.groups.*(row.member);
     const auto key = cat("optim.groups.", row.key);

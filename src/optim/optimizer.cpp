@@ -10,46 +10,108 @@
 
 namespace moe {
 
+namespace {
+
+at::Tensor part_of(const at::Tensor& flat, const Stretch& stretch) {
+  return flat.narrow(0, stretch.begin, stretch.count);
+}
+
+template <class Group>
+std::vector<Stretch> stretches_of(const std::vector<Group>& groups) {
+  return {groups.begin(), groups.end()};
+}
+
+void require_whole(const OptimizerPlan& plan, std::int64_t parameters) {
+  auto all = stretches_of(plan.adamw);
+  for (const auto& group : plan.muon) all.push_back(group);
+  std::ranges::sort(all, {}, &Stretch::begin);
+  std::int64_t end = 0;
+  for (const auto& stretch : all) {
+    TORCH_CHECK(stretch.begin == end && stretch.count >= 0,
+                "stretches follow one another: ", stretch.begin, " follows ", end);
+    end += stretch.count;
+  }
+  TORCH_CHECK(end == parameters, "stretches cover all parameters: ", end, " of ", parameters);
+}
+
+}  // namespace
+
 double l2_norm(const at::Tensor& flat) { return std::sqrt(kernels::sum_of_squares(flat)); }
 
 double clip_scale(double norm, double max_norm) { return norm > max_norm ? max_norm / norm : 1; }
 
-std::vector<std::string> optimizer_state_names(const OptimConfig& /*config*/) {
-  return {"exp_avg", "exp_avg_sq"};
+at::Tensor OptimizerState::of(const Stretch& parameters) const {
+  std::int64_t at = 0;
+  for (const auto& stretch : stretches) {
+    const auto offset = parameters.begin - stretch.begin;
+    if (offset >= 0 && offset + parameters.count <= stretch.count)
+      return values.narrow(0, at + offset, parameters.count);
+    at += stretch.count;
+  }
+  return {};
 }
 
 Optimizer::Optimizer(const OptimConfig& config, const at::Tensor& parameters)
-    : Optimizer(config, {{0, parameters.numel(), 1, config.weight_decay}}, parameters) {}
+    : Optimizer(config, {{{{0, parameters.numel()}, 1, config.weight_decay}}, {}}, parameters) {}
 
-Optimizer::Optimizer(const OptimConfig& config, std::vector<OptimizerGroup> groups,
-                     const at::Tensor& parameters)
-    : config_(config), groups_(std::move(groups)) {
-  std::int64_t end = 0;
-  for (const auto& group : groups_) {
-    TORCH_CHECK(group.begin == end && group.count >= 0, "groups follow one another: ", group.begin,
-                " follows ", end);
-    end += group.count;
-  }
-  TORCH_CHECK(end == parameters.numel(), "groups cover all parameters: ", end, " of ",
-              parameters.numel());
-  for (auto& name : optimizer_state_names(config))
+Optimizer::Optimizer(const OptimConfig& config, OptimizerPlan plan, const at::Tensor& parameters)
+    : config_(config), plan_(std::move(plan)), newton_schulz_(newton_schulz_of(config.muon)) {
+  require_whole(plan_, parameters.numel());
+  const auto keep = [&](const char* name, std::vector<Stretch> stretches) {
+    std::int64_t count = 0;
+    for (const auto& stretch : stretches) count += stretch.count;
     state_.push_back(
-        {std::move(name), kernels::flat_zeros(parameters.numel(), parameters.options())});
+        {name, kernels::flat_zeros(count, parameters.options()), std::move(stretches)});
+  };
+  keep("exp_avg", stretches_of(plan_.adamw));
+  keep("exp_avg_sq", stretches_of(plan_.adamw));
+  if (!plan_.muon.empty()) keep("momentum", stretches_of(plan_.muon));
 }
 
 void Optimizer::step(at::Tensor& parameters, at::Tensor& gradients, double learning_rate,
                      const UpdateScale& scale) {
   ++steps;
-  for (const auto& group : groups_) {
-    const auto part = [&](const at::Tensor& flat) {
-      return flat.narrow(0, group.begin, group.count);
-    };
-    kernels::adamw(part(parameters), part(gradients), part(state("exp_avg")),
-                   part(state("exp_avg_sq")),
+  step_adamw(parameters, gradients, learning_rate, scale);
+  if (!plan_.muon.empty())
+    step_muon(parameters, gradients, learning_rate / config_.learning_rate, scale);
+}
+
+void Optimizer::step_adamw(at::Tensor& parameters, at::Tensor& gradients, double learning_rate,
+                           const UpdateScale& scale) {
+  std::int64_t at = 0;  // in the moments
+  for (const auto& group : plan_.adamw) {
+    const Stretch kept{at, group.count};
+    kernels::adamw(part_of(parameters, group), part_of(gradients, group),
+                   part_of(state("exp_avg"), kept), part_of(state("exp_avg_sq"), kept),
                    {learning_rate * group.learning_rate_scale, config_.betas[0], config_.betas[1],
                     config_.eps, group.weight_decay * scale.weight_decay, steps, scale.gradient,
                     config_.cautious_decay});
+    at += group.count;
   }
+}
+
+void Optimizer::step_muon(at::Tensor& parameters, at::Tensor& gradients, double rate_scale,
+                          const UpdateScale& scale) {
+  std::vector<kernels::MuonStack> stacks;
+  std::int64_t at = 0;  // in the momentum
+  for (const auto& group : plan_.muon) {
+    const auto matrices = [&](const at::Tensor& flat, std::int64_t begin) {
+      return flat.narrow(0, begin, group.count).view({-1, group.rows, group.columns});
+    };
+    const auto rate = config_.muon.learning_rate * rate_scale * group.learning_rate_scale *
+                      static_cast<double>(group.every);
+    stacks.push_back({matrices(parameters, group.begin),
+                      matrices(gradients, group.begin),
+                      matrices(state("momentum"), at),
+                      {.learning_rate = rate,
+                       .momentum = momentum_at(config_, steps),
+                       .weight_decay = group.weight_decay * scale.weight_decay,
+                       .gradient_scale = scale.gradient,
+                       .cautious = config_.cautious_decay,
+                       .applies = (steps - 1 - group.turn) % group.every == 0}});
+    at += group.count;
+  }
+  kernels::muon(stacks, newton_schulz_, workspace_);
 }
 
 const at::Tensor& Optimizer::state(std::string_view name) const {

@@ -22,6 +22,13 @@ double learning_rate_at(const OptimConfig& config, std::int64_t max_iters, std::
   return last + (peak - last) * 0.5 * (1 + std::cos(std::numbers::pi * done));
 }
 
+double momentum_at(const OptimConfig& config, std::int64_t step) {
+  const auto& schedule = config.momentum_schedule;
+  if (step > schedule.warmup_iters) return config.muon.momentum;
+  const auto done = static_cast<double>(step - 1) / static_cast<double>(schedule.warmup_iters);
+  return schedule.start + (config.muon.momentum - schedule.start) * done;
+}
+
 double weight_decay_scale_at(const OptimConfig& config, std::int64_t max_iters, std::int64_t step) {
   if (config.decay_schedule == DecaySchedule::constant || max_iters == 1) return 1;
   const auto left = std::max<std::int64_t>(0, max_iters - step);

@@ -60,14 +60,16 @@ double model_memory(const RunConfig& config, std::int64_t vocab_size) {
   const auto& model = config.model;
   // Values, gradients and what the optimizer keeps. The weights of another run are let go before
   // that is written to.
-  const auto copies = 2 + static_cast<double>(optimizer_state_names(config.optim).size());
-  const auto parameters = static_cast<double>(count_parameters(model, vocab_size));
+  const ParameterTable table(spec_of(model, vocab_size));
+  const auto values = 2 * static_cast<double>(table.count()) +
+                      static_cast<double>(count_optimizer_state(config.optim, table));
+  const auto scratch = static_cast<double>(count_optimizer_scratch(config.optim, table));
   // Of an evaluation: tallies of E * (V + E) counts a layer, as numbers, as JSON and as its text.
   constexpr double kBytesPerCount = 8 + 16 + 8;
   const auto e = static_cast<double>(model.moe.num_experts);
   const auto tallies = kBytesPerCount * static_cast<double>(model.n_layer) * e *
                        (static_cast<double>(vocab_size) + e);
-  return sizeof(float) * copies * parameters + tallies;
+  return sizeof(float) * values + scratch + tallies;
 }
 
 /// A part of what is needed, and what to do if it is the largest; empty: nothing can be done.

@@ -87,7 +87,7 @@ TrainState::TrainState(const RunConfig& run_config, std::int64_t vocab_size,
       device(on),
       model(build_model(run_config, vocab_size, on)),
       flat(model),
-      optimizer(run_config.optim, optimizer_groups(run_config.optim, flat.table()), flat.trained()),
+      optimizer(run_config.optim, plan_updates(run_config.optim, flat.table()), flat.trained()),
       sampler(train_tokens, run_config.model.block_size, window_order(run_config.data.order),
               stream_key(static_cast<std::uint64_t>(run_config.seed), "data")),
       update_sums(make_update_sums(model->spec())) {

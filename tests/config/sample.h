@@ -45,6 +45,7 @@ inline RunConfig every_key_changed() {
                  0.04,
                  0.05,
                  {2, 0}};
+  c.optim.kind = OptimizerKind::muon;
   c.optim.learning_rate = 1.2345678901234567e-11;
   c.optim.betas = {0.1, 1 - 0x1p-19};
   c.optim.eps = 0x1p-59;
@@ -54,6 +55,8 @@ inline RunConfig every_key_changed() {
   c.optim.grad_clip = 2.0 / 3;
   c.optim.schedule = {ScheduleKind::linear, 7, 1e-23, 0.3};
   c.optim.groups = {{0.5, 0.25}, {2, 0}, {3, 0.75}, {4, 0.5}, {5, 0.125}, {6, 1.5}, {7, 1.25}};
+  c.optim.muon = {1e-7, 4.5, 0.75, MuonCoefficients::quintic, 3};
+  c.optim.momentum_schedule = {0.625, 43};
   c.train = {11, 13, 19, 2, Precision::bfloat16, 23, 4, 29, 31, 37};
   c.eval = {EvalMode::random, 41};
   c.tracking = {true, {"https://a.b:1/c", "d", "e \u00e9", MlflowArtifacts::best, 0.1}};

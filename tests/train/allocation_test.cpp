@@ -53,6 +53,7 @@ TEST(Allocations, AWarmStepOfTheFastKernelsTakesNoTensorMemory) {
   if (!test_device().is_cpu()) GTEST_SKIP() << "the workspace is the CPU's";
   EXPECT_EQ(taken_when_warm(variant(Kernels::fast, RouterKind::noisy_topk, 1)), 0);
   EXPECT_EQ(taken_when_warm(variant(Kernels::fast, RouterKind::topk, 3)), 0);
+  EXPECT_EQ(taken_when_warm(tiny_muon_run()), 0);
 }
 
 TEST(Allocations, NeitherDoesOneWithSideLossesAndABias) {

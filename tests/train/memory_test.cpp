@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "moe/base/error.h"
+#include "moe/config/spec_of.h"
 #include "moe/kernels/memory_plan.h"
 #include "moe/train/trainer.h"
 #include "tests/train/tiny_run.h"
@@ -33,16 +34,15 @@ TEST(MemoryEstimate, IsAtLeastWhatParametersMomentsAndGradientsTake) {
   for (const std::int64_t experts : {1, 4, 32})
     for (const std::int64_t embed : {4, 64})
       for (const auto router : {RouterKind::topk, RouterKind::noisy_topk}) {
-        auto config = tiny_run();
+        auto config = router == RouterKind::topk ? tiny_run() : tiny_muon_run();
         config.model.moe.num_experts = experts;
         config.model.moe.top_k = 1;
         config.model.moe.router = router;
         config.model.n_embed = embed;
         const TinyRun run(config);
         const auto& state = run.state;
-        const auto bytes = state.flat.values().nbytes() + state.flat.gradients().nbytes() +
-                           state.optimizer.state("exp_avg").nbytes() +
-                           state.optimizer.state("exp_avg_sq").nbytes();
+        auto bytes = state.flat.values().nbytes() + state.flat.gradients().nbytes();
+        for (const auto& kept : state.optimizer.state()) bytes += kept.values.nbytes();
         EXPECT_GE(estimate(config, kVocab), static_cast<std::int64_t>(bytes))
             << experts << " experts of width " << embed;
       }
@@ -101,6 +101,20 @@ TEST(MemoryPlan, IsWhatAnEvaluationTakesOfItsWorkspace) {
     const auto planned = kernels::planned_evaluation_memory(run.state.model->spec(), windows, time);
     EXPECT_EQ(planned, workspace.peak());
   }
+}
+
+TEST(MemoryEstimate, OfMuonIsOneMomentumForTwoMomentsAndWhatItWorksIn) {
+  auto config = tiny_run();
+  config.model.n_embed = 64;
+  const auto adamw = estimate(config, kVocab);
+  config.optim.kind = OptimizerKind::muon;
+  const ParameterTable table(spec_of(config.model, kVocab));
+  const auto spared = 2 * table.count() - count_optimizer_state(config.optim, table);
+  const auto matrices = config.model.n_layer * (4 + 4 * 8) * 64 * 64;
+  EXPECT_EQ(spared, matrices) << "attention's four, and each of 4 experts' eight";
+  EXPECT_EQ(estimate(config, kVocab),
+            adamw - spared * std::int64_t{sizeof(float)} +
+                count_optimizer_scratch(config.optim, table));
 }
 
 TEST(MemoryEstimate, GrowsWithEachKeyThatAPersonIsToldToLower) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "moe/eval/evaluator.h"
+#include "tests/support/threads.h"
 #include "tests/train/tiny_run.h"
 
 namespace moe {
@@ -16,18 +17,26 @@ namespace {
 
 using namespace test;
 
-std::string name_of(DataOrder order) {
-  return std::string(EnumNames<DataOrder>::names[static_cast<std::size_t>(order)]);
+template <class Enum>
+std::string name_of(Enum value) {
+  return std::string(EnumNames<Enum>::names[static_cast<std::size_t>(value)]);
 }
 
-class ResumeTest : public testing::TestWithParam<std::tuple<DataOrder, Kernels>> {
+RunConfig adamw_run() {
+  auto config = tiny_run();
+  config.optim.schedule = {ScheduleKind::cosine, 3, 1e-4};
+  return config;
+}
+
+class ResumeTest
+    : public testing::TestWithParam<std::tuple<DataOrder, Kernels, OptimizerKind>> {
  protected:
   static RunConfig config() {
-    auto config = tiny_run();
-    config.data.order = std::get<0>(GetParam());
-    config.model.kernels = std::get<1>(GetParam());
+    const auto [order, kernels, optimizer] = GetParam();
+    auto config = optimizer == OptimizerKind::muon ? tiny_muon_run() : adamw_run();
+    config.data.order = order;
+    config.model.kernels = kernels;
     config.train.batch_size = 3;  // an update in the middle of an epoch of 11 or 12 windows
-    config.optim.schedule = {ScheduleKind::cosine, 3, 1e-4};
     return config;
   }
 };
@@ -105,12 +114,29 @@ TEST_P(ResumeTest, AnotherSeedTrainsOtherwise) {
 INSTANTIATE_TEST_SUITE_P(Orders, ResumeTest,
                          testing::Combine(testing::Values(DataOrder::random, DataOrder::epoch,
                                                           DataOrder::sequential),
-                                          testing::Values(Kernels::fast, Kernels::reference)),
+                                          testing::Values(Kernels::fast, Kernels::reference),
+                                          testing::Values(OptimizerKind::adamw,
+                                                          OptimizerKind::muon)),
                          [](const auto& test_info) {
-                           return name_of(std::get<0>(test_info.param)) + "_" +
-                                  (std::get<1>(test_info.param) == Kernels::fast ? "fast"
-                                                                                 : "reference");
+                           const auto [order, kernels, optimizer] = test_info.param;
+                           return name_of(order) + "_" + name_of(kernels) + "_" +
+                                  name_of(optimizer);
                          });
+
+TEST(MuonRun, IsTheSameForAnyNumberOfThreadsAlsoIfTheyChange) {
+  if (!test_device().is_cpu()) GTEST_SKIP() << "threads are the CPU's";
+  const auto end = [](const std::vector<int>& threads) {
+    TinyRun run(tiny_muon_run());
+    for (const auto count : threads) {
+      const ThreadCount scope(count);
+      for (int i = 0; i < 3; ++i) train_step(run.state);
+    }
+    return run.state.flat.values().clone();
+  };
+  const auto one = end({1, 1, 1});
+  EXPECT_TRUE(same_bits(end({2, 2, 2}), one));
+  EXPECT_TRUE(same_bits(end({1, 3, 2}), one));
+}
 
 }  // namespace
 }  // namespace moe

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "moe/base/random.h"
 #include "moe/train/state.h"
@@ -25,6 +26,20 @@ inline RunConfig tiny_run() {
   config.model.moe.num_experts = 4;
   config.train.max_iters = 20;
   config.train.batch_size = 4;
+  return config;
+}
+
+/// The same by Muon, experts in turn, with every schedule that it has.
+inline RunConfig tiny_muon_run() {
+  auto config = tiny_run();
+  auto& optim = config.optim;
+  optim.kind = OptimizerKind::muon;
+  optim.muon.every = 2;
+  optim.momentum_schedule.warmup_iters = 4;
+  optim.cautious_decay = true;
+  optim.decay_schedule = DecaySchedule::linear;
+  optim.schedule = {ScheduleKind::wsd, 3, 1e-4, 0.75};
+  optim.groups.embedding = {3, 0};
   return config;
 }
 
@@ -66,14 +81,14 @@ inline bool same_bits(const at::Tensor& a, const at::Tensor& b) {
 struct Snapshot {
   explicit Snapshot(const TrainState& state)
       : values(state.flat.values().clone()),
-        exp_avg(state.optimizer.state("exp_avg").clone()),
-        exp_avg_sq(state.optimizer.state("exp_avg_sq").clone()),
         steps(state.optimizer.steps),
-        json(state_to_json(state, {"sha", "text"}, 0)) {}
+        json(state_to_json(state, {"sha", "text"}, 0)) {
+    for (const auto& part : state.optimizer.state()) kept.push_back(part.values.clone());
+  }
 
   bool same_weights_and_moments(const Snapshot& other) const {
-    return same_bits(values, other.values) && same_bits(exp_avg, other.exp_avg) &&
-           same_bits(exp_avg_sq, other.exp_avg_sq) && steps == other.steps;
+    return same_bits(values, other.values) && std::ranges::equal(kept, other.kept, same_bits) &&
+           steps == other.steps;
   }
   bool operator==(const Snapshot& other) const {
     return same_weights_and_moments(other) && json == other.json;
@@ -81,14 +96,15 @@ struct Snapshot {
   /// Puts `state` where this was taken, its JSON by way of text.
   void restore(TrainState& state) const {
     state.flat.values().copy_(values);
-    state.optimizer.state("exp_avg").copy_(exp_avg);
-    state.optimizer.state("exp_avg_sq").copy_(exp_avg_sq);
+    for (std::size_t i = 0; i < kept.size(); ++i)
+      state.optimizer.state()[i].values.copy_(kept[i]);
     state.optimizer.steps = steps;
     const auto text = json_text(json);
     restore_state(parse_json(text, "state.json", ErrorKind::checkpoint), "state.json", state);
   }
 
-  at::Tensor values, exp_avg, exp_avg_sq;
+  at::Tensor values;
+  std::vector<at::Tensor> kept;  // by the optimizer
   std::int64_t steps;
   Json json;
 };

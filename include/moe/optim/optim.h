@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "moe/config/config.h"
+#include "moe/kernels/muon.h"
+#include "moe/kernels/workspace.h"
 #include "moe/spec/parameter_table.h"
 
 namespace moe {
@@ -20,47 +22,80 @@ double learning_rate_at(const OptimConfig& config, std::int64_t max_iters, std::
 /// there down to 0 at max_iters.
 double weight_decay_scale_at(const OptimConfig& config, std::int64_t max_iters, std::int64_t step);
 
+/// Muon's momentum at update `step` (1 for the first): from its start, over warmup_iters, to what
+/// it then stays.
+double momentum_at(const OptimConfig& config, std::int64_t step);
+
 /// Euclidean norm, summed in double. Waits for the device.
 double l2_norm(const at::Tensor& flat);
 
 /// What gradients of norm `norm` are multiplied by so that it is at most `max_norm`.
 double clip_scale(double norm, double max_norm);
 
-/// A stretch of the flat buffers whose values are updated alike.
-struct OptimizerGroup {
+/// A stretch of the flat buffers.
+struct Stretch {
   std::int64_t begin, count;
+};
+
+/// A stretch whose values AdamW updates alike.
+struct OptimizerGroup : Stretch {
   double learning_rate_scale, weight_decay;
 };
 
-/// The parameters of a model in groups, as optim.groups has them: neighbours that are updated alike
-/// are one group.
-std::vector<OptimizerGroup> optimizer_groups(const OptimConfig& config,
-                                             const ParameterTable& table);
-
-/// What an optimizer keeps of each parameter.
-struct OptimizerState {
-  std::string name;   // in checkpoints, before the parameter's
-  at::Tensor values;  // (P), laid out as the parameters
+/// A stretch that is a stack of matrices (rows, columns), which Muon updates alike: in update t
+/// (1 for the first) they move if t - 1 - turn is a multiple of `every`, then so many times as far.
+struct MuonGroup : Stretch {
+  std::int64_t rows, columns;
+  double learning_rate_scale, weight_decay;
+  std::int64_t every = 1, turn = 0;
 };
-/// The names of all of it, in the order of checkpoints.
-std::vector<std::string> optimizer_state_names(const OptimConfig& config);
+
+/// Who updates what. The stretches of both do not overlap and cover all parameters.
+struct OptimizerPlan {
+  std::vector<OptimizerGroup> adamw;
+  std::vector<MuonGroup> muon;  // none unless optim.kind says so
+};
+
+/// The parameters of a model in groups, as optim.groups has them; neighbours that AdamW updates
+/// alike are one group. Muon's are the Linears' weights of the groups "matrix" and "expert"; a
+/// matrix is the last two dimensions of a row.
+OptimizerPlan plan_updates(const OptimConfig& config, const ParameterTable& table);
+
+/// What an optimizer keeps of some of the parameters.
+struct OptimizerState {
+  std::string name;                // in checkpoints, before the parameter's
+  at::Tensor values;               // of its stretches, one after another
+  std::vector<Stretch> stretches;  // in the order of the flat buffers
+
+  /// Of the parameters of a stretch that lies within one of these; undefined where none does.
+  at::Tensor of(const Stretch& parameters) const;
+};
+
+/// The steps that a config names.
+kernels::NewtonSchulz newton_schulz_of(const MuonConfig& config);
+
+/// How many values an optimizer keeps in all, for the memory estimate.
+std::int64_t count_optimizer_state(const OptimConfig& config, const ParameterTable& table);
+/// What Muon works in, with libtorch's number of threads [bytes].
+std::int64_t count_optimizer_scratch(const OptimConfig& config, const ParameterTable& table);
+/// Floating-point operations of Newton-Schulz in an update, on the average.
+double count_muon_flops(const OptimConfig& config, const ParameterTable& table);
 
 /// What an update multiplies gradients (clipping) and weight decays (their schedule) by.
 struct UpdateScale {
   double gradient = 1, weight_decay = 1;
 };
 
-/// AdamW over flat buffers, group by group. `state` and the count of updates are all that a resume
-/// needs.
+/// AdamW, and Muon where the plan has stretches of it, over flat buffers. `state` and the count of
+/// updates are all that a resume needs.
 class Optimizer {
  public:
-  /// One group of all parameters (P), as the config says.
+  /// AdamW, one group of all parameters (P), as the config says.
   Optimizer(const OptimConfig& config, const at::Tensor& parameters);
-  /// Groups lie one after another and cover all parameters.
-  Optimizer(const OptimConfig& config, std::vector<OptimizerGroup> groups,
-            const at::Tensor& parameters);
+  Optimizer(const OptimConfig& config, OptimizerPlan plan, const at::Tensor& parameters);
 
-  /// Gradients are left as they are on the CPU.
+  /// `learning_rate` is AdamW's; Muon's is in the same proportion to its peak. Gradients are left
+  /// as they are on the CPU.
   void step(at::Tensor& parameters, at::Tensor& gradients, double learning_rate,
             const UpdateScale& scale = {});
 
@@ -70,9 +105,16 @@ class Optimizer {
   std::int64_t steps = 0;  // updates so far
 
  private:
+  void step_adamw(at::Tensor& parameters, at::Tensor& gradients, double learning_rate,
+                  const UpdateScale& scale);
+  void step_muon(at::Tensor& parameters, at::Tensor& gradients, double rate_scale,
+                 const UpdateScale& scale);
+
   OptimConfig config_;
-  std::vector<OptimizerGroup> groups_;
+  OptimizerPlan plan_;
   std::vector<OptimizerState> state_;
+  kernels::NewtonSchulz newton_schulz_;
+  kernels::Workspace workspace_;  // of Muon
 };
 
 }  // namespace moe

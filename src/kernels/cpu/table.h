@@ -53,6 +53,10 @@ struct Table : Products<T> {
                     std::int64_t width, T* rows, T* scratch);
   void (*adamw)(const AdamWUpdate<T>&, std::int64_t begin, std::int64_t end);
   double (*sum_of_squares)(const T* values, std::int64_t count);
+  std::int64_t (*orthogonalise_scratch)(std::int64_t rows, std::int64_t columns);
+  void (*orthogonalise)(const NewtonSchulz&, std::int64_t rows, std::int64_t columns, T* matrix,
+                        T* scratch);
+  void (*muon)(const NewtonSchulz&, const MuonUpdate<T>&, T* scratch);
 };
 
 /// The kernels of the best instruction set that this processor has; MAKEMOE_CPU_LEVEL ("baseline",

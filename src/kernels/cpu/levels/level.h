@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/adamw.h"
 #include "kernels/cpu/levels/products.h"
+#include "kernels/cpu/muon.h"
 #include "kernels/cpu/step.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
@@ -47,6 +48,9 @@ constexpr Table<T> make_table(const char* name) {
   t.drop_rows = drop_rows<T>;
   t.adamw = adamw_update<T>;
   t.sum_of_squares = sum_of_squares<T>;
+  t.orthogonalise_scratch = orthogonalise_scratch<T>;
+  t.orthogonalise = orthogonalise<T>;
+  t.muon = muon_update<T>;
   return t;
 }
 

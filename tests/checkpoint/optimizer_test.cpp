@@ -1,0 +1,106 @@
+// What a checkpoint holds of an optimizer.
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+
+#include "moe/base/file_reader.h"
+#include "moe/checkpoint/checkpoint.h"
+#include "tests/base/scratch.h"
+
+namespace moe {
+namespace {
+
+using testing::HasSubstr;
+
+/// A tiny model and one of its optimizers, and a folder to save them in.
+struct Saved {
+  explicit Saved(OptimizerKind kind)
+      : config(of_kind(kind)),
+        flat(SparseMoELanguageModel(config.model, tokenizer.vocab_size())),
+        optimizer(make()) {
+    double value = 1;
+    for (const auto& part : optimizer.state())
+      part.values.copy_(at::arange(part.values.numel(), at::kFloat) * value++);
+    optimizer.steps = 5;
+    FileLayer files;
+    save_checkpoint(scratch.path(), 1, flat, optimizer, Json{{"step", 1}}, config, tokenizer,
+                    /*is_best=*/false, files);
+  }
+  static RunConfig of_kind(OptimizerKind kind) {
+    RunConfig config;
+    config.model.n_embed = 8;
+    config.model.n_head = 2;
+    config.model.n_layer = 1;
+    config.model.block_size = 4;
+    config.model.moe.num_experts = 2;
+    config.optim.kind = kind;
+    return config;
+  }
+  Optimizer make() const {
+    return {config.optim, plan_updates(config.optim, flat.table()), flat.values()};
+  }
+  CheckpointRef ref() const {
+    return {scratch.path() / "checkpoints" / "step-00000001", scratch.path(), 1};
+  }
+  std::set<std::string> names() const {
+    const FileReader file(ref().folder / "optimizer.safetensors", ErrorKind::checkpoint);
+    std::set<std::string> names;
+    for (const auto& tensor : read_safetensors(file, "").tensors) names.insert(tensor.name);
+    return names;
+  }
+
+  test::Scratch scratch;
+  RunConfig config;
+  CharTokenizer tokenizer = CharTokenizer::from_text("abc\n");
+  FlatParameters flat;
+  Optimizer optimizer;
+};
+
+TEST(OptimizerFile, ReadsBackAsItWasSaved) {
+  for (const auto kind : {OptimizerKind::adamw, OptimizerKind::muon}) {
+    const Saved saved(kind);
+    auto loaded = saved.make();
+    load_optimizer(saved.ref(), saved.flat, loaded);
+    for (std::size_t i = 0; i < loaded.state().size(); ++i)
+      EXPECT_TRUE(loaded.state()[i].values.equal(saved.optimizer.state()[i].values))
+          << loaded.state()[i].name;
+    EXPECT_EQ(loaded.steps, 5);
+  }
+}
+
+TEST(OptimizerFile, HoldsOfEachParameterWhatItsUpdateReads) {
+  const Saved saved(OptimizerKind::muon);
+  std::set<std::string> expected{"step"};
+  for (const auto& tensor : saved.flat.layout()) {
+    const auto& row = saved.flat.table().rows()[tensor.row];
+    if (row.role == Role::linear_weight &&
+        (row.group == ParameterGroup::matrix || row.group == ParameterGroup::expert)) {
+      expected.insert("momentum." + tensor.name);
+    } else {
+      expected.insert("exp_avg." + tensor.name);
+      expected.insert("exp_avg_sq." + tensor.name);
+    }
+  }
+  EXPECT_EQ(saved.names(), expected);
+}
+
+TEST(OptimizerFile, OfAnotherOptimizerIsRefusedAndLeavesAllAsItWas) {
+  const Saved muon(OptimizerKind::muon), adamw(OptimizerKind::adamw);
+  auto optimizer = adamw.make();
+  optimizer.state("exp_avg").fill_(3);
+  try {
+    load_optimizer(muon.ref(), adamw.flat, optimizer);
+    FAIL() << "accepted";
+  } catch (const CheckpointError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("\"exp_avg.blocks.0.sa.heads.0.key.weight\": missing"));
+  }
+  EXPECT_TRUE(optimizer.state("exp_avg").eq(3).all().item<bool>());
+  EXPECT_EQ(optimizer.steps, 0);
+}
+
+}  // namespace
+}  // namespace moe
