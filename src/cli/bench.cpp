@@ -41,6 +41,10 @@ Json machine_to_json(const MachineUse& use) {
             {"train_gflops", 1e-9 * use.step_flops},
             {"floor_ms", {{"products", 1e3 * use.products}, {"update", 1e3 * use.update}}},
             {"step_over_floor", use.over_floor}};
+  if (const auto& alone = use.newton_schulz)
+    json["newton_schulz"] = {{"gflop_per_step", 1e-9 * alone->flops},
+                             {"gflops", 1e-9 * alone->rate},
+                             {"ms_per_step", 1e3 * alone->seconds()}};
   if (!use.product_instructions.empty()) json["product_instructions"] = use.product_instructions;
   return json;
 }

@@ -8,8 +8,10 @@
 #include "moe/base/random.h"
 #include "moe/base/system.h"
 #include "moe/eval/evaluator.h"
+#include "moe/kernels/muon.h"
 #include "moe/kernels/precision.h"
 #include "moe/model/build.h"
+#include "moe/optim/optim.h"
 #include "moe/sample/generator.h"
 #include "moe/train/material.h"
 #include "moe/train/trainer.h"
@@ -22,9 +24,7 @@ constexpr std::int64_t kVocabulary = 65;  // tinyshakespeare's
 constexpr std::int64_t kRandomTokens = 100'000;
 constexpr std::int64_t kWarmUp = 5, kEvalBatches = 30, kGenerated = 100;
 constexpr std::int64_t kBeyond = 16, kGenerations = 5;  // tokens after the context; repeats
-// What an update moves for a parameter: reads gradient, weight and both moments, writes the last
-// three [B].
-constexpr double kUpdateBytes = 28;
+constexpr int kOrthogonalised = 5;  // repeats
 
 /// Random tokens over an alphabet of kVocabulary letters, or the text that the config names.
 struct TimedText {
@@ -111,17 +111,53 @@ double evaluation_rate(TrainState& state, const Tokens& tokens) {
   return static_cast<double>(eval.tokens) / (monotonic_seconds() - begin);
 }
 
+/// What an update reads and writes [B]: gradients once, weights and what the optimizer keeps twice.
+double update_bytes(const TrainState& state) {
+  const auto values = static_cast<double>(state.flat.values().nbytes());
+  double kept = 0;
+  for (const auto& part : state.optimizer.state())
+    kept += static_cast<double>(part.values.nbytes());
+  return 3 * values + 2 * kept;
+}
+
+/// Newton-Schulz on a copy of all matrices that Muon moves.
+std::optional<NewtonSchulzUse> newton_schulz_use(const TrainState& state) {
+  const auto& config = state.config.optim;
+  const auto plan = plan_updates(config, state.flat.table());
+  if (plan.muon.empty()) return std::nullopt;
+  std::vector<at::Tensor> stacks;
+  for (const auto& group : plan.muon)
+    stacks.push_back(state.flat.values()
+                         .narrow(0, group.begin, group.count)
+                         .clone()
+                         .view({-1, group.rows, group.columns}));
+  kernels::Workspace workspace;
+  std::vector<double> seconds;
+  for (int i = 0; i < kOrthogonalised; ++i) {
+    const auto begin = monotonic_seconds();
+    kernels::orthogonalise(stacks, newton_schulz_of(config.muon), workspace);
+    stacks[0].flatten()[0].item<float>();  // waits for the device
+    seconds.push_back(monotonic_seconds() - begin);
+  }
+  auto each_update = config;
+  each_update.muon.every = 1;  // as it was done here
+  return NewtonSchulzUse{count_muon_flops(config, state.flat.table()),
+                         count_muon_flops(each_update, state.flat.table()) / median(seconds)};
+}
+
 /// `step`: what one takes [s].
 MachineUse machine_use(const TrainState& state, double step) {
   const auto machine = measure_machine(state.device);
   const auto& train = state.config.train;
+  const auto newton_schulz = newton_schulz_use(state);
   const auto flops = count_step_flops(state.config.model, state.model->vocab_size(),
-                                      train.batch_size * train.grad_accumulation);
-  const auto moved = kUpdateBytes * static_cast<double>(state.flat.values().numel());
-  const auto products = flops / machine.product, update = moved / machine.memory;
+                                      train.batch_size * train.grad_accumulation) +
+                     (newton_schulz ? newton_schulz->flops : 0);
+  const auto products = flops / machine.product, update = update_bytes(state) / machine.memory;
   const bool is_fast = state.device.is_cpu() && state.config.model.kernels == Kernels::fast;
   return {machine,
           flops / step,
+          newton_schulz,
           products,
           update,
           step / (products + update),

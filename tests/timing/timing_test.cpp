@@ -63,6 +63,20 @@ TEST(Timing, MeasuresEachThingThatItNames) {
   EXPECT_EQ(at::get_num_threads(), 2) << "put back after the comparison";
 }
 
+TEST(Timing, TellsNewtonSchulzApartWhereMuonMovesTheMatrices) {
+  const InterruptFlag interrupt;
+  Log log;
+  auto request = small_request();
+  EXPECT_FALSE(measure_timings(request, interrupt, log).machine.newton_schulz);
+  request.config.optim.kind = OptimizerKind::muon;
+  const auto each = measure_timings(request, interrupt, log).machine.newton_schulz;
+  request.config.optim.muon.every = 2;
+  const auto second = measure_timings(request, interrupt, log).machine.newton_schulz;
+  ASSERT_TRUE(each && second);
+  EXPECT_GT(each->rate, 0);
+  EXPECT_LT(second->flops, each->flops);
+}
+
 TEST(Timing, OfAContextOfOneSymbolHasNoRateWithinIt) {
   const InterruptFlag interrupt;
   Log log;

@@ -37,10 +37,17 @@ struct GenerationRates {
   double beyond_context = 0;             // where the window is computed anew for each token
 };
 
+/// Newton-Schulz of one update, on the average, and at which rate it runs alone.
+struct NewtonSchulzUse {
+  double flops = 0, rate = 0;  // those that are really done; [FLOP/s]
+  double seconds() const { return flops / rate; }
+};
+
 /// What the machine can do, and what a training step makes of it.
 struct MachineUse {
   MachineRates machine;
   double step_flops = 0;  // [FLOP/s]
+  std::optional<NewtonSchulzUse> newton_schulz;  // if the optimizer is Muon
   // What the products of a step, and the memory that its update moves, would take alone [s].
   double products = 0, update = 0;
   double over_floor = 0;                  // a step's time, as a multiple of the two together
