@@ -29,23 +29,46 @@ std::vector<NamedTensor> views(const FlatParameters& parameters, const at::Tenso
   return out;
 }
 
-/// Views of an optimizer's state, or of a copy of it, for each parameter that it keeps something
-/// of, and its count of updates.
+/// What optimizer.safetensors holds of an optimizer, or of a copy of it on the CPU.
+struct OptimizerFile {
+  std::vector<OptimizerState> state;
+  at::Tensor steps;  // () int64
+  // With an average: the weights to train on, laid out as all, since those of model.safetensors are
+  // others; how many updates it holds, () int64. Else undefined.
+  at::Tensor trained, averaged_steps;
+};
+
+/// The count, and a view for each parameter that something is kept of.
 std::vector<NamedTensor> views_of_state(const FlatParameters& parameters,
-                                        const std::vector<OptimizerState>& state,
-                                        const at::Tensor& steps) {
+                                        const OptimizerFile& file) {
   std::vector<NamedTensor> out;
-  for (const auto& part : state)
+  if (file.trained.defined()) {
+    out.push_back({"averaged_steps", file.averaged_steps});
+    for (const auto& tensor : parameters.trained_layout())
+      if (file.state.back().of({tensor.offset, tensor.numel()}).defined())
+        out.push_back({"trained." + tensor.name, FlatParameters::view(file.trained, tensor)});
+  }
+  for (const auto& part : file.state)
     for (const auto& tensor : parameters.trained_layout())
       if (const auto values = part.of({tensor.offset, tensor.numel()}); values.defined())
         out.push_back({part.name + "." + tensor.name, values.view(tensor.shape)});
-  out.push_back({"step", steps});
+  out.push_back({"step", file.steps});
   return out;
 }
 
 std::vector<OptimizerState> on_cpu(std::vector<OptimizerState> state) {
   for (auto& part : state) part.values = part.values.cpu();
   return state;
+}
+
+/// A count of updates, which still counts up.
+std::int64_t count_of(const at::Tensor& steps, const CheckpointRef& ref) {
+  constexpr auto kMost = std::numeric_limits<std::int64_t>::max() / 2;
+  const auto step = steps.item<std::int64_t>();
+  if (step < 0 || step > kMost)
+    throw CheckpointError(cat(ref.folder.string(), ": the optimizer's step is ",
+                              step < 0 ? "negative" : "out of range", "; use another checkpoint"));
+  return step;
 }
 
 std::vector<std::string_view> bytes_of(const CheckpointFile& file) {
@@ -104,28 +127,32 @@ void load_weights(const CheckpointRef& ref, FlatParameters& flat, WeightValues v
                {.allows_nonfinite = values == WeightValues::any});
 }
 
-void load_optimizer(const CheckpointRef& ref, const FlatParameters& flat, Optimizer& optimizer) {
-  auto steps = at::zeros({}, at::kLong);
-  auto target = views_of_state(flat, optimizer.state(), steps);
+void load_optimizer(const CheckpointRef& ref, FlatParameters& flat, Optimizer& optimizer) {
+  OptimizerFile file{optimizer.state(), at::zeros({}, at::kLong), {}, at::zeros({}, at::kLong)};
+  if (optimizer.has_average()) file.trained = flat.values();
+  auto target = views_of_state(flat, file);
   read_tensors(ref.folder / "optimizer.safetensors", target);
-  constexpr auto kMost = std::numeric_limits<std::int64_t>::max() / 2;  // it still counts up
-  if (const auto step = steps.item<std::int64_t>(); step < 0 || step > kMost)
-    throw CheckpointError(cat(ref.folder.string(), ": the optimizer's step is ",
-                              step < 0 ? "negative" : "out of range", "; use another checkpoint"));
-  optimizer.steps = steps.item<std::int64_t>();
+  optimizer.steps = count_of(file.steps, ref);
+  optimizer.averaged_steps = count_of(file.averaged_steps, ref);
 }
 
 void save_checkpoint(const fs::path& run, std::int64_t step, const FlatParameters& flat,
                      const Optimizer& optimizer, const Json& state, const RunConfig& config,
                      const CharTokenizer& tokenizer, bool is_best, FileLayer& files) {
-  const auto values = flat.values().cpu();
-  const auto kept = on_cpu(optimizer.state());
-  const auto steps = at::full({}, optimizer.steps, at::kLong);
+  OptimizerFile file{on_cpu(optimizer.state()), at::full({}, optimizer.steps, at::kLong), {},
+                     at::full({}, optimizer.averaged_steps, at::kLong)};
+  auto values = flat.values();
+  if (optimizer.has_average()) {
+    file.trained = values.cpu();
+    values = values.clone();
+    optimizer.blend(values);
+  }
+  values = values.cpu();
   std::string model_header, optimizer_header;
   std::vector<CheckpointFile> content;
   content.push_back(safetensors_file("model.safetensors", views(flat, values), model_header));
-  content.push_back(safetensors_file("optimizer.safetensors", views_of_state(flat, kept, steps),
-                                     optimizer_header));
+  content.push_back(
+      safetensors_file("optimizer.safetensors", views_of_state(flat, file), optimizer_header));
   const auto state_text = json_text(state, 2) + "\n";
   const auto config_text = json_text(config_to_json(config), 2) + "\n";
   const auto tokenizer_text = json_text(tokenizer.to_json(), 2) + "\n";

@@ -52,7 +52,8 @@ at::Tensor OptimizerState::of(const Stretch& parameters) const {
 }
 
 Optimizer::Optimizer(const OptimConfig& config, const at::Tensor& parameters)
-    : Optimizer(config, {{{{0, parameters.numel()}, 1, config.weight_decay}}, {}}, parameters) {}
+    : Optimizer(config, {.adamw = {{{0, parameters.numel()}, 1, config.weight_decay}}},
+                parameters) {}
 
 Optimizer::Optimizer(const OptimConfig& config, OptimizerPlan plan, const at::Tensor& parameters)
     : config_(config), plan_(std::move(plan)), newton_schulz_(newton_schulz_of(config.muon)) {
@@ -66,6 +67,28 @@ Optimizer::Optimizer(const OptimConfig& config, OptimizerPlan plan, const at::Te
   keep("exp_avg", stretches_of(plan_.adamw));
   keep("exp_avg_sq", stretches_of(plan_.adamw));
   if (!plan_.muon.empty()) keep("momentum", stretches_of(plan_.muon));
+  if (has_average()) keep("average", plan_.averaged);
+}
+
+void Optimizer::average(const at::Tensor& parameters, bool is_averaged) {
+  if (!has_average()) return;
+  averaged_steps = is_averaged ? averaged_steps + 1 : 0;
+  if (!is_averaged) return;
+  const auto& kept = state_.back();
+  for (const auto& stretch : plan_.averaged) {
+    auto mean = kept.of(stretch);
+    if (averaged_steps == 1)
+      mean.copy_(part_of(parameters, stretch));
+    else
+      mean.lerp_(part_of(parameters, stretch), 1 / config_.average.tau);
+  }
+}
+
+void Optimizer::blend(at::Tensor& parameters) const {
+  if (averaged_steps == 0) return;
+  const auto& kept = state_.back();
+  for (const auto& stretch : plan_.averaged)
+    part_of(parameters, stretch).lerp_(kept.of(stretch), config_.average.blend);
 }
 
 void Optimizer::step(at::Tensor& parameters, at::Tensor& gradients, double learning_rate,

@@ -41,6 +41,17 @@ void add_to_adamw(std::vector<OptimizerGroup>& groups, const OptimizerGroup& gro
   groups.push_back(group);
 }
 
+bool is_table(const ParameterRow& row) {
+  return row.group == ParameterGroup::embedding || row.group == ParameterGroup::table;
+}
+
+void add_to_averaged(std::vector<Stretch>& averaged, const Stretch& stretch) {
+  if (!averaged.empty() && averaged.back().begin + averaged.back().count == stretch.begin)
+    averaged.back().count += stretch.count;
+  else
+    averaged.push_back(stretch);
+}
+
 bool is_moved_by_muon(const ParameterRow& row) {
   return row.role == Role::linear_weight &&
          (row.group == ParameterGroup::matrix || row.group == ParameterGroup::expert);
@@ -63,6 +74,7 @@ OptimizerPlan plan_updates(const OptimConfig& config, const ParameterTable& tabl
     const auto& own = config_of(config.groups, row.group);
     const Stretch stretch{at, row.numel()};
     at += stretch.count;
+    if (config.average.start && !is_table(row)) add_to_averaged(plan.averaged, stretch);
     if (config.kind == OptimizerKind::muon && is_moved_by_muon(row)) {
       const bool is_expert = row.group == ParameterGroup::expert;
       const auto every = is_expert ? config.muon.every : 1;
@@ -79,10 +91,12 @@ OptimizerPlan plan_updates(const OptimConfig& config, const ParameterTable& tabl
 }
 
 std::int64_t count_optimizer_state(const OptimConfig& config, const ParameterTable& table) {
-  std::int64_t muon = 0;
-  for_each_stack(config, table,
-                 [&](const MuonGroup& group, std::int64_t) { muon += group.count; });
-  return 2 * (table.count() - muon) + muon;
+  const auto plan = plan_updates(config, table);
+  std::int64_t count = 0;
+  for (const auto& group : plan.adamw) count += 2 * group.count;
+  for (const auto& group : plan.muon) count += group.count;
+  for (const auto& stretch : plan.averaged) count += stretch.count;
+  return count;
 }
 
 std::int64_t count_optimizer_scratch(const OptimConfig& config, const ParameterTable& table) {

@@ -22,6 +22,11 @@ double learning_rate_at(const OptimConfig& config, std::int64_t max_iters, std::
   return last + (peak - last) * 0.5 * (1 + std::cos(std::numbers::pi * done));
 }
 
+bool is_averaged_at(const OptimConfig& config, std::int64_t max_iters, std::int64_t step) {
+  const auto& start = config.average.start;
+  return start && static_cast<double>(step) >= *start * static_cast<double>(max_iters);
+}
+
 double momentum_at(const OptimConfig& config, std::int64_t step) {
   const auto& schedule = config.momentum_schedule;
   if (step > schedule.warmup_iters) return config.muon.momentum;

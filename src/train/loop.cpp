@@ -77,8 +77,10 @@ std::pair<double, double> Loop::losses(RoutingTallies& routing) {
   const auto& corpus = material_.corpus;
   const auto seed = static_cast<std::uint64_t>(config.seed);
   const auto key = stream_key(seed, "eval", static_cast<std::uint64_t>(state_.at.step));
+  EvaluatedWeights evaluated(state_);
   const auto stop = [&] {
-    save_if_asked();  // without the evaluation's result: the resumed run begins with it
+    // Without the evaluation's result: the resumed run begins with it.
+    if (save_is_asked()) evaluated.put_back_during([&] { save_if_asked(); });
     return interrupt_.signal();
   };
   if (config.eval.mode == EvalMode::full) {
@@ -173,9 +175,8 @@ bool Loop::save_or_warn() {
 }
 
 void Loop::save_if_asked() {
-  const auto asked = interrupt_.saves_asked();
-  if (asked == saves_heeded_) return;
-  saves_heeded_ = asked;
+  if (!save_is_asked()) return;
+  saves_heeded_ = interrupt_.saves_asked();
   if (save_or_warn()) log_.info(cat("step ", state_.at.step, ": saved, as SIGUSR1 asks"));
 }
 
@@ -225,6 +226,7 @@ void Loop::sample() {
   options.seed = stream_key(static_cast<std::uint64_t>(request_.config.seed), "sample",
                             static_cast<std::uint64_t>(state_.at.step));
   const std::vector<std::int32_t> prompt{material_.tokenizer.start_id()};
+  const EvaluatedWeights evaluated(state_);
   const auto text = generate(state_.model, material_.tokenizer, prompt, options).front().text;
   log_.info(cat("sample at step ", state_.at.step, ":\n", text));
   folder_.write_sample({{"step", state_.at.step}, {"text", text}});

@@ -69,6 +69,7 @@ class Loop {
   void save_when_due();
   void save();
   bool save_or_warn();  // whether it is saved
+  bool save_is_asked() const { return interrupt_.saves_asked() != saves_heeded_; }
   void save_if_asked();
   void report(const StepResult& result);
   void sample();

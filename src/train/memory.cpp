@@ -61,8 +61,10 @@ double model_memory(const RunConfig& config, std::int64_t vocab_size) {
   // Values, gradients and what the optimizer keeps. The weights of another run are let go before
   // that is written to.
   const ParameterTable table(spec_of(model, vocab_size));
+  const auto set_aside = config.optim.average.start ? table.count() : 0;  // while another is there
   const auto values = 2 * static_cast<double>(table.count()) +
-                      static_cast<double>(count_optimizer_state(config.optim, table));
+                      static_cast<double>(count_optimizer_state(config.optim, table)) +
+                      static_cast<double>(set_aside);
   const auto scratch = static_cast<double>(count_optimizer_scratch(config.optim, table));
   // Of an evaluation: tallies of E * (V + E) counts a layer, as numbers, as JSON and as its text.
   constexpr double kBytesPerCount = 8 + 16 + 8;

@@ -95,6 +95,21 @@ TrainState::TrainState(const RunConfig& run_config, std::int64_t vocab_size,
       model->planned_memory(config.train.batch_size, config.model.block_size, /*training=*/true));
 }
 
+EvaluatedWeights::EvaluatedWeights(TrainState& state) : state_(state) {
+  if (state.optimizer.averaged_steps > 0) trained_ = state.flat.values().clone();
+  take();
+}
+
+EvaluatedWeights::~EvaluatedWeights() { put_back(); }
+
+void EvaluatedWeights::take() {
+  if (trained_.defined()) state_.optimizer.blend(state_.flat.values());
+}
+
+void EvaluatedWeights::put_back() {
+  if (trained_.defined()) state_.flat.values().copy_(trained_);
+}
+
 Json state_to_json(const TrainState& state, const DataSums& sums, double seconds) {
   const auto& at = state.at;
   return {{"format_version", kFormatVersion},

@@ -170,6 +170,8 @@ StepResult train_step(TrainState& state) {
   state.optimizer.step(state.flat.trained(), state.flat.gradients(), result.learning_rate,
                        {clip_scale(result.grad_norm, clip),
                         weight_decay_scale_at(config.optim, config.train.max_iters, update)});
+  state.optimizer.average(state.flat.trained(),
+                          is_averaged_at(config.optim, config.train.max_iters, update));
   move_balance_biases(state);
   laps.end(result.seconds.update);
   const auto slots = result.tokens * config.model.moe.top_k;  // of a layer

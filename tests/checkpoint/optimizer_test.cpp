@@ -18,14 +18,16 @@ using testing::HasSubstr;
 
 /// A tiny model and one of its optimizers, and a folder to save them in.
 struct Saved {
-  explicit Saved(OptimizerKind kind)
-      : config(of_kind(kind)),
+  explicit Saved(OptimizerKind kind) : Saved(of_kind(kind), 0) {}
+  Saved(const RunConfig& run, std::int64_t averaged_steps)
+      : config(run),
         flat(SparseMoELanguageModel(config.model, tokenizer.vocab_size())),
         optimizer(make()) {
     double value = 1;
     for (const auto& part : optimizer.state())
       part.values.copy_(at::arange(part.values.numel(), at::kFloat) * value++);
     optimizer.steps = 5;
+    optimizer.averaged_steps = averaged_steps;
     FileLayer files;
     save_checkpoint(scratch.path(), 1, flat, optimizer, Json{{"step", 1}}, config, tokenizer,
                     /*is_best=*/false, files);
@@ -62,13 +64,34 @@ struct Saved {
 
 TEST(OptimizerFile, ReadsBackAsItWasSaved) {
   for (const auto kind : {OptimizerKind::adamw, OptimizerKind::muon}) {
-    const Saved saved(kind);
+    Saved saved(kind);
     auto loaded = saved.make();
     load_optimizer(saved.ref(), saved.flat, loaded);
     for (std::size_t i = 0; i < loaded.state().size(); ++i)
       EXPECT_TRUE(loaded.state()[i].values.equal(saved.optimizer.state()[i].values))
           << loaded.state()[i].name;
     EXPECT_EQ(loaded.steps, 5);
+  }
+}
+
+TEST(OptimizerFile, HoldsWeightsToTrainOnBesideTheBlendedOnesOfTheModel) {
+  RunConfig config = Saved::of_kind(OptimizerKind::muon);
+  config.optim.average = {0, 10, 0.25};
+  for (const std::int64_t averaged : {0, 3}) {
+    SCOPED_TRACE(averaged);
+    Saved saved(config, averaged);
+    const auto trained = saved.flat.values().clone();
+    auto blended = trained.clone();
+    saved.optimizer.blend(blended);
+    EXPECT_EQ(blended.equal(trained), averaged == 0);
+    saved.flat.values().fill_(-1);
+    load_weights(saved.ref(), saved.flat);
+    EXPECT_TRUE(saved.flat.values().equal(blended)) << "to evaluate with";
+    auto loaded = saved.make();
+    load_optimizer(saved.ref(), saved.flat, loaded);
+    EXPECT_TRUE(saved.flat.values().equal(trained)) << "to train on";
+    EXPECT_TRUE(loaded.state("average").equal(saved.optimizer.state("average")));
+    EXPECT_EQ(loaded.averaged_steps, averaged);
   }
 }
 
@@ -89,7 +112,8 @@ TEST(OptimizerFile, HoldsOfEachParameterWhatItsUpdateReads) {
 }
 
 TEST(OptimizerFile, OfAnotherOptimizerIsRefusedAndLeavesAllAsItWas) {
-  const Saved muon(OptimizerKind::muon), adamw(OptimizerKind::adamw);
+  const Saved muon(OptimizerKind::muon);
+  Saved adamw(OptimizerKind::adamw);
   auto optimizer = adamw.make();
   optimizer.state("exp_avg").fill_(3);
   try {

@@ -57,6 +57,7 @@ inline RunConfig every_key_changed() {
   c.optim.groups = {{0.5, 0.25}, {2, 0}, {3, 0.75}, {4, 0.5}, {5, 0.125}, {6, 1.5}, {7, 1.25}};
   c.optim.muon = {1e-7, 4.5, 0.75, MuonCoefficients::quintic, 3};
   c.optim.momentum_schedule = {0.625, 43};
+  c.optim.average = {0.5, 47.5, 0.875};
   c.train = {11, 13, 19, 2, Precision::bfloat16, 23, 4, 29, 31, 37};
   c.eval = {EvalMode::random, 41};
   c.tracking = {true, {"https://a.b:1/c", "d", "e \u00e9", MlflowArtifacts::best, 0.1}};

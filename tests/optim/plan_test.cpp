@@ -235,7 +235,9 @@ TEST(MuonOptimizer, KeepsOfEachParameterWhatItsUpdateReadsAndNoMore) {
 
 TEST(MuonOptimizer, WhatItKeepsIsCounted) {
   const Model model;
-  for (const auto& config : {OptimConfig(), muon_config()}) {
+  auto averaging = muon_config();
+  averaging.average.start = 0.5;
+  for (const auto& config : {OptimConfig(), muon_config(), averaging}) {
     const Optimizer optimizer(config, plan_updates(config, model.table),
                               at::zeros({model.table.count()}));
     std::int64_t kept = 0;

@@ -40,6 +40,7 @@ inline RunConfig tiny_muon_run() {
   optim.decay_schedule = DecaySchedule::linear;
   optim.schedule = {ScheduleKind::wsd, 3, 1e-4, 0.75};
   optim.groups.embedding = {3, 0};
+  optim.average = {0.25, 4, 0.5};
   return config;
 }
 
@@ -84,11 +85,12 @@ struct Snapshot {
         steps(state.optimizer.steps),
         json(state_to_json(state, {"sha", "text"}, 0)) {
     for (const auto& part : state.optimizer.state()) kept.push_back(part.values.clone());
+    averaged_steps = state.optimizer.averaged_steps;
   }
 
   bool same_weights_and_moments(const Snapshot& other) const {
     return same_bits(values, other.values) && std::ranges::equal(kept, other.kept, same_bits) &&
-           steps == other.steps;
+           steps == other.steps && averaged_steps == other.averaged_steps;
   }
   bool operator==(const Snapshot& other) const {
     return same_weights_and_moments(other) && json == other.json;
@@ -99,13 +101,14 @@ struct Snapshot {
     for (std::size_t i = 0; i < kept.size(); ++i)
       state.optimizer.state()[i].values.copy_(kept[i]);
     state.optimizer.steps = steps;
+    state.optimizer.averaged_steps = averaged_steps;
     const auto text = json_text(json);
     restore_state(parse_json(text, "state.json", ErrorKind::checkpoint), "state.json", state);
   }
 
   at::Tensor values;
   std::vector<at::Tensor> kept;  // by the optimizer
-  std::int64_t steps;
+  std::int64_t steps, averaged_steps;
   Json json;
 };
 

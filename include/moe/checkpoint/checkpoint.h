@@ -38,10 +38,12 @@ class WeightsMismatch : public CheckpointError {
 /// listed at once in a WeightsMismatch, and nothing is changed then.
 void load_weights(const CheckpointRef& ref, FlatParameters& flat,
                   WeightValues values = WeightValues::finite);
-/// Fills the moments and the count of updates.
-void load_optimizer(const CheckpointRef& ref, const FlatParameters& flat, Optimizer& optimizer);
+/// Fills what the optimizer keeps and its counts of updates. If it averages weights, those of the
+/// checkpoint's model are the ones to evaluate with; `flat` then gets those to train on.
+void load_optimizer(const CheckpointRef& ref, FlatParameters& flat, Optimizer& optimizer);
 
-/// Publishes RUN/checkpoints/step-N whole: model.safetensors, optimizer.safetensors, state.json,
+/// Publishes RUN/checkpoints/step-N whole: model.safetensors, whose weights are those to evaluate
+/// with, optimizer.safetensors, state.json,
 /// config.json, tokenizer.json, manifest.json last, each fsynced; folder renamed into place; read
 /// back and verified. Then updates the hints `last` (and `best` where `is_best`). Throws
 /// ResourceError; up to the rename it has then removed what it wrote, after it the checkpoint

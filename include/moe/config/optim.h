@@ -109,6 +109,26 @@ struct MomentumScheduleConfig {
 };
 static_assert(table_is_complete<MomentumScheduleConfig>);
 
+/// Mean of the weights over the tail of a run.
+struct AverageConfig {
+  std::optional<double> start;
+  double tau = 200, blend = 0.6;
+
+  static constexpr auto fields() {
+    using C = AverageConfig;
+    return std::tuple{
+        Field{"start", &C::start,
+              "share of train.max_iters after which weights are averaged; null: never",
+              between(0, 1)},
+        Field{"tau", &C::tau, "the average moves by 1/tau of its distance in an update [steps]",
+              between(1, 1e9)},
+        Field{"blend", &C::blend,
+              "share of the average in the weights that are evaluated, exported and generate",
+              between(0, 1)}};
+  }
+};
+static_assert(table_is_complete<AverageConfig>);
+
 /// What a group of parameters has of its own.
 struct GroupConfig {
   double learning_rate_scale = 1;
@@ -157,6 +177,7 @@ struct OptimConfig {
   GroupsConfig groups;
   MuonConfig muon;
   MomentumScheduleConfig momentum_schedule;
+  AverageConfig average;
 
   static constexpr auto fields() {
     using C = OptimConfig;
@@ -179,7 +200,9 @@ struct OptimConfig {
         Field{"schedule", &C::schedule, "learning rate over time"},
         Field{"groups", &C::groups, "what some parameters have of their own"},
         Field{"muon", &C::muon, "Muon, if optim.kind is muon"},
-        Field{"momentum_schedule", &C::momentum_schedule, "momentum of Muon over time"}};
+        Field{"momentum_schedule", &C::momentum_schedule, "momentum of Muon over time"},
+        Field{"average", &C::average,
+              "a mean of the weights, for evaluation; training goes on with the weights"}};
   }
 };
 static_assert(table_is_complete<OptimConfig>);

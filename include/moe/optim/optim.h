@@ -26,6 +26,9 @@ double weight_decay_scale_at(const OptimConfig& config, std::int64_t max_iters, 
 /// it then stays.
 double momentum_at(const OptimConfig& config, std::int64_t step);
 
+/// Whether update `step` is in the part of the run whose weights are averaged.
+bool is_averaged_at(const OptimConfig& config, std::int64_t max_iters, std::int64_t step);
+
 /// Euclidean norm, summed in double. Waits for the device.
 double l2_norm(const at::Tensor& flat);
 
@@ -50,10 +53,11 @@ struct MuonGroup : Stretch {
   std::int64_t every = 1, turn = 0;
 };
 
-/// Who updates what. The stretches of both do not overlap and cover all parameters.
+/// Who updates what. The stretches of AdamW and Muon do not overlap and cover all parameters.
 struct OptimizerPlan {
   std::vector<OptimizerGroup> adamw;
-  std::vector<MuonGroup> muon;  // none unless optim.kind says so
+  std::vector<MuonGroup> muon = {};      // none unless optim.kind says so
+  std::vector<Stretch> averaged = {};  // all but tables, if optim.average has a start
 };
 
 /// The parameters of a model in groups, as optim.groups has them; neighbours that AdamW updates
@@ -99,10 +103,21 @@ class Optimizer {
   void step(at::Tensor& parameters, at::Tensor& gradients, double learning_rate,
             const UpdateScale& scale = {});
 
+  /// Takes the weights that an update has left into the average; the first ones begin it. If the
+  /// update is not one whose weights are averaged, what there is is forgotten.
+  void average(const at::Tensor& parameters, bool is_averaged);
+  /// From weights to train on to those to evaluate with: optim.average.blend of the average, in
+  /// place.
+  void blend(at::Tensor& parameters) const;
+  /// Whether the plan has an average, begun or not: then both kinds of weights are to be kept.
+  bool has_average() const { return !plan_.averaged.empty(); }
+
+  /// What it keeps of the parameters; "average" comes last.
   const std::vector<OptimizerState>& state() const { return state_; }
   const at::Tensor& state(std::string_view name) const;
 
-  std::int64_t steps = 0;  // updates so far
+  std::int64_t steps = 0;           // updates so far
+  std::int64_t averaged_steps = 0;  // those whose weights are in the average
 
  private:
   void step_adamw(at::Tensor& parameters, at::Tensor& gradients, double learning_rate,

@@ -46,6 +46,31 @@ struct TrainState {
   Progression at;
 };
 
+/// While one lives, the model has the weights to evaluate with instead of those to train on
+/// (optim.average); without an average they are the same, and nothing happens.
+class EvaluatedWeights {
+ public:
+  explicit EvaluatedWeights(TrainState& state);
+  ~EvaluatedWeights();
+  EvaluatedWeights(const EvaluatedWeights&) = delete;
+  EvaluatedWeights& operator=(const EvaluatedWeights&) = delete;
+
+  /// Does something with the weights to train on.
+  template <class Action>
+  void put_back_during(const Action& action) {
+    put_back();
+    action();
+    take();
+  }
+
+ private:
+  void take();
+  void put_back();
+
+  TrainState& state_;
+  at::Tensor trained_;  // undefined without an average
+};
+
 /// state.json: all but weights and moments. What may differ between equal runs is under "times".
 Json state_to_json(const TrainState& state, const DataSums& sums, double seconds);
 /// What a state.json tells besides the state itself.
