@@ -139,7 +139,9 @@ void load_optimizer(const CheckpointRef& ref, FlatParameters& flat, Optimizer& o
 void save_checkpoint(const fs::path& run, std::int64_t step, const FlatParameters& flat,
                      const Optimizer& optimizer, const Json& state, const RunConfig& config,
                      const CharTokenizer& tokenizer, bool is_best, FileLayer& files) {
-  OptimizerFile file{on_cpu(optimizer.state()), at::full({}, optimizer.steps, at::kLong), {},
+  OptimizerFile file{on_cpu(optimizer.state()),
+                     at::full({}, optimizer.steps, at::kLong),
+                     {},
                      at::full({}, optimizer.averaged_steps, at::kLong)};
   auto values = flat.values();
   if (optimizer.has_average()) {

@@ -98,7 +98,7 @@ void adamw_reference(at::Tensor parameters, const at::Tensor& gradients, at::Ten
   exp_avg_sq.mul_(at_step.beta2).addcmul_(scaled, scaled, 1 - at_step.beta2);
   const auto denominator = (exp_avg_sq / correction2).sqrt_().add_(at_step.eps);
   if (at_step.cautious) {
-    const auto towards_zero = (exp_avg * parameters).ge_(0);
+    const auto towards_zero = (exp_avg * parameters).ge(0);
     parameters.copy_(at::where(towards_zero, parameters * decay, parameters));
   } else {
     parameters.mul_(decay);

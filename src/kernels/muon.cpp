@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "kernels/layer_call.h"
 
@@ -30,7 +31,9 @@ std::vector<Piece> pieces_of(std::span<const at::Tensor> stacks) {
                 "a stack of matrices is (N, rows, columns): ", stacks[i].sizes());
     for (std::int64_t n = 0; n < stacks[i].size(0); ++n) pieces.push_back({i, n});
   }
-  const auto size = [&](const Piece& piece) { return stacks[piece.stack].stride(0); };
+  const auto size = [&](const Piece& piece) {
+    return stacks[piece.stack].size(1) * stacks[piece.stack].size(2);
+  };
   std::ranges::stable_sort(pieces, std::ranges::greater(), size);
   return pieces;
 }
@@ -126,9 +129,7 @@ NewtonSchulz polar_express() {
           1.01};
 }
 
-NewtonSchulz quintic() {
-  return {std::vector<OddPolynomial>(4, {3.4445, -4.7750, 2.0315}), 1};
-}
+NewtonSchulz quintic() { return {std::vector<OddPolynomial>(4, {3.4445, -4.7750, 2.0315}), 1}; }
 
 double count_orthogonalise_flops(std::int64_t rows, std::int64_t columns, std::int64_t steps) {
   const auto side = cpu::padded(std::min(rows, columns)),
@@ -136,11 +137,10 @@ double count_orthogonalise_flops(std::int64_t rows, std::int64_t columns, std::i
   double flops = 0;
   for (std::int64_t first = 0; first < steps; first += cpu::kGramSteps) {
     const auto together = std::min(cpu::kGramSteps, steps - first);
-    // Each step one product, and for all but the first or the last three more.
+    // G^2 for each step; for each but the first the total, for each but the last G's two.
     flops += symmetric_flops(side, width) +
              static_cast<double>(4 * together - 3) * symmetric_flops(side, side) +
-             2 * static_cast<double>(side) * static_cast<double>(side) *
-                 static_cast<double>(width);
+             2 * static_cast<double>(side) * static_cast<double>(side) * static_cast<double>(width);
   }
   return flops;
 }
@@ -164,7 +164,8 @@ void orthogonalise(std::span<const at::Tensor> stacks, const NewtonSchulz& newto
     for_each_matrix<T>(stacks, workspace, [&](std::size_t i, std::int64_t n, T* scratch) {
       const auto& stack = stacks[i];
       cpu::table<T>().orthogonalise(arguments, stack.size(1), stack.size(2),
-                                    stack.mutable_data_ptr<T>() + n * stack.stride(0), scratch);
+                                    stack.mutable_data_ptr<T>() + n * stack.size(1) * stack.size(2),
+                                    scratch);
     });
   });
 }
@@ -188,9 +189,8 @@ void muon(std::span<const MuonStack> stacks, const NewtonSchulz& newton_schulz,
     for (const auto& stack : stacks) muon_reference(stack, newton_schulz);
     return;
   }
-  with_type(stacks[0].parameters, [&](auto type) {
-    muon_on_cpu<decltype(type)>(stacks, newton_schulz, workspace);
-  });
+  with_type(stacks[0].parameters,
+            [&](auto type) { muon_on_cpu<decltype(type)>(stacks, newton_schulz, workspace); });
 }
 
 void muon_reference(const MuonStack& stack, const NewtonSchulz& newton_schulz) {
@@ -200,9 +200,9 @@ void muon_reference(const MuonStack& stack, const NewtonSchulz& newton_schulz) {
   momentum.mul_(at_step.momentum).add_(gradients);
   if (!at_step.applies) return;
   const auto ahead = momentum * at_step.momentum + gradients;
-  const auto step = orthogonalise_reference(ahead, newton_schulz) *
-                    (at_step.learning_rate * update_size(stack.parameters.size(1),
-                                                         stack.parameters.size(2)));
+  const auto step =
+      orthogonalise_reference(ahead, newton_schulz) *
+      (at_step.learning_rate * update_size(stack.parameters.size(1), stack.parameters.size(2)));
   const auto decay = 1 - at_step.learning_rate * at_step.weight_decay;
   if (at_step.cautious)
     parameters.copy_(at::where((step * parameters).ge(0), parameters * decay, parameters));

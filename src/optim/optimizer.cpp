@@ -104,11 +104,11 @@ void Optimizer::step_adamw(at::Tensor& parameters, at::Tensor& gradients, double
   std::int64_t at = 0;  // in the moments
   for (const auto& group : plan_.adamw) {
     const Stretch kept{at, group.count};
-    kernels::adamw(part_of(parameters, group), part_of(gradients, group),
-                   part_of(state("exp_avg"), kept), part_of(state("exp_avg_sq"), kept),
-                   {learning_rate * group.learning_rate_scale, config_.betas[0], config_.betas[1],
-                    config_.eps, group.weight_decay * scale.weight_decay, steps, scale.gradient,
-                    config_.cautious_decay});
+    kernels::adamw(
+        part_of(parameters, group), part_of(gradients, group), part_of(state("exp_avg"), kept),
+        part_of(state("exp_avg_sq"), kept),
+        {learning_rate * group.learning_rate_scale, config_.betas[0], config_.betas[1], config_.eps,
+         group.weight_decay * scale.weight_decay, steps, scale.gradient, config_.cautious_decay});
     at += group.count;
   }
 }

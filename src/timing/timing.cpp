@@ -24,7 +24,7 @@ constexpr std::int64_t kVocabulary = 65;  // tinyshakespeare's
 constexpr std::int64_t kRandomTokens = 100'000;
 constexpr std::int64_t kWarmUp = 5, kEvalBatches = 30, kGenerated = 100;
 constexpr std::int64_t kBeyond = 16, kGenerations = 5;  // tokens after the context; repeats
-constexpr int kOrthogonalised = 5;  // repeats
+constexpr int kOrthogonalised = 5;                      // repeats
 
 /// Random tokens over an alphabet of kVocabulary letters, or the text that the config names.
 struct TimedText {

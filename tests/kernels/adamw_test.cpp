@@ -83,8 +83,14 @@ TEST(AdamWKernel, CautiousDecayAsksTheUpdateNotTheGradient) {
   const auto moved = [&](double weight_decay) {
     auto parameters = weights.clone(), exp_avg = moments.clone(), squares = at::ones({5}, doubles);
     adamw(parameters, gradients.clone(), exp_avg, squares,
-          {.learning_rate = 0.1, .beta1 = 0.9, .beta2 = 0.9, .eps = 1e-8,
-           .weight_decay = weight_decay, .step = 9, .gradient_scale = 1, .cautious = true});
+          {.learning_rate = 0.1,
+           .beta1 = 0.9,
+           .beta2 = 0.9,
+           .eps = 1e-8,
+           .weight_decay = weight_decay,
+           .step = 9,
+           .gradient_scale = 1,
+           .cautious = true});
     return parameters;
   };
   EXPECT_LE(test::relative_error(moved(0) - moved(0.5), 0.1 * 0.5 * weights * decays),

@@ -22,12 +22,21 @@ using test::relative_error;
 /// largest coefficients, about 2000, and once more where a Gram matrix has lost it.
 constexpr double kTwoForms = 1e-9;
 
+/// Of the norm, in float with roundings of 6e-8, enlarged likewise: at most 2.5e-4 was measured, of
+/// matrices that are nearly of rank one. The plain form in float errs as much; the Gram matrix
+/// without a second start 2e-3.
+constexpr double kFloatForm = 1e-3;
+
+/// How far from 1 the five steps leave singular values that were not small: the last polynomial
+/// waves by so much.
+constexpr double kExpress = 0.15;
+
 struct Shape {
   std::int64_t rows, columns;
 };
-/// Wide, tall and square ones, of whole panels and cut ones, of several tiles.
-constexpr Shape kShapes[] = {{1, 1},   {1, 7},   {3, 5},    {5, 3},    {16, 16}, {17, 40},
-                             {40, 17}, {64, 64}, {33, 100}, {100, 33}, {128, 341}};
+/// Wide, tall and square ones, of whole panels and cut ones, of several tiles, summed in parts.
+constexpr Shape kShapes[] = {{1, 1},   {1, 7},   {3, 5},    {5, 3},    {16, 16},  {17, 40},
+                             {40, 17}, {64, 64}, {33, 100}, {100, 33}, {20, 1100}};
 
 at::Tensor random_stack(std::int64_t count, Shape shape, at::ScalarType type = at::kDouble) {
   return at::randn({count, shape.rows, shape.columns}, at::TensorOptions(at::kDouble)).to(type);
@@ -73,8 +82,8 @@ TEST(NewtonSchulz, TakesTheSingularValuesOfAWellConditionedMatrixNearOne) {
     for (const auto type : {at::kDouble, at::kFloat}) {
       const auto matrix = with_singular_values(values, shape).to(type);
       const auto express = singular_values(orthogonalised(matrix, polar_express()));
-      EXPECT_GT(express.min().item<double>(), 0.95) << name_of(shape);
-      EXPECT_LT(express.max().item<double>(), 1.05) << name_of(shape);
+      EXPECT_GT(express.min().item<double>(), 1 - kExpress) << name_of(shape);
+      EXPECT_LT(express.max().item<double>(), 1 + kExpress) << name_of(shape);
       const auto plain = singular_values(orthogonalised(matrix, quintic()));
       EXPECT_GT(plain.min().item<double>(), 0.6) << name_of(shape);
       EXPECT_LT(plain.max().item<double>(), 1.25) << name_of(shape);
@@ -82,21 +91,21 @@ TEST(NewtonSchulz, TakesTheSingularValuesOfAWellConditionedMatrixNearOne) {
 }
 
 /// Gradients as they come, and as they may come.
-struct Case {
+struct HardCase {
   const char* name;
   at::Tensor matrix;  // in double
 };
-std::vector<Case> hard_cases(Shape shape) {
+std::vector<HardCase> hard_cases(Shape shape) {
   at::manual_seed(5);
   const auto one = random_stack(1, {shape.rows, 1}).bmm(random_stack(1, {1, shape.columns}));
   const auto noise = random_stack(1, shape);
-  std::vector<Case> cases{{"random", noise},
-                          {"rank one", one},
-                          {"rank one and noise of 1e-2", one + 1e-2 * noise},
-                          {"rank one and noise of 1e-4", one + 1e-4 * noise},
-                          {"rank one and noise of 1e-6", one + 1e-6 * noise},
-                          {"huge", 1e30 * noise},
-                          {"small", 1e-4 * noise}};
+  std::vector<HardCase> cases{{"random", noise},
+                              {"rank one", one},
+                              {"rank one and noise of 1e-2", one + 1e-2 * noise},
+                              {"rank one and noise of 1e-4", one + 1e-4 * noise},
+                              {"rank one and noise of 1e-6", one + 1e-6 * noise},
+                              {"huge", 1e30 * noise},
+                              {"small", 1e-4 * noise}};
   auto few = noise.clone();
   few.narrow(1, shape.rows / 4, shape.rows - shape.rows / 4).zero_();
   cases.push_back({"rows of zeros", few});
@@ -114,8 +123,8 @@ TEST(NewtonSchulz, InFloatStaysNearThePlainFormInDouble) {
         SCOPED_TRACE(std::string(one.name) + ", " + name_of(shape));
         const auto got = orthogonalised(one.matrix.to(at::kFloat), steps);
         const auto want = orthogonalise_reference(one.matrix.to(at::kFloat).to(at::kDouble), steps);
-        std::printf("ZZ %s %s %zu err %g max sv got %g want %g\n", one.name, name_of(shape).c_str(), steps.steps.size(), (got - want).norm().item<double>() / want.norm().item<double>(),
-           singular_values(got).max().item<double>(), singular_values(want).max().item<double>());
+        EXPECT_LE((got - want).norm().item<double>(), kFloatForm * want.norm().item<double>());
+        EXPECT_LT(singular_values(got).max().item<double>(), 1.25);
       }
 }
 
@@ -190,8 +199,8 @@ TEST(MuonKernel, MovesByTheOrthogonalFactorOfTheMomentumAhead) {
        workspace);
   const auto [u, unused, vh] = at::linalg_svd(gradients, /*full_matrices=*/false);
   const auto expected = u.bmm(vh) * (-0.02 * 0.2 * std::sqrt(30.0));
-  EXPECT_LE(relative_error(parameters, expected), 0.05) << "singular values end within 0.05 of 1";
-  EXPECT_LE(relative_error(momentum, gradients * 0.05), kTwoForms)
+  EXPECT_LE(relative_error(parameters, expected), kExpress);
+  EXPECT_LE(relative_error(momentum, gradients * 0.1 * 0.5), kTwoForms)
       << "the momentum itself is not normalised";
 }
 
@@ -247,7 +256,8 @@ TEST(MuonKernel, LeavesWhatLiesBesideItsMatrices) {
 
 TEST(MuonFlops, CountBlocksOnAndAboveTheDiagonalOfSymmetricProducts) {
   constexpr double kBlock = 2.0 * 16 * 16 * 16;  // of a product
-  EXPECT_EQ(count_orthogonalise_flops(16, 16, 1), 3 * kBlock) << "Gram matrix, step, product with x";
+  EXPECT_EQ(count_orthogonalise_flops(16, 16, 1), 3 * kBlock)
+      << "Gram matrix, step, product with x";
   EXPECT_EQ(count_orthogonalise_flops(3, 20, 1), 2 * kBlock + kBlock + 2 * kBlock) << "padded";
   EXPECT_EQ(count_orthogonalise_flops(20, 3, 1), 5 * kBlock) << "turned";
   // Two panels: three blocks of depth two, and four for the wide product.

@@ -42,8 +42,7 @@ TEST(LearningRate, RisesLinearlyThroughTheWarmUp) {
 }
 
 TEST(LearningRate, IsZeroBeforeTheFirstUpdateOfAWarmUp) {
-  for (const auto kind : kSchedules)
-    EXPECT_EQ(learning_rate_at(schedule_of(kind), 110, 0), 0);
+  for (const auto kind : kSchedules) EXPECT_EQ(learning_rate_at(schedule_of(kind), 110, 0), 0);
 }
 
 TEST(LearningRate, NeverRisesAfterTheWarmUpNorFallsBelowItsEnd) {
@@ -91,7 +90,8 @@ TEST(LearningRate, WithoutWarmUpStartsAtThePeak) {
 
 TEST(WeightDecay, StaysOrFallsFromTheFirstUpdateToZeroAtTheLast) {
   OptimConfig config;
-  for (const std::int64_t step : {1, 60, 110}) EXPECT_EQ(weight_decay_scale_at(config, 110, step), 1);
+  for (const std::int64_t step : {1, 60, 110})
+    EXPECT_EQ(weight_decay_scale_at(config, 110, step), 1);
   config.decay_schedule = DecaySchedule::linear;
   EXPECT_EQ(weight_decay_scale_at(config, 101, 1), 1);
   EXPECT_DOUBLE_EQ(weight_decay_scale_at(config, 101, 26), 0.75);
@@ -232,11 +232,11 @@ TEST(Optimizer, EachGroupIsUpdatedAsIfItWereAlone) {
 TEST(Optimizer, RefusesGroupsThatLeaveOutOrRepeatAParameter) {
   const OptimConfig config;
   const auto parameters = at::zeros({9});
-  for (const auto& groups : std::vector<std::vector<OptimizerGroup>>{
-           {},
-           {{{0, 4}, 1, 0}},
-           {{{0, 4}, 1, 0}, {{5, 4}, 1, 0}},
-           {{{0, 5}, 1, 0}, {{4, 5}, 1, 0}}})
+  for (const auto& groups :
+       std::vector<std::vector<OptimizerGroup>>{{},
+                                                {{{0, 4}, 1, 0}},
+                                                {{{0, 4}, 1, 0}, {{5, 4}, 1, 0}},
+                                                {{{0, 5}, 1, 0}, {{4, 5}, 1, 0}}})
     EXPECT_THROW(Optimizer(config, plan_of(groups), parameters), c10::Error);
 }
 

@@ -15,9 +15,7 @@
 namespace moe {
 namespace {
 
-at::TensorOptions options_of(at::ScalarType type) {
-  return at::device(test::test_device()).dtype(type);
-}
+at::TensorOptions doubles() { return at::device(test::test_device()).dtype(at::kDouble); }
 
 /// The groups of a model of one layer, whose rows the table tells.
 struct Model {
@@ -36,8 +34,9 @@ struct Model {
 
 TEST(OptimizerGroups, OfTheDefaultsAreOne) {
   const Model model;
-  const auto [groups, stacks] = plan_updates({}, model.table);
-  EXPECT_TRUE(stacks.empty());
+  const auto plan = plan_updates({}, model.table);
+  const auto& groups = plan.adamw;
+  EXPECT_TRUE(plan.muon.empty());
   ASSERT_EQ(groups.size(), 1U);
   EXPECT_EQ(groups[0].begin, 0);
   EXPECT_EQ(groups[0].count, model.table.count());
@@ -149,13 +148,13 @@ TEST(MuonMomentum, RisesFromItsStartToWhatItStays) {
 /// A matrix (3, 5) between two vectors, of which Muon moves the matrix.
 struct MuonLearner {
   explicit MuonLearner(const OptimConfig& config, std::int64_t every = 1, std::int64_t turn = 0)
-      : parameters(at::linspace(-1, 1, 19, options_of(at::kDouble))),
+      : parameters(at::linspace(-1, 1, 19, doubles())),
         optimizer(config,
                   {{{{0, 2}, 1, 0.1}, {{17, 2}, 1, 0.1}}, {{{2, 15}, 3, 5, 2, 0.3, every, turn}}},
                   parameters) {}
 
   at::Tensor gradient_of_update(std::int64_t update) const {
-    return (at::arange(19, options_of(at::kDouble)) * static_cast<double>(update)).sin();
+    return (at::arange(19, doubles()) * static_cast<double>(update)).sin();
   }
   at::Tensor matrix() const { return parameters.narrow(0, 2, 15).view({1, 3, 5}); }
   void learn(std::int64_t updates, double rate) {

@@ -57,9 +57,10 @@ TEST(ParameterTable, EachRowIsOfTheGroupThatItsNameTells) {
   };
   auto tied = makemoe();
   tied.tied = true;
-  for (const auto& spec : {makemoe(), tied})
-    for (const auto& row : ParameterTable(spec).rows())
-      EXPECT_EQ(row.group, expected(row.name)) << row.name;
+  for (const auto& spec : {makemoe(), tied}) {
+    const ParameterTable table(spec);
+    for (const auto& row : table.rows()) EXPECT_EQ(row.group, expected(row.name)) << row.name;
+  }
 }
 
 TEST(ParameterTable, AModelWithoutBiasesHasNoRowOfThem) {

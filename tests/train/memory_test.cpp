@@ -112,9 +112,8 @@ TEST(MemoryEstimate, OfMuonIsOneMomentumForTwoMomentsAndWhatItWorksIn) {
   const auto spared = 2 * table.count() - count_optimizer_state(config.optim, table);
   const auto matrices = config.model.n_layer * (4 + 4 * 8) * 64 * 64;
   EXPECT_EQ(spared, matrices) << "attention's four, and each of 4 experts' eight";
-  EXPECT_EQ(estimate(config, kVocab),
-            adamw - spared * std::int64_t{sizeof(float)} +
-                count_optimizer_scratch(config.optim, table));
+  EXPECT_EQ(estimate(config, kVocab), adamw - spared * std::int64_t{sizeof(float)} +
+                                          count_optimizer_scratch(config.optim, table));
 }
 
 TEST(MemoryEstimate, GrowsWithEachKeyThatAPersonIsToldToLower) {

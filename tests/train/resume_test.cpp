@@ -28,8 +28,7 @@ RunConfig adamw_run() {
   return config;
 }
 
-class ResumeTest
-    : public testing::TestWithParam<std::tuple<DataOrder, Kernels, OptimizerKind>> {
+class ResumeTest : public testing::TestWithParam<std::tuple<DataOrder, Kernels, OptimizerKind>> {
  protected:
   static RunConfig config() {
     const auto [order, kernels, optimizer] = GetParam();
@@ -111,17 +110,16 @@ TEST_P(ResumeTest, AnotherSeedTrainsOtherwise) {
   EXPECT_FALSE(same_bits(a.state.flat.values(), b.state.flat.values()));
 }
 
-INSTANTIATE_TEST_SUITE_P(Orders, ResumeTest,
-                         testing::Combine(testing::Values(DataOrder::random, DataOrder::epoch,
-                                                          DataOrder::sequential),
-                                          testing::Values(Kernels::fast, Kernels::reference),
-                                          testing::Values(OptimizerKind::adamw,
-                                                          OptimizerKind::muon)),
-                         [](const auto& test_info) {
-                           const auto [order, kernels, optimizer] = test_info.param;
-                           return name_of(order) + "_" + name_of(kernels) + "_" +
-                                  name_of(optimizer);
-                         });
+std::string name_of_case(const testing::TestParamInfo<ResumeTest::ParamType>& test_info) {
+  const auto& [order, kernels, optimizer] = test_info.param;
+  return name_of(order) + "_" + name_of(kernels) + "_" + name_of(optimizer);
+}
+INSTANTIATE_TEST_SUITE_P(
+    Orders, ResumeTest,
+    testing::Combine(testing::Values(DataOrder::random, DataOrder::epoch, DataOrder::sequential),
+                     testing::Values(Kernels::fast, Kernels::reference),
+                     testing::Values(OptimizerKind::adamw, OptimizerKind::muon)),
+    name_of_case);
 
 TEST(MuonRun, IsTheSameForAnyNumberOfThreadsAlsoIfTheyChange) {
   if (!test_device().is_cpu()) GTEST_SKIP() << "threads are the CPU's";

@@ -138,6 +138,18 @@ TEST(TrainStep, FollowsTheLearningRateScheduleFromItsFirstUpdate) {
   for (std::size_t i = 0; i < 8; ++i) EXPECT_DOUBLE_EQ(rates[i], expected[i]) << i;
 }
 
+TEST(TrainStep, FollowsTheScheduleOfWeightDecayFromItsFirstUpdate) {
+  auto config = tiny_run();
+  TinyRun constant(config);
+  config.optim.decay_schedule = DecaySchedule::linear;
+  TinyRun falling(config);
+  for (const bool is_first : {true, false}) {
+    train_step(constant.state);
+    train_step(falling.state);
+    EXPECT_EQ(same_bits(constant.state.flat.values(), falling.state.flat.values()), is_first);
+  }
+}
+
 TEST(TrainStep, ALearningRateOfZeroMovesNothing) {
   auto config = tiny_run();
   config.optim.learning_rate = 0;

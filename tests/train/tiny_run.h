@@ -98,8 +98,7 @@ struct Snapshot {
   /// Puts `state` where this was taken, its JSON by way of text.
   void restore(TrainState& state) const {
     state.flat.values().copy_(values);
-    for (std::size_t i = 0; i < kept.size(); ++i)
-      state.optimizer.state()[i].values.copy_(kept[i]);
+    for (std::size_t i = 0; i < kept.size(); ++i) state.optimizer.state()[i].values.copy_(kept[i]);
     state.optimizer.steps = steps;
     state.optimizer.averaged_steps = averaged_steps;
     const auto text = json_text(json);

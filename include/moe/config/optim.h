@@ -100,11 +100,11 @@ struct MomentumScheduleConfig {
 
   static constexpr auto fields() {
     using C = MomentumScheduleConfig;
-    return std::tuple{Field{"start", &C::start, "Muon: momentum of the first update of a warm-up",
-                            between(0, kSlowestDecay)},
-                      Field{"warmup_iters", &C::warmup_iters,
-                            "Muon: linear way from there to optim.muon.momentum [steps]",
-                            steps_from(0)}};
+    return std::tuple{
+        Field{"start", &C::start, "Muon: momentum of the first update of a warm-up",
+              between(0, kSlowestDecay)},
+        Field{"warmup_iters", &C::warmup_iters,
+              "Muon: linear way from there to optim.muon.momentum [steps]", steps_from(0)}};
   }
 };
 static_assert(table_is_complete<MomentumScheduleConfig>);
@@ -136,11 +136,11 @@ struct GroupConfig {
 
   static constexpr auto fields() {
     using C = GroupConfig;
-    return std::tuple{Field{"learning_rate_scale", &C::learning_rate_scale,
-                            "its learning rate, as a multiple of the optimizer's",
-                            between(0, 1000)},
-                      Field{"weight_decay", &C::weight_decay,
-                            "its weight decay; null: the optimizer's", between(0, 1000)}};
+    return std::tuple{
+        Field{"learning_rate_scale", &C::learning_rate_scale,
+              "its learning rate, as a multiple of the optimizer's", between(0, 1000)},
+        Field{"weight_decay", &C::weight_decay, "its weight decay; null: the optimizer's",
+              between(0, 1000)}};
   }
 };
 static_assert(table_is_complete<GroupConfig>);
@@ -162,9 +162,9 @@ struct GroupsConfig {
 };
 static_assert(table_is_complete<GroupsConfig>);
 
-/// The optimizer: AdamW, or Muon beside it for matrices, and its learning rate. The update is computed in float: what these bounds let in is
-/// neither 0 nor infinite there, nor is what AdamW makes of it, e.g. rate / (1 - beta1) in the
-/// first step (docs/adr/0038).
+/// The optimizer: AdamW, or Muon beside it for matrices, and its learning rate. The update is
+/// computed in float: what these bounds let in is neither 0 nor infinite there, nor is what AdamW
+/// makes of it, e.g. rate / (1 - beta1) in the first step (docs/adr/0038).
 struct OptimConfig {
   OptimizerKind kind = OptimizerKind::adamw;
   double learning_rate = 1e-3;

@@ -295,7 +295,7 @@ void describe(const S& section, const std::string& path, std::string& out) {
     if constexpr (Section<T>) {
       describe(value, key, out);
     } else {
-      out += padded(key, 36) + padded(type_name<T>(), 17) +
+      out += padded(key, 44) + padded(type_name<T>(), 17) +
              padded(json_text(member_to_json(value)), 16) + std::string(row.help) +
              limits_text(row);
       if constexpr (is_list<T>::value)

@@ -56,7 +56,7 @@ struct MuonGroup : Stretch {
 /// Who updates what. The stretches of AdamW and Muon do not overlap and cover all parameters.
 struct OptimizerPlan {
   std::vector<OptimizerGroup> adamw;
-  std::vector<MuonGroup> muon = {};      // none unless optim.kind says so
+  std::vector<MuonGroup> muon = {};    // none unless optim.kind says so
   std::vector<Stretch> averaged = {};  // all but tables, if optim.average has a start
 };
 

@@ -46,7 +46,7 @@ struct NewtonSchulzUse {
 /// What the machine can do, and what a training step makes of it.
 struct MachineUse {
   MachineRates machine;
-  double step_flops = 0;  // [FLOP/s]
+  double step_flops = 0;                         // [FLOP/s]
   std::optional<NewtonSchulzUse> newton_schulz;  // if the optimizer is Muon
   // What the products of a step, and the memory that its update moves, would take alone [s].
   double products = 0, update = 0;

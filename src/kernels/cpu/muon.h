@@ -45,8 +45,8 @@ void muon_update(const NewtonSchulz& newton_schulz, const MuonUpdate<T>& update,
   if (!update.applies) return;
   const OrthogonalRoom<T> room(update.rows, update.columns, scratch);
   look_ahead(update, room.y);
-  apply_direction(update, orthogonal_factor<T>(newton_schulz, update.rows, update.columns, room.y,
-                                               room));
+  apply_direction(update,
+                  orthogonal_factor<T>(newton_schulz, update.rows, update.columns, room.y, room));
 }
 
 }  // namespace moe::kernels::cpu::MOE_LEVEL

@@ -5,17 +5,31 @@
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
-// Newton-Schulz of one matrix (rows, columns), in its smaller Gram matrix. The matrix is worked on as
-// a wide one, (side, width) with side <= width: turned if it is tall, and padded with zeros, which
-// stay zeros.
+// Newton-Schulz of one matrix (rows, columns), in its smaller Gram matrix. The matrix is worked on
+// as a wide one, (side, width) with side <= width: turned if it is tall, and padded with zeros,
+// which stay zeros.
 
-/// Where one matrix is worked on.
-template <class T>
-struct OrthogonalRoom {
-  OrthogonalRoom(Index rows, Index columns, T* scratch)
+/// What a matrix (rows, columns) is worked on as.
+struct WideShape {
+  WideShape(Index rows, Index columns)
       : is_tall(rows > columns),
         side(padded(is_tall ? columns : rows)),
-        width(padded(is_tall ? rows : columns)),
+        width(padded(is_tall ? rows : columns)) {}
+
+  bool is_tall;
+  Index side, width;
+};
+template <class T>
+Index orthogonalise_scratch(Index rows, Index columns) {
+  const WideShape shape(rows, columns);
+  return 2 * shape.side * shape.width + 4 * shape.side * shape.side;
+}
+
+/// Where it is worked on.
+template <class T>
+struct OrthogonalRoom : WideShape {
+  OrthogonalRoom(Index rows, Index columns, T* scratch)
+      : WideShape(rows, columns),
         x(scratch),
         y(x + side * width),
         gram(y + side * width),
@@ -23,17 +37,10 @@ struct OrthogonalRoom {
         step(total + side * side),
         spare(step + side * side) {}
 
-  bool is_tall;
-  Index side, width;
-  T *x, *y;            // wide
-  T *gram, *total;     // symmetric: x x^T, and the product of the steps so far
+  T *x, *y;         // wide
+  T *gram, *total;  // symmetric: x x^T, and the product of the steps so far
   T *step, *spare;
 };
-template <class T>
-Index orthogonalise_scratch(Index rows, Index columns) {
-  const OrthogonalRoom<T> room(rows, columns, nullptr);
-  return 2 * room.side * room.width + 4 * room.side * room.side;
-}
 
 template <class T>
 void swap_buffers(T*& a, T*& b) {
@@ -76,7 +83,8 @@ void panels_to_matrix(const OrthogonalRoom<T>& room, Index rows, Index columns, 
       for (int v = 0; v < kVecs<T>; ++v) {
         const Index c = first + v * kLanes<T>;
         if (c < columns)
-          store_part(matrix + m * columns + c, load(from + m * kPanel + v * kLanes<T>), columns - c);
+          store_part(matrix + m * columns + c, load(from + m * kPanel + v * kLanes<T>),
+                     columns - c);
       }
 }
 
@@ -89,10 +97,9 @@ void take_steps(const NewtonSchulz& newton_schulz, Index first, Index last,
   for (Index k = first; k < last; ++k) {
     const OddPolynomial& p = newton_schulz.steps[k];
     T* step = k == first ? room.total : room.step;
-    multiply_symmetric<T>(room.gram, room.gram, side,
-                          {static_cast<T>(p.c), room.gram, static_cast<T>(p.b),
-                           static_cast<T>(p.a)},
-                          step);
+    multiply_symmetric<T>(
+        room.gram, room.gram, side,
+        {static_cast<T>(p.c), room.gram, static_cast<T>(p.b), static_cast<T>(p.a)}, step);
     if (k > first) {
       multiply_symmetric<T>(step, room.total, side, {}, room.spare);
       swap_buffers(room.total, room.spare);
@@ -105,8 +112,8 @@ void take_steps(const NewtonSchulz& newton_schulz, Index first, Index last,
   swap_buffers(room.x, room.y);
 }
 
-/// The orthogonal factor of a matrix, as nearly as Newton-Schulz comes to it: (rows, columns) in the
-/// room, where the matrix may be `room.y`.
+/// The orthogonal factor of a matrix, as nearly as Newton-Schulz comes to it: (rows, columns) in
+/// the room, where the matrix may be `room.y`.
 template <class T>
 T* orthogonal_factor(const NewtonSchulz& newton_schulz, Index rows, Index columns, const T* matrix,
                      OrthogonalRoom<T> room) {

@@ -17,8 +17,7 @@ void mirror(T* s, Index side) {
     for (Index q = 0; q < p; q += kPanel) {
       const T* from = s + p * side + q * kPanel;
       rows_to_panel<T>(
-          kPanel, kPanel, [&](Index i) { return from + i * kPanel; },
-          s + q * side + p * kPanel);
+          kPanel, kPanel, [&](Index i) { return from + i * kPanel; }, s + q * side + p * kPanel);
     }
 }
 
@@ -36,16 +35,17 @@ void multiply_blocks(const T* left, const T* right, Index side, const Combinatio
                      Index row, Index rows, Index panel, Index panels, T* to) {
   const Factor<T> a{left + row * kPanel, kPanel, side * kPanel};
   const Factor<T> b{right + panel * side * kPanel, kPanel, kPanel * kPanel};
-  multiply<Left::row_major>(
-      rows, a, b, PanelSegments{side / kPanel}, {panels, side * kPanel},
-      [&](Index i, Index p, Row<T> sum) {
-        const Index m = row + i, at = ((panel + p) * side + m) * kPanel;
-        if (terms.base != nullptr)
-          sum = map(sum, load_row(terms.base + at),
-                    [&](Vec<T> x, Vec<T> y) { return x * terms.product + y * terms.other; });
-        store_row(to + at, sum);
-        if (terms.identity != 0 && m / kPanel == panel + p) to[at + m % kPanel] += terms.identity;
-      });
+  multiply<Left::row_major>(rows, a, b, PanelSegments{side / kPanel}, {panels, side * kPanel},
+                            [&](Index i, Index p, Row<T> sum) {
+                              const Index m = row + i, at = ((panel + p) * side + m) * kPanel;
+                              if (terms.base != nullptr)
+                                sum = map(sum, load_row(terms.base + at), [&](Vec<T> x, Vec<T> y) {
+                                  return x * terms.product + y * terms.other;
+                                });
+                              store_row(to + at, sum);
+                              if (terms.identity != 0 && m / kPanel == panel + p)
+                                to[at + m % kPanel] += terms.identity;
+                            });
 }
 
 /// `to` = a combination with the product of two matrices that commute, all of them (side, side).
@@ -83,8 +83,7 @@ void multiply_gram(const T* x, Index side, Index width, T* to) {
             Factor<T>{at(begin, part), kPanel, kPanel * kPanel}, segments,
             {first + together - begin, width * kPanel}, [&](Index m, Index p, Row<T> sum) {
               T* row = to + ((begin + p) * side + q * kPanel + m) * kPanel;
-              if (part > 0)
-                sum = map(sum, load_row(row), [](Vec<T> a, Vec<T> b) { return a + b; });
+              if (part > 0) sum = map(sum, load_row(row), [](Vec<T> a, Vec<T> b) { return a + b; });
               store_row(row, sum);
             });
       }
@@ -99,13 +98,12 @@ void multiply_wide(const T* s, const T* x, Index side, Index width, T* to) {
   Index together = 0;
   for (Index first = 0; first < panels; first += together) {
     together = tile_panels<T>(panels - first);
-    multiply<Left::row_major>(
-        width, Factor<T>{x, kPanel, width * kPanel},
-        Factor<T>{s + first * side * kPanel, kPanel, kPanel * kPanel},
-        PanelSegments{side / kPanel}, {together, side * kPanel},
-        [&](Index n, Index p, const Row<T>& row) {
-          store_row(to + ((first + p) * width + n) * kPanel, row);
-        });
+    multiply<Left::row_major>(width, Factor<T>{x, kPanel, width * kPanel},
+                              Factor<T>{s + first * side * kPanel, kPanel, kPanel * kPanel},
+                              PanelSegments{side / kPanel}, {together, side * kPanel},
+                              [&](Index n, Index p, const Row<T>& row) {
+                                store_row(to + ((first + p) * width + n) * kPanel, row);
+                              });
   }
 }
 
