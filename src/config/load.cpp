@@ -268,9 +268,6 @@ std::vector<std::string> config_problems(const RunConfig& config) {
   if (config.eval.stride && *config.eval.stride > m.block_size)
     problems.push_back(cat("eval.stride: ", *config.eval.stride, " is more than model.block_size ",
                            m.block_size, ", so that targets would be left out; lower it"));
-  if (config.eval.stride && config.eval.mode == EvalMode::random)
-    problems.push_back(
-        "eval.stride: random windows have none; set eval.mode to \"full\", or leave it null");
   if (!is_device_name(config.device))
     problems.push_back(cat("device: \"", printable(config.device),
                            "\" is not a device; give auto, cpu, cuda or cuda:N"));

@@ -107,11 +107,11 @@ ModelSpec spec_of(const ModelConfig& config, std::int64_t vocab) {
           .dropout = dropout_of(config),
           .init = config.init,
           .embedding_std = config.init_embedding_std,
+          .router_init_std = config.moe.router_init_std,
           .zero_outputs = config.init_zero_outputs,
           .norm = norm_of(config),
           .bias = config.bias,
           .tied = config.tied,
-          .router_init_std = config.moe.router_init_std,
           .layers = std::move(layers)};
 }
 

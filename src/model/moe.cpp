@@ -53,8 +53,10 @@ at::Tensor gates_of(const at::Tensor& logits, const at::Tensor& experts,
 Routing route_by_logits(const at::Tensor& logits, const FeedForwardSpec& spec,
                         const at::Tensor& choice_bias) {
   auto values = logits.detach();
-  if (choice_bias.defined())
-    values = (spec.gate == Gate::sigmoid ? values.sigmoid() : values.softmax(-1)) + choice_bias;
+  if (choice_bias.defined()) {
+    const auto scores = spec.gate == Gate::sigmoid ? values.sigmoid() : values.softmax(-1);
+    values = at::where(values.isneginf(), values, scores + choice_bias);  // masked stays masked
+  }
   const auto experts = largest(values, spec.top_k);
   return {gates_of(logits, experts, spec), experts};
 }

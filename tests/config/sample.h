@@ -24,9 +24,16 @@ inline RunConfig every_key_changed() {
   c.model.n_layer = 3;
   c.model.block_size = 17;
   c.model.dropout = 1.0 / 3;
+  c.model.dropouts = {0.25, 0.0, 0.5, 0.75};
   c.model.init = Init::small_normal;
+  c.model.init_embedding_std = 0.125;
+  c.model.init_zero_outputs = true;
   c.model.attention_scale = AttentionScale::n_embed;
   c.model.norm = NormKind::rms;
+  c.model.positions = Positions::rotary;
+  c.model.rotary_base = 512.5;
+  c.model.qk_norm = QkNorm::head;
+  c.model.qk_gain = 1.75;
   c.model.bias = false;
   c.model.tied = true;
   c.model.kernels = Kernels::reference;
@@ -35,6 +42,7 @@ inline RunConfig every_key_changed() {
                  RouterKind::topk,
                  Gate::sigmoid,
                  Activation::silu,
+                 48,
                  true,
                  1.1,
                  false,
@@ -59,7 +67,7 @@ inline RunConfig every_key_changed() {
   c.optim.momentum_schedule = {0.625, 43};
   c.optim.average = {0.5, 47.5, 0.875};
   c.train = {11, 13, 19, 2, Precision::bfloat16, 23, 4, 29, 31, 37};
-  c.eval = {EvalMode::random, 41};
+  c.eval = {EvalMode::random, 41, 9};
   c.tracking = {true, {"https://a.b:1/c", "d", "e \u00e9", MlflowArtifacts::best, 0.1}};
   return c;
 }

@@ -97,6 +97,21 @@ TEST(Ablation, MasksRoutersWithoutBiasToo) {
   EXPECT_FALSE(mixture_of(without, 0).route().bias.defined());
 }
 
+TEST(Ablation, MasksAnExpertThatABalanceBiasFavoursToo) {
+  for (const auto kernels : {Kernels::fast, Kernels::reference}) {
+    auto config = small_config();
+    config.kernels = kernels;
+    config.moe.balance = {{.kind = BalanceKind::loss_free}};
+    auto model = small_model(config);
+    const at::NoGradGuard no_grad;
+    model->balance_bias(0).detach()[2].fill_(10);
+    const auto tokens = cyclic_tokens(203);
+    EXPECT_GT(evaluate_full(model, tokens, 42).expert_load[0][2], 0.3) << "each token chose it";
+    mixture_of(model, 0).route().bias.detach()[2].fill_(-kInfiniteLogit);
+    EXPECT_EQ(evaluate_full(model, tokens, 42).expert_load[0][2], 0);
+  }
+}
+
 TEST(Ablation, OfTheOnlyExpertCanNotMaskIt) {
   auto config = small_config();
   config.moe.num_experts = config.moe.top_k = 1;

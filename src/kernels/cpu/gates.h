@@ -43,14 +43,16 @@ inline void choose(const T* values, Index experts, Index top_k, std::int32_t* ch
 }
 
 /// What the K largest of are chosen by (E): logits, or beside a bias the scores plus it, which are
-/// then in `room` (E).
+/// then in `room` (E). An expert whose logit is minus infinity is masked, whatever its bias.
 template <class T>
 inline const T* choice_values(const Mixture<T>& layer, const T* logits, T* room) {
   if (layer.choice_bias == nullptr) return logits;
   for (Index e = 0; e < layer.experts; ++e)
     room[e] = layer.gate == Gate::sigmoid ? sigmoid(logits[e]) : logits[e];
   if (layer.gate != Gate::sigmoid) softmax(room, layer.experts);
-  for (Index e = 0; e < layer.experts; ++e) room[e] += layer.choice_bias[e];
+  constexpr T kMasked = -static_cast<T>(__builtin_inff());
+  for (Index e = 0; e < layer.experts; ++e)
+    room[e] = logits[e] == kMasked ? kMasked : room[e] + layer.choice_bias[e];
   return room;
 }
 
