@@ -11,8 +11,8 @@ trap 'rm -f "$written"' EXIT
 # shellcheck disable=SC2016  # the backquotes are Markdown's
 {
   printf '# Config keys\n\n'
-  printf 'Every key of a config file, made by `scripts/docs.sh` from the table in\n'
-  printf '`include/moe/config/config.h`; do not edit. `makemoe config defaults` prints the same.\n'
+  printf 'Every key of a config file, made by `scripts/docs.sh` from the tables in\n'
+  printf '`include/moe/config`; do not edit. `makemoe config defaults` prints the same.\n'
   printf 'Precedence: default < `extends` < file < `--set KEY=VALUE` < dedicated flags.\n\n'
   printf '```\n'
   "$makemoe" config defaults
