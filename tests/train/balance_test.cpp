@@ -84,9 +84,10 @@ TEST_P(BalanceTest, SmallBatchesOfAnUpdateEqualOneLargeBatch) {
       const auto got = train_step(parts.state);
       EXPECT_NEAR(got.loss, step.loss, kOtherParts);
       EXPECT_NEAR(got.grad_norm, step.grad_norm, kOtherParts * step.grad_norm);
-      for (std::size_t term = 0; term < step.side_terms.size(); ++term)
-        if (!std::isnan(step.side_terms[term]))
-          EXPECT_NEAR(got.side_terms[term], step.side_terms[term], kOtherParts) << term;
+      for (std::size_t term = 0; term < step.side_terms.size(); ++term) {
+        if (std::isnan(step.side_terms[term])) continue;
+        EXPECT_NEAR(got.side_terms[term], step.side_terms[term], kOtherParts) << term;
+      }
     }
     EXPECT_EQ(parts.state.sampler.state(), whole.state.sampler.state());
     EXPECT_LE(relative_error(parts.state.flat.values(), whole.state.flat.values()), kOtherParts);
@@ -94,9 +95,10 @@ TEST_P(BalanceTest, SmallBatchesOfAnUpdateEqualOneLargeBatch) {
       EXPECT_LE(relative_error(parts.gradient(tensor.name), whole.gradient(tensor.name)),
                 kOtherParts)
           << tensor.name;
-    for (const auto& tensor : whole.state.flat.layout())
-      if (tensor.name.ends_with("balance_bias"))
-        EXPECT_TRUE(at::equal(parts.value(tensor.name), whole.value(tensor.name))) << tensor.name;
+    for (const auto& tensor : whole.state.flat.layout()) {
+      if (!tensor.name.ends_with("balance_bias")) continue;
+      EXPECT_TRUE(at::equal(parts.value(tensor.name), whole.value(tensor.name))) << tensor.name;
+    }
   }
 }
 
@@ -141,7 +143,7 @@ const std::string kBias = "blocks.1.smoe.router.balance_bias";
 TEST(BalanceBias, MovesOncePerUpdateByTheSignOfWhatEachExpertLacks) {
   TinyRun run(with_bias(/*micro=*/3));
   auto want = at::zeros({4});
-  for (int i = 0; i < 4; ++i) {
+  for (int i = 0; i < 3; ++i) {
     train_step(run.state);
     const auto counts = run.state.update_sums[1][kChoices];
     EXPECT_EQ(counts.sum().item<double>(), 3 * kBatch * 8 * 2);
