@@ -8,7 +8,7 @@ MUON = ("optim.kind=muon",)
 TURNS = (*MUON, "optim.muon.every=2", "optim.muon.coefficients=quintic", "optim.momentum_schedule.warmup_iters=2")
 DECAYS = ("optim.schedule.kind=wsd", "optim.schedule.decay_fraction=0.7", "optim.cautious_decay=true", "optim.decay_schedule=linear",
           "optim.weight_decay=0.5")
-AVERAGE = ("optim.average.start=0.5", "optim.average.tau=2")
+AVERAGE = ("optim.average.start=0.5", "optim.average.tau=2", "train.keep_checkpoints=3")
 VARIANTS = {"groups": ("optim.groups.expert.learning_rate_scale=0.5", "optim.groups.norm.weight_decay=0"),
             "decays": DECAYS, "muon": MUON, "turns": TURNS, "average": AVERAGE, "all": (*TURNS, *DECAYS, *AVERAGE)}
 
