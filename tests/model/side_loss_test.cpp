@@ -154,7 +154,8 @@ TEST_P(SideLossTest, NoiseThatVanishesLeavesTheLoadLossAndItsGradientsFinite) {
   built.flat.gradients().zero_();
   const auto out = forward(built);
   const auto chosen = out.side[0].sums[kLoad];
-  EXPECT_LE(relative_error(chosen, out.side[0].sums[kChoices]), kDouble) << "a choice without doubt";
+  EXPECT_LE(relative_error(chosen, out.side[0].sums[kChoices]), kDouble)
+      << "a choice without doubt";
   total_loss(out).backward();
   EXPECT_TRUE(built.flat.gradients().isfinite().all().item<bool>());
 }
