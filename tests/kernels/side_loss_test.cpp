@@ -63,14 +63,14 @@ class Tokens {
 constexpr BalanceSpec kAll{
     .switch_batch = 0.3, .switch_sequence = 0.5, .importance_load = 0.7, .z_loss = 0.11};
 
-constexpr std::int64_t kExperts = 8, kTopK = 2, kTime = 12;
+constexpr std::int64_t kSomeExperts = 8, kTopK = 2, kWindowTime = 12;
 
 TEST(SideLosses, AnEvenLoadGivesOneAndZero) {
-  Tokens tokens(1, kTime, kExperts);
-  tokens.fill(0, kChoices, kTime * kTopK / 8.0, 0, kExperts);
-  tokens.fill(0, kImportance, kTime / 8.0, 0, kExperts);
-  tokens.fill(0, kLoad, 3, 0, kExperts);
-  tokens.fill(0, kProbability, kTime / 8.0, 0, kExperts);
+  Tokens tokens(1, kWindowTime, kSomeExperts);
+  tokens.fill(0, kChoices, kWindowTime * kTopK / 8.0, 0, kSomeExperts);
+  tokens.fill(0, kImportance, kWindowTime / 8.0, 0, kSomeExperts);
+  tokens.fill(0, kLoad, 3, 0, kSomeExperts);
+  tokens.fill(0, kProbability, kWindowTime / 8.0, 0, kSomeExperts);
   const auto terms = tokens.losses(kAll);
   // A share that summed to K, not to 1, would give K.
   EXPECT_NEAR(terms[kSwitchBatch], 1, kRounding);
@@ -80,11 +80,11 @@ TEST(SideLosses, AnEvenLoadGivesOneAndZero) {
 }
 
 TEST(SideLosses, ACollapsedLoadGivesExpertsOverChoices) {
-  Tokens tokens(1, kTime, kExperts);
-  tokens.fill(0, kChoices, kTime, 0, kTopK);
-  tokens.fill(0, kImportance, kTime / 2.0, 0, kTopK);
-  tokens.fill(0, kLoad, kTime, 0, kTopK);
-  tokens.fill(0, kProbability, kTime / 2.0, 0, kTopK);
+  Tokens tokens(1, kWindowTime, kSomeExperts);
+  tokens.fill(0, kChoices, kWindowTime, 0, kTopK);
+  tokens.fill(0, kImportance, kWindowTime / 2.0, 0, kTopK);
+  tokens.fill(0, kLoad, kWindowTime, 0, kTopK);
+  tokens.fill(0, kProbability, kWindowTime / 2.0, 0, kTopK);
   const auto terms = tokens.losses(kAll);
   EXPECT_NEAR(terms[kSwitchBatch], 4, kRounding);
   EXPECT_NEAR(terms[kSwitchSequence], 4, kRounding);
@@ -95,11 +95,11 @@ TEST(SideLosses, ACollapsedLoadGivesExpertsOverChoices) {
 }
 
 TEST(SideLosses, WindowsThatCollapseApartAreEvenAsABatchAndNotAsSequences) {
-  constexpr std::int64_t kWindows = kExperts / kTopK;
-  Tokens tokens(kWindows, kTime, kExperts);
+  constexpr std::int64_t kWindows = kSomeExperts / kTopK;
+  Tokens tokens(kWindows, kWindowTime, kSomeExperts);
   for (std::int64_t w = 0; w < kWindows; ++w) {
-    tokens.fill(w, kChoices, kTime, w * kTopK, kTopK);
-    tokens.fill(w, kProbability, kTime / 2.0, w * kTopK, kTopK);
+    tokens.fill(w, kChoices, kWindowTime, w * kTopK, kTopK);
+    tokens.fill(w, kProbability, kWindowTime / 2.0, w * kTopK, kTopK);
   }
   const auto terms = tokens.losses(kAll);
   EXPECT_NEAR(terms[kSwitchBatch], 1, kRounding);
@@ -107,8 +107,8 @@ TEST(SideLosses, WindowsThatCollapseApartAreEvenAsABatchAndNotAsSequences) {
 }
 
 TEST(SideLosses, NothingIsDividedByASumOfZero) {
-  Tokens tokens(1, kTime, kExperts);
-  tokens.fill(0, kChoices, 3, 0, kExperts);
+  Tokens tokens(1, kWindowTime, kSomeExperts);
+  tokens.fill(0, kChoices, 3, 0, kSomeExperts);
   const auto terms = tokens.losses(kAll);
   EXPECT_EQ(terms[kImportanceLoss], 0);
   EXPECT_EQ(terms[kLoadLoss], 0);
@@ -118,7 +118,7 @@ TEST(SideLosses, NothingIsDividedByASumOfZero) {
 /// Any sums, the same for the same seed.
 Tokens some_tokens(std::uint64_t seed, std::int64_t windows) {
   Generator draws(seed);
-  Tokens tokens(windows, kTime, 5);
+  Tokens tokens(windows, kWindowTime, 5);
   for (auto& value : tokens.sums) value = 1 + static_cast<double>(draws.below(9));
   for (auto& value : tokens.squares) value = draws.uniform();
   return tokens;
@@ -181,7 +181,7 @@ TEST(SideLosses, TheMeanOverPartsIsTheLossOfTheWhole) {
   const auto want = whole.losses(kAll);
   SideTerms mean{};
   for (std::int64_t w = 0; w < 4; ++w) {
-    Tokens part(1, kTime, 5);
+    Tokens part(1, kWindowTime, 5);
     std::copy_n(whole.sums.begin() + w * kBalanceSums * 5, kBalanceSums * 5, part.sums.begin());
     part.squares[0] = whole.squares[static_cast<std::size_t>(w)];
     const auto terms = part.losses(kAll, &whole.totals);

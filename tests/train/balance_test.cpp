@@ -18,7 +18,7 @@ namespace {
 using namespace test;
 
 /// The same sum in parts of another size: float rounds each of some hundred additions at 6e-8.
-constexpr double kOtherParts = 2e-5;
+constexpr double kOtherBatches = 2e-5;
 
 struct Balanced {
   const char* name;
@@ -82,18 +82,18 @@ TEST_P(BalanceTest, SmallBatchesOfAnUpdateEqualOneLargeBatch) {
     TinyRun parts(config(micro, batch));
     for (const auto& step : want) {
       const auto got = train_step(parts.state);
-      EXPECT_NEAR(got.loss, step.loss, kOtherParts);
-      EXPECT_NEAR(got.grad_norm, step.grad_norm, kOtherParts * step.grad_norm);
+      EXPECT_NEAR(got.loss, step.loss, kOtherBatches);
+      EXPECT_NEAR(got.grad_norm, step.grad_norm, kOtherBatches * step.grad_norm);
       for (std::size_t term = 0; term < step.side_terms.size(); ++term) {
         if (std::isnan(step.side_terms[term])) continue;
-        EXPECT_NEAR(got.side_terms[term], step.side_terms[term], kOtherParts) << term;
+        EXPECT_NEAR(got.side_terms[term], step.side_terms[term], kOtherBatches) << term;
       }
     }
     EXPECT_EQ(parts.state.sampler.state(), whole.state.sampler.state());
-    EXPECT_LE(relative_error(parts.state.flat.values(), whole.state.flat.values()), kOtherParts);
+    EXPECT_LE(relative_error(parts.state.flat.values(), whole.state.flat.values()), kOtherBatches);
     for (const auto& tensor : whole.state.flat.trained_layout())
       EXPECT_LE(relative_error(parts.gradient(tensor.name), whole.gradient(tensor.name)),
-                kOtherParts)
+                kOtherBatches)
           << tensor.name;
     for (const auto& tensor : whole.state.flat.layout()) {
       if (!tensor.name.ends_with("balance_bias")) continue;
