@@ -111,7 +111,7 @@ std::string information_text(const Json& view) {
 std::string depth_text(const Json& view) {
   TextTable table{"after", {"loss", "attention", "mixture"}, {}, {}};
   table.labels.emplace_back("embedding");
-  table.cells.push_back({number(view.at("embedding"), kLossDigits), "", ""});
+  table.cells.push_back({number(view.at("embedding"), kLossDigits), "-", "-"});
   for (std::size_t layer = 0; layer < view.at("layers").size(); ++layer) {
     const auto& at = view.at("layers")[layer];
     table.labels.push_back(cat("layer ", layer));
