@@ -174,8 +174,12 @@ int run_views(const InspectArgs& args, LoadedModel& loaded, const Target& target
     if (!args.views[i]) continue;
     const std::string name(kViews[i].key);
     const SplitRequest request{
-        key, args.windows, [&] { return services.interrupt.signal(); },
-        [&](auto done, auto all) { services.log.live(cat(name, ": ", 100 * done / all, " %")); }};
+        .key = key,
+        .max_windows = args.windows,
+        .stop = [&] { return services.interrupt.signal(); },
+        .progress = [&](auto done, auto all) {
+          services.log.live(cat(name, ": ", 100 * done / all, " %"));
+        }};
     json[name] = kViews[i].compute({loaded, target, request, services.log});
     services.log.live("");
     if (!args.json) print(cat(std::exchange(heading, ""), "\n", kViews[i].text(json[name])));

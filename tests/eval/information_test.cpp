@@ -63,7 +63,7 @@ TEST(RoutingInformation, OfARouterThatSeesTheSymbolAloneIsAllOfItsChoice) {
   auto model = small_model();
   silence_attention(model, 0);
   const at::NoGradGuard no_grad;
-  model->position_table()->weight.zero_();
+  model->position_table().zero_();
   // A text in which nothing but the symbol itself tells which it is.
   Tokens tokens;
   std::mt19937 draws(3);

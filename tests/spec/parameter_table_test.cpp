@@ -37,6 +37,7 @@ ModelSpec makemoe(std::int64_t layers = 8, bool bias = true) {
           .dropout = {0, 0.1, 0.1, 0.1},
           .init = Init::standard,
           .embedding_std = {},
+          .router_init_std = {},
           .zero_outputs = false,
           .norm = {NormKind::layer, 1e-5, bias},
           .bias = bias,
