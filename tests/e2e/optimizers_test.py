@@ -81,7 +81,7 @@ class Average(Trains):
         self.assertEqual(averaged[1], trained[1], "not begun")
         self.assertNotEqual(averaged[3], trained[3])
         for step in (1, 3):
-            loss = json.loads(self.done("eval", f"{run}@{step}", "--data", self.text, "--json").out)["loss"]
+            loss = json.loads(self.done("eval", f"{run}@{step}", "--split", "val", "--json").out)["loss"]
             self.assertAlmostEqual(loss, averaged[step], delta=1e-9)
 
     def test_training_goes_on_with_the_weights_themselves(self):
