@@ -177,9 +177,8 @@ int run_views(const InspectArgs& args, LoadedModel& loaded, const Target& target
         .key = key,
         .max_windows = args.windows,
         .stop = [&] { return services.interrupt.signal(); },
-        .progress = [&](auto done, auto all) {
-          services.log.live(cat(name, ": ", 100 * done / all, " %"));
-        }};
+        .progress = [&](auto done,
+                        auto all) { services.log.live(cat(name, ": ", 100 * done / all, " %")); }};
     json[name] = kViews[i].compute({loaded, target, request, services.log});
     services.log.live("");
     if (!args.json) print(cat(std::exchange(heading, ""), "\n", kViews[i].text(json[name])));

@@ -81,8 +81,7 @@ EvalResult evaluate_full(SparseMoELanguageModel& model, const Tokens& tokens, st
 }
 
 EvalResult evaluate_strided(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
-                            std::int64_t stride, const StopRequest& stop,
-                            RoutingTallies* routing) {
+                            std::int64_t stride, const StopRequest& stop, RoutingTallies* routing) {
   const at::NoGradGuard no_grad;
   Evaluation evaluation(model, routing);
   for_each_batch(model, tokens, {.key = key, .stride = stride, .stop = stop},

@@ -35,9 +35,8 @@ at::Tensor activation_gradient(Activation activation, const at::Tensor& x,
       return d_value * x.relu() * 2;
     case Activation::swiglu: {
       const auto halves = x.chunk(2, -1);
-      return at::cat({at::silu_backward(d_value * halves[1], halves[0]),
-                      d_value * at::silu(halves[0])},
-                     -1);
+      return at::cat(
+          {at::silu_backward(d_value * halves[1], halves[0]), d_value * at::silu(halves[0])}, -1);
     }
   }
   TORCH_CHECK(false, "no such activation");

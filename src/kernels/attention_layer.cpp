@@ -175,10 +175,9 @@ at::Tensor run_attention_step(const at::Tensor& x, const AttentionParameters& pa
 
 at::Tensor attention_layer(const at::Tensor& x, const AttentionParameters& parameters,
                            const LayerRun& run, KeyValues* cache) {
-  const auto source =
-      gradient_source({x, parameters.norm.weight, parameters.norm.bias, parameters.qkv,
-                       parameters.q_norm.weight, parameters.k_norm.weight, parameters.proj.weight,
-                       parameters.proj.bias});
+  const auto source = gradient_source(
+      {x, parameters.norm.weight, parameters.norm.bias, parameters.qkv, parameters.q_norm.weight,
+       parameters.k_norm.weight, parameters.proj.weight, parameters.proj.bias});
   const auto call =
       make_call<AttentionCall>(x.scalar_type(), parameters, run, source.defined(), cache);
   return run_layer(x, source, call)[0];

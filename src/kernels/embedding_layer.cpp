@@ -98,9 +98,8 @@ at::Tensor embedding_layer(const at::Tensor& ids, const at::Tensor& tokens,
                            const at::Tensor& positions, std::int64_t first_position,
                            const DropoutDraws& dropout, const LayerRun& run) {
   const auto source = gradient_source({tokens, positions});
-  const auto call =
-      make_call<EmbeddingCall>(tokens.scalar_type(), ids, tokens, positions, first_position,
-                               dropout, run);
+  const auto call = make_call<EmbeddingCall>(tokens.scalar_type(), ids, tokens, positions,
+                                             first_position, dropout, run);
   return run_layer(tokens, source, call)[0];
 }
 

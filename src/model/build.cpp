@@ -49,7 +49,8 @@ void draw_default(at::Tensor out, const ParameterRow& row, Init init, at::Genera
 /// Whether a Linear weight is drawn from a normal distribution after all modules were made.
 bool is_drawn_again(const ParameterRow& row, const ModelSpec& spec) {
   if (row.role != Role::linear_weight) return false;
-  return spec.init != Init::standard || (row.group == ParameterGroup::router && spec.router_init_std);
+  return spec.init != Init::standard ||
+         (row.group == ParameterGroup::router && spec.router_init_std);
 }
 
 /// Standard deviation of these draws; the weight's pieces are (out, in).

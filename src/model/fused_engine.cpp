@@ -21,18 +21,17 @@ kernels::DropoutDraws dropout_of(const ForwardContext& context, double rate, std
 kernels::AttentionParameters attention_of(BlockImpl& block, const at::Tensor& x,
                                           std::int64_t position, const ForwardContext& context) {
   auto& sa = block.sa();
-  return {block.ln1()->tensors(),
-          sa.qkv(),
-          sa.q_norm(),
-          sa.k_norm(),
-          sa.angles(position, x.size(1), x),
-          sa.proj(),
-          sa.spec().heads,
-          sa.spec().scale,
-          dropout_of(context, block.dropout().attention, block.layer(),
-                     DrawKind::attention_dropout),
-          dropout_of(context, block.dropout().residual, block.layer(),
-                     DrawKind::projection_dropout)};
+  return {
+      block.ln1()->tensors(),
+      sa.qkv(),
+      sa.q_norm(),
+      sa.k_norm(),
+      sa.angles(position, x.size(1), x),
+      sa.proj(),
+      sa.spec().heads,
+      sa.spec().scale,
+      dropout_of(context, block.dropout().attention, block.layer(), DrawKind::attention_dropout),
+      dropout_of(context, block.dropout().residual, block.layer(), DrawKind::projection_dropout)};
 }
 
 kernels::MixtureParameters mixture_of(const BlockImpl& block, std::int64_t tokens,
@@ -77,11 +76,10 @@ class FusedEngine final : public Engine {
  public:
   at::Tensor embed(SparseMoELanguageModelImpl& model, const at::Tensor& ids,
                    std::int64_t first_position, const ForwardContext& context) const override {
-    return kernels::embedding_layer(ids, model.token_table()->weight,
-                                    model.position_table(), first_position,
-                                    dropout_of(context, model.spec().dropout.embedding, 0,
-                                               DrawKind::embedding_dropout),
-                                    run_of(context));
+    return kernels::embedding_layer(
+        ids, model.token_table()->weight, model.position_table(), first_position,
+        dropout_of(context, model.spec().dropout.embedding, 0, DrawKind::embedding_dropout),
+        run_of(context));
   }
 
   at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
@@ -95,9 +93,10 @@ class FusedEngine final : public Engine {
       static_cast<kernels::KeyValues&>(*cache) = kernels::make_key_values(x, positions);
     TORCH_CHECK(position == 0 || x.size(1) == 1, "after ", position, " positions one follows, not ",
                 x.size(1));
-    auto out = position == 0 ? kernels::attention_layer(x, parameters, run, cache)
-                             : kernels::attention_step(x, parameters, run, *cache,
-                                                       {cache->place(positions), cache->filled(positions)});
+    auto out = position == 0
+                   ? kernels::attention_layer(x, parameters, run, cache)
+                   : kernels::attention_step(x, parameters, run, *cache,
+                                             {cache->place(positions), cache->filled(positions)});
     cache->length += x.size(1);
     return out;
   }
@@ -105,8 +104,7 @@ class FusedEngine final : public Engine {
   MoeOutput mix(BlockImpl& block, const at::Tensor& x,
                 const ForwardContext& context) const override {
     const auto tokens = x.numel() / x.size(-1);
-    auto result = kernels::mixture_layer(x, mixture_of(block, tokens, context),
-                                         run_of(context));
+    auto result = kernels::mixture_layer(x, mixture_of(block, tokens, context), run_of(context));
     return {std::move(result.out), std::move(result.load), std::move(result.routing),
             std::move(result.side)};
   }
@@ -114,9 +112,8 @@ class FusedEngine final : public Engine {
   LmOutput predict(SparseMoELanguageModelImpl& model, const at::Tensor& x,
                    const at::Tensor& targets, const ForwardContext& context) const override {
     const bool wants_logits = context.keeps_logits || !targets.defined();
-    auto result =
-        kernels::vocabulary_layer(x, model.ln_f()->tensors(), model.lm_head()->tensors(), targets,
-                                  wants_logits, run_of(context));
+    auto result = kernels::vocabulary_layer(x, model.ln_f()->tensors(), model.lm_head()->tensors(),
+                                            targets, wants_logits, run_of(context));
     LmOutput out;
     if (wants_logits) out.logits = result.logits.view({x.size(0), x.size(1), -1});
     out.loss = std::move(result.loss);

@@ -54,8 +54,8 @@ SparseMoELanguageModelImpl::SparseMoELanguageModelImpl(const ModelSpec& spec, En
       ln_f_(register_module("ln_f", Norm(spec.width, spec.norm))),
       lm_head_(register_module("lm_head", LmHead(spec, token_embedding_table_->weight))) {
   if (spec.position_table)
-    position_embedding_table_ = register_module("position_embedding_table",
-                                                torch::nn::Embedding(spec.context, spec.width));
+    position_embedding_table_ =
+        register_module("position_embedding_table", torch::nn::Embedding(spec.context, spec.width));
   for (std::size_t layer = 0; layer < spec.layers.size(); ++layer)
     blocks_->push_back(Block(spec, static_cast<std::int64_t>(layer)));
 }
@@ -152,8 +152,7 @@ at::Tensor SparseMoELanguageModelImpl::extend(const at::Tensor& ids, KeyValueCac
   TORCH_CHECK(fits || (spec_.slides() && cache.length() > 0), "the cache is full: ", cache.length(),
               " + ", time, " > ", spec_.context);
   const bool at_once = cache.length() == 0 || (fits && !engine().extends_one_by_one());
-  if (at_once || time == 1)
-    return logits_of_last(ids, &cache, context);
+  if (at_once || time == 1) return logits_of_last(ids, &cache, context);
   at::Tensor logits;
   for (std::int64_t t = 0; t < time; ++t)
     logits = logits_of_last(ids.narrow(1, t, 1), &cache, at_position(context, batch, time, t));

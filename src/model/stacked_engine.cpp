@@ -29,7 +29,8 @@ at::Tensor stacked_heads(MultiHeadAttentionImpl& sa, const at::Tensor& x,
     cache->length += t;
   }
   constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
-  auto scores = (stage.query(qkv.select(0, 0)) * spec.scale).matmul(keys.transpose(-2, -1));  // (B, H, T, ...)
+  auto scores = (stage.query(qkv.select(0, 0)) * spec.scale)
+                    .matmul(keys.transpose(-2, -1));  // (B, H, T, ...)
   if (t > 1) scores = scores.masked_fill(future_mask(t, keys.size(2), x.device()), kMinusInfinity);
   auto weights = scores.softmax(-1);
   const auto mask = sa.weights_mask(x, context);  // (B, T, H, T)

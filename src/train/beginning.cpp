@@ -31,12 +31,19 @@ std::vector<std::string> shape_differences(const RunConfig& theirs, const RunCon
   auto keys = resume_differences(theirs, ours);
   std::erase_if(keys, [](std::string_view key) {
     if (key.starts_with("model.moe.router_init_std")) return true;
-    constexpr std::array<std::string_view, 13> kShapes{
-        "model.n_",         "model.block_size",      "model.moe.num_experts",
-        "model.moe.router", "model.moe.hash_layers", "model.moe.balance",
-        "model.moe.activation", "model.moe.expert_width",
-        "model.norm",       "model.positions",       "model.qk_norm",
-        "model.bias",       "model.tied"};
+    constexpr std::array<std::string_view, 13> kShapes{"model.n_",
+                                                       "model.block_size",
+                                                       "model.moe.num_experts",
+                                                       "model.moe.router",
+                                                       "model.moe.hash_layers",
+                                                       "model.moe.balance",
+                                                       "model.moe.activation",
+                                                       "model.moe.expert_width",
+                                                       "model.norm",
+                                                       "model.positions",
+                                                       "model.qk_norm",
+                                                       "model.bias",
+                                                       "model.tied"};
     return std::ranges::none_of(kShapes, [&](auto shape) { return key.starts_with(shape); });
   });
   return keys;

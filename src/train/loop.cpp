@@ -88,8 +88,7 @@ std::pair<double, double> Loop::losses(RoutingTallies& routing) {
     const auto windows = (static_cast<std::int64_t>(corpus.val.size()) - 2) / block + 1;
     const auto train = evaluate_full(state_.model, corpus.train, key, windows, stop).loss;
     const auto stride = config.eval.stride.value_or(block);
-    return {train,
-            evaluate_strided(state_.model, corpus.val, key, stride, stop, &routing).loss};
+    return {train, evaluate_strided(state_.model, corpus.val, key, stride, stop, &routing).loss};
   }
   const auto iters = config.eval.eval_iters, batch = config.train.batch_size;
   const auto loss = [&](const Tokens& tokens, std::string_view stream, RoutingTallies* tallies) {

@@ -106,7 +106,8 @@ TEST(FullEvaluation, RepeatsExactlyAndTheKeyMattersOnlyWithNoise) {
   EXPECT_NE(evaluate_full(noisy, tokens, 1).loss, evaluate_full(noisy, tokens, 2).loss);
 }
 
-/// Its first window whole; of the others, `stride` apart, the last targets, and at the end the rest.
+/// Its first window whole; of the others, `stride` apart, the last targets, and at the end the
+/// rest.
 double strided_reference(SparseMoELanguageModel& model, const Tokens& tokens, std::int64_t stride) {
   const auto targets = static_cast<std::int64_t>(tokens.size()) - 1;
   const auto first = [&](std::int64_t offset, std::int64_t time) {
@@ -141,7 +142,8 @@ INSTANTIATE_TEST_SUITE_P(Strides, StridedEvaluation,
 TEST(StridedEvaluation, IsTheFullOneIfWindowsTouchOrTheTextIsOneWindow) {
   auto model = tiny_model();
   const auto tokens = some_tokens(100), few = some_tokens(kBlock);
-  EXPECT_EQ(evaluate_strided(model, tokens, 42, kBlock).loss, evaluate_full(model, tokens, 42).loss);
+  EXPECT_EQ(evaluate_strided(model, tokens, 42, kBlock).loss,
+            evaluate_full(model, tokens, 42).loss);
   EXPECT_EQ(evaluate_strided(model, few, 42, 3).loss, evaluate_full(model, few, 42).loss);
 }
 

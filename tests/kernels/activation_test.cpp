@@ -29,23 +29,23 @@ double phi(double x) { return (1 + std::erf(x / std::sqrt(2.0))) / 2; }
 double density(double x) { return std::exp(-x * x / 2) / std::sqrt(2 * M_PI); }
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
-const Function kFunctions[] = {{"relu", Activation::relu, [](double x) { return x > 0 ? x : 0; },
-                                [](double x) { return x > 0 ? 1.0 : 0.0; }},
-                               {"gelu", Activation::gelu, [](double x) { return x * phi(x); },
-                                [](double x) { return phi(x) + x * density(x); }},
-                               {"silu", Activation::silu, [](double x) { return x * sigmoid(x); },
-                                [](double x) { return sigmoid(x) * (1 + x * (1 - sigmoid(x))); }},
-                               {"relu2", Activation::relu2,
-                                [](double x) { return x > 0 ? x * x : 0; },
-                                [](double x) { return x > 0 ? 2 * x : 0; }}};
+const Function kFunctions[] = {
+    {"relu", Activation::relu, [](double x) { return x > 0 ? x : 0; },
+     [](double x) { return x > 0 ? 1.0 : 0.0; }},
+    {"gelu", Activation::gelu, [](double x) { return x * phi(x); },
+     [](double x) { return phi(x) + x * density(x); }},
+    {"silu", Activation::silu, [](double x) { return x * sigmoid(x); },
+     [](double x) { return sigmoid(x) * (1 + x * (1 - sigmoid(x))); }},
+    {"relu2", Activation::relu2, [](double x) { return x > 0 ? x * x : 0; },
+     [](double x) { return x > 0 ? 2 * x : 0; }}};
 
 struct Answer {
   at::Tensor values, slopes;
 };
 
 /// f and its slope at every argument: up gives the arguments as its bias, down passes them on, and
-/// the one expert's gate is 1. `tokens` of them take panels or, if few, one by one. `beside` are the
-/// second arguments of a gated f.
+/// the one expert's gate is 1. `tokens` of them take panels or, if few, one by one. `beside` are
+/// the second arguments of a gated f.
 Answer through_a_layer(Activation kind, const std::vector<float>& arguments, std::int64_t tokens,
                        bool wants_slopes, const std::vector<float>& beside = {}) {
   const auto n = static_cast<std::int64_t>(arguments.size());

@@ -120,11 +120,10 @@ TEST_P(AttentionSteps, AStepBeyondTheRoomOfItsCacheIsRefused) {
   auto cache = empty_cache();
   const auto room = cache.keys.size(2);
   const auto x = x_.narrow(1, 0, 1);
-  attention_step(x, parameters_, run_over(p_.sequences, room - 1, 1), cache,
-                 {room - 1, room});
-  EXPECT_THROW(attention_step(x, parameters_, run_over(p_.sequences, room, 1), cache,
-                              {room, room + 1}),
-               c10::Error);
+  attention_step(x, parameters_, run_over(p_.sequences, room - 1, 1), cache, {room - 1, room});
+  EXPECT_THROW(
+      attention_step(x, parameters_, run_over(p_.sequences, room, 1), cache, {room, room + 1}),
+      c10::Error);
 }
 
 // Up to three sequences are taken one by one, more in panels of 16. A task has 64 rows of a weight.

@@ -216,8 +216,8 @@ LayerRun run_in(Workspace& workspace) {
 }
 
 at::Tensor embedded(const at::Tensor& /*x*/, Workspace& workspace) {
-  return embedding_layer(at::zeros({2, 4}, at::kLong), random({5, 8}), random({4, 8}), 0,
-                         {}, run_in(workspace));
+  return embedding_layer(at::zeros({2, 4}, at::kLong), random({5, 8}), random({4, 8}), 0, {},
+                         run_in(workspace));
 }
 
 at::Tensor attended(const at::Tensor& x, Workspace& workspace) {

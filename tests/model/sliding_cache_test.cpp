@@ -76,23 +76,22 @@ TEST_P(SlidingCache, TakesSeveralPositionsAsOneAfterAnother) {
   EXPECT_LE(relative_error(got, want), kFarAngles);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Engines, SlidingCache,
-    testing::Combine(testing::ValuesIn(kEngines),
-                     testing::Values(Positions::rotary, Positions::none)),
-    [](const auto& test_info) {
-      return name_of(std::get<0>(test_info.param)) +
-             (std::get<1>(test_info.param) == Positions::rotary ? "_rotary" : "_none");
-    });
+INSTANTIATE_TEST_SUITE_P(Engines, SlidingCache,
+                         testing::Combine(testing::ValuesIn(kEngines),
+                                          testing::Values(Positions::rotary, Positions::none)),
+                         [](const auto& test_info) {
+                           return name_of(std::get<0>(test_info.param)) +
+                                  (std::get<1>(test_info.param) == Positions::rotary ? "_rotary"
+                                                                                     : "_none");
+                         });
 
 TEST(LearnedPositions, DoNotSlide) {
   const at::NoGradGuard no_grad;
   Built built(tiny_config());
   KeyValueCache cache;
   built.model->extend(random_ids(1, 6), cache, make_context(1, 6, /*training=*/false, kKey));
-  EXPECT_THROW(
-      built.model->extend(random_ids(1, 1), cache, make_context(1, 1, false, kKey, 0, 6)),
-      c10::Error);
+  EXPECT_THROW(built.model->extend(random_ids(1, 1), cache, make_context(1, 1, false, kKey, 0, 6)),
+               c10::Error);
 }
 
 }  // namespace

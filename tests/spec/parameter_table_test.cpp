@@ -42,8 +42,7 @@ ModelSpec makemoe(std::int64_t layers = 8, bool bias = true) {
           .norm = {NormKind::layer, 1e-5, bias},
           .bias = bias,
           .tied = false,
-          .layers = std::vector<LayerSpec>(static_cast<std::size_t>(layers),
-                                           {attention, mixture})};
+          .layers = std::vector<LayerSpec>(static_cast<std::size_t>(layers), {attention, mixture})};
 }
 
 TEST(ParameterTable, EachRowIsOfTheGroupThatItsNameTells) {

@@ -221,10 +221,9 @@ TEST(Definition, AMetricThatIsAListOrThatNotEveryTrialWritesIsRefusedWithTheReas
 }
 
 TEST(Definition, MetricsThatEveryTrialWritesAreTaken) {
-  for (const auto* metric :
-       {"grad_norm", "moe/layer1/load_cv", "moe/layer0/max_vio", "moe/layer0/noise_std",
-        "moe/dropped_fraction", "moe/layer1/dropped_fraction", "train/balance_loss",
-        "train/z_loss"}) {
+  for (const auto* metric : {"grad_norm", "moe/layer1/load_cv", "moe/layer0/max_vio",
+                             "moe/layer0/noise_std", "moe/dropped_fraction",
+                             "moe/layer1/dropped_fraction", "train/balance_loss", "train/z_loss"}) {
     Scratch scratch;
     defined(scratch, cat(R"({"space": {"model.n_layer": {"int": [2, 4]}}, "set":
       {"model.moe.capacity_factor": 1, "model.moe.balance": {"kind": "switch"},

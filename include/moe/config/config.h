@@ -140,16 +140,15 @@ struct DropoutsConfig {
 
   static constexpr auto fields() {
     using C = DropoutsConfig;
-    return std::tuple{
-        Field{"embedding", &C::embedding, "of what enters the first block; null: none",
-              between(0, 0.99)},
-        Field{"attention", &C::attention, "of attention weights; null: model.dropout",
-              between(0, 0.99)},
-        Field{"residual", &C::residual,
-              "of what attention adds to the residual stream; null: model.dropout",
-              between(0, 0.99)},
-        Field{"expert", &C::expert, "of each expert's answer; null: model.dropout",
-              between(0, 0.99)}};
+    return std::tuple{Field{"embedding", &C::embedding,
+                            "of what enters the first block; null: none", between(0, 0.99)},
+                      Field{"attention", &C::attention, "of attention weights; null: model.dropout",
+                            between(0, 0.99)},
+                      Field{"residual", &C::residual,
+                            "of what attention adds to the residual stream; null: model.dropout",
+                            between(0, 0.99)},
+                      Field{"expert", &C::expert, "of each expert's answer; null: model.dropout",
+                            between(0, 0.99)}};
   }
 };
 static_assert(table_is_complete<DropoutsConfig>);
@@ -198,8 +197,9 @@ struct ModelConfig {
         Field{"attention_scale", &C::attention_scale,
               "attention scores are divided by the root of this; the published run has n_embed"},
         Field{"norm", &C::norm, "layer norm, or RMS norm, which has neither mean nor bias"},
-        Field{"positions", &C::positions,
-              "learned: a table; rotary: queries and keys are rotated; none: the causal mask alone"},
+        Field{
+            "positions", &C::positions,
+            "learned: a table; rotary: queries and keys are rotated; none: the causal mask alone"},
         Field{"rotary_base", &C::rotary_base,
               "rotary positions: the slowest pair turns by about 1 / this for each token",
               between(1.001, 1e12)},

@@ -20,8 +20,8 @@ std::int64_t evaluation_windows(std::int64_t time);
 struct SplitRequest {
   std::uint64_t key = 0;         // names the draws of a router whose noise is on in evaluation
   std::int64_t max_windows = 0;  // > 0: so many windows spread evenly over the split instead of all
-  /// > 0, at most block_size: windows begin so far apart, and each but the first has its last targets
-  /// counted alone. Not with max_windows.
+  /// > 0, at most block_size: windows begin so far apart, and each but the first has its last
+  /// targets counted alone. Not with max_windows.
   std::int64_t stride = 0;
   StopRequest stop = {};
   /// Told after each batch how many of how many targets are done.
@@ -47,8 +47,9 @@ SplitBatch make_batch(const SparseMoELanguageModel& model, const Tokens& tokens,
                       std::int64_t counted);
 
 /// Hands every target of `tokens`, at least 2, to `visit` once: windows of block_size end to end,
-/// the last one shorter, or by `stride`. The draws of a token are keyed by its position in the split, so that they
-/// do not depend on how windows are cut. Throws DataError for a text that is too short.
+/// the last one shorter, or by `stride`. The draws of a token are keyed by its position in the
+/// split, so that they do not depend on how windows are cut. Throws DataError for a text that is
+/// too short.
 void for_each_batch(const SparseMoELanguageModel& model, const Tokens& tokens,
                     const SplitRequest& request,
                     const std::function<void(const SplitBatch&)>& visit);

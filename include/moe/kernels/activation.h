@@ -6,7 +6,8 @@
 
 namespace moe::kernels {
 
-/// f(x) in plain tensor operations, under autograd; x (..., F), of a gated f (..., 2F), gates first.
+/// f(x) in plain tensor operations, under autograd; x (..., F), of a gated f (..., 2F), gates
+/// first.
 at::Tensor activate(Activation activation, const at::Tensor& x);
 /// The gradient of x from that of f(x), without autograd.
 at::Tensor activation_gradient(Activation activation, const at::Tensor& x,

@@ -9,8 +9,9 @@ namespace moe::kernels {
 
 // Shapes: N tokens, C n_embed, E num_experts, K top_k, F expert width.
 
-/// Every expert's MLP, stacked: w1 (E, F, C), b1 (E, F), w2 (E, C, F), b2 (E, C); with gated experts
-/// w1 (E, 2, F, C) and b1 (E, 2, F): gates, then what they weigh. Biases are undefined for none.
+/// Every expert's MLP, stacked: w1 (E, F, C), b1 (E, F), w2 (E, C, F), b2 (E, C); with gated
+/// experts w1 (E, 2, F, C) and b1 (E, 2, F): gates, then what they weigh. Biases are undefined for
+/// none.
 struct ExpertWeights {
   at::Tensor w1, b1, w2, b2;
 };

@@ -93,13 +93,13 @@ struct MixtureParameters {
   DrawKey noise_draw;            // by these draws
   at::Tensor draws;              // or by these where defined: (N, E) standard normal
   DropoutDraws dropout;          // of the experts' answers
-  BalanceSpec balance = {};  // side losses of this pass, and whether its choices are summed
-  at::Tensor update_sums;    // (kBalanceSums, E) double of the whole update; undefined: this is it
-  at::Tensor choice_bias;    // (E) added to the scores for the choice alone; undefined: none
-  double jitter = 0;         // the router sees its input times 1 - jitter to 1 + jitter
-  DrawKey jitter_draw;       // by these draws
-  at::Tensor symbols;        // (N) int64 of the tokens, and
-  at::Tensor hashed;         // (V, K) int32 the experts of each; undefined: the router chooses
+  BalanceSpec balance = {};      // side losses of this pass, and whether its choices are summed
+  at::Tensor update_sums;  // (kBalanceSums, E) double of the whole update; undefined: this is it
+  at::Tensor choice_bias;  // (E) added to the scores for the choice alone; undefined: none
+  double jitter = 0;       // the router sees its input times 1 - jitter to 1 + jitter
+  DrawKey jitter_draw;     // by these draws
+  at::Tensor symbols;      // (N) int64 of the tokens, and
+  at::Tensor hashed;       // (V, K) int32 the experts of each; undefined: the router chooses
 };
 /// Where N tokens go and with what weight, and what that was decided by.
 struct Routing {
@@ -126,8 +126,8 @@ MixtureResult mixture_layer(const at::Tensor& x, const MixtureParameters& parame
                             const LayerRun& run);
 
 /// logits (N, V) = head(norm(x)) if they are wanted, and the mean cross-entropy of targets (N)
-/// int64, over those that are not below 0, if they are defined; one of both at least. Without logits
-/// no array of N * V values is made.
+/// int64, over those that are not below 0, if they are defined; one of both at least. Without
+/// logits no array of N * V values is made.
 struct VocabularyResult {
   at::Tensor logits, loss;
 };

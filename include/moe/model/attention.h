@@ -29,8 +29,8 @@ struct LayerCache : kernels::KeyValues {
   /// Where the next position goes, of room for `positions`, and how many there are after it.
   std::int64_t place(std::int64_t positions) const { return length % positions; }
   std::int64_t filled(std::int64_t positions) const { return std::min(length + 1, positions); }
-  /// Fills `kept` (B, positions, D), one head's keys or values, with those of T new positions (B, T,
-  /// D); returns what is there afterwards.
+  /// Fills `kept` (B, positions, D), one head's keys or values, with those of T new positions (B,
+  /// T, D); returns what is there afterwards.
   at::Tensor join(const at::Tensor& kept, const at::Tensor& fresh) const;
 };
 

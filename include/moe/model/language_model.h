@@ -79,9 +79,9 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
 
   /// Logits (B, V) of the last position after `ids` (B, T) follow what `cache` holds; the cache
   /// grows by T. It begins with no more than the context. Beyond it, a model whose spec slides()
-  /// forgets the oldest position for each new one; what layers above the first remember of it stays,
-  /// so that logits are not quite those of the last positions alone. Others refuse. Evaluation mode
-  /// only.
+  /// forgets the oldest position for each new one; what layers above the first remember of it
+  /// stays, so that logits are not quite those of the last positions alone. Others refuse.
+  /// Evaluation mode only.
   at::Tensor extend(const at::Tensor& ids, KeyValueCache& cache, const ForwardContext& context);
   /// The same without a cache: logits (B, V) of the last position of `ids`.
   at::Tensor last_logits(const at::Tensor& ids, const ForwardContext& context);

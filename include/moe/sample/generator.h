@@ -31,11 +31,11 @@ struct Sample {
 /// sample 0 only when there is one sample; return false to end early.
 using Stream = std::function<bool(std::string_view)>;
 
-/// Continues `prompt` (not empty). Within block_size the key-value cache is used. Beyond it the cache
-/// slides if the model's positions allow it (SparseMoELanguageModel::extend); if they are learned, or
-/// with `exact`, the last block_size tokens are computed anew for each. Sample i draws from
-/// its own stream, whatever num_samples is. `stop_request` non-zero throws Interrupted; bad options
-/// throw ConfigError, logits that are not finite NumericsError.
+/// Continues `prompt` (not empty). Within block_size the key-value cache is used. Beyond it the
+/// cache slides if the model's positions allow it (SparseMoELanguageModel::extend); if they are
+/// learned, or with `exact`, the last block_size tokens are computed anew for each. Sample i draws
+/// from its own stream, whatever num_samples is. `stop_request` non-zero throws Interrupted; bad
+/// options throw ConfigError, logits that are not finite NumericsError.
 std::vector<Sample> generate(SparseMoELanguageModel& model, const CharTokenizer& tokenizer,
                              std::span<const std::int32_t> prompt, const GenerateOptions& options,
                              const Stream& stream = {},

@@ -132,8 +132,8 @@ inline void activate(Activation kind, const T* x, const T* beside, Index count, 
       });
 }
 
-/// values = f once more, unless they are x. Gradients of the values, d_beside, become those of x, d,
-/// and of a gated f's `beside`, d_beside; otherwise d is d_beside.
+/// values = f once more, unless they are x. Gradients of the values, d_beside, become those of x,
+/// d, and of a gated f's `beside`, d_beside; otherwise d is d_beside.
 template <class T>
 inline void activate_backward(Activation kind, const T* x, const T* beside, Index count, T* d,
                               T* d_beside, T* values) {

@@ -101,9 +101,8 @@ class AttentionWindow : AttentionPlaces<T> {
     T* rows = qkv_panel(p, 0);
     if (stage.normalises) {
       for (Index i = 0; i < 2 * c_ * kPanel; ++i) before(p)[i] = rows[i];
-      for_queries_and_keys([&](Index part, Index at) {
-        normalise_head(gain(part), d_, stage.eps, rows + at);
-      });
+      for_queries_and_keys(
+          [&](Index part, Index at) { normalise_head(gain(part), d_, stage.eps, rows + at); });
     }
     if (!stage.rotates) return;
     turn_angles(p);
@@ -173,10 +172,10 @@ class AttentionWindow : AttentionPlaces<T> {
                              layer_.d_out + at, c_, layer_.d_x + at, parts);
   }
 
-  T* head_;   // what a head works in
-  T* panel_;  // (panels, C, kPanel)
-  T* rows_;   // (kPanel, padded(C))
-  T* angles_; // (D, kPanel)
+  T* head_;    // what a head works in
+  T* panel_;   // (panels, C, kPanel)
+  T* rows_;    // (kPanel, padded(C))
+  T* angles_;  // (D, kPanel)
 };
 
 /// The gradients of the gains from the windows' parts, summed in order.

@@ -133,8 +133,7 @@ class ExpertPanels {
   /// Hidden values and inputs with features side by side. Slots that fill the panel up count for
   /// nothing: their gradients are 0.
   void keep_turned(Index p) {
-    turn_panel(values(p), f_,
-               layer_.hidden_turned + (first_ + p) * padded(f_) * kPanel);
+    turn_panel(values(p), f_, layer_.hidden_turned + (first_ + p) * padded(f_) * kPanel);
     const Index count = slots_in(p);
     T* inputs = layer_.input_turned + (first_ + p) * padded(c_) * kPanel;
     for (Index c = 0; c < padded(c_); c += kPanel)

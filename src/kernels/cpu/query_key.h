@@ -17,7 +17,8 @@ inline Row<T> inverse_rms(const T* rows, Index d, double eps) {
   T values[kPanel];
   store_row(values, sums);
   for (T& value : values)
-    value = T{1} / static_cast<T>(__builtin_sqrt(static_cast<double>(value) / static_cast<double>(d) + eps));
+    value = T{1} / static_cast<T>(
+                       __builtin_sqrt(static_cast<double>(value) / static_cast<double>(d) + eps));
   return load_row(values);
 }
 
@@ -40,10 +41,10 @@ inline void normalise_head_backward(const T* before, const T* gain, Index d, dou
   const Row<T> inverse = inverse_rms(before, d, eps);
   Row<T> products{};  // sum of gradient * gain * normed
   for (Index i = 0; i < d; ++i) {
-    const Row<T> normed = map(load_row(before + i * kPanel), inverse,
-                              [](Vec<T> a, Vec<T> b) { return a * b; });
-    const Row<T> both = map(normed, load_row(grads + i * kPanel),
-                            [](Vec<T> a, Vec<T> b) { return a * b; });
+    const Row<T> normed =
+        map(load_row(before + i * kPanel), inverse, [](Vec<T> a, Vec<T> b) { return a * b; });
+    const Row<T> both =
+        map(normed, load_row(grads + i * kPanel), [](Vec<T> a, Vec<T> b) { return a * b; });
     const T g = gain[i];
     products = map(products, both, [&](Vec<T> a, Vec<T> b) { return a + b * g; });
     for (int v = 0; v < kVecs<T>; ++v) d_gain[i] += sum_of<T>(both.v[v]);
@@ -54,8 +55,8 @@ inline void normalise_head_backward(const T* before, const T* gain, Index d, dou
     const Row<T> x = load_row(before + i * kPanel), dy = load_row(at);
     Row<T> dx;
     for (int v = 0; v < kVecs<T>; ++v)
-      dx.v[v] = inverse.v[v] *
-                (dy.v[v] * gain[i] - x.v[v] * inverse.v[v] * (products.v[v] / width));
+      dx.v[v] =
+          inverse.v[v] * (dy.v[v] * gain[i] - x.v[v] * inverse.v[v] * (products.v[v] / width));
     store_row(at, dx);
   }
 }
@@ -86,7 +87,8 @@ inline void query_key_of_token(const QueryKey<T>& stage, const T* gain, Index d,
     T squares = 0;
     for (Index i = 0; i < d; ++i) squares += values[i] * values[i];
     const T inverse =
-        T{1} / static_cast<T>(__builtin_sqrt(static_cast<double>(squares) / static_cast<double>(d) + stage.eps));
+        T{1} / static_cast<T>(__builtin_sqrt(static_cast<double>(squares) / static_cast<double>(d) +
+                                             stage.eps));
     for (Index i = 0; i < d; ++i) values[i] = values[i] * inverse * gain[i];
   }
   if (!stage.rotates) return;
