@@ -1,5 +1,7 @@
 // Balance over whole updates: batches of one update, the bias that no gradient moves.
 
+#include "train/balance.h"
+
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -155,6 +157,15 @@ TEST(BalanceBias, MovesOncePerUpdateByTheSignOfWhatEachExpertLacks) {
 }
 
 // One that was replaced would leave zeros in what checkpoints and kernels read.
+// Rounded to bfloat16, all of these are 1000.
+TEST(BalanceBias, TellsCountsApartThatDifferByOneToken) {
+  TinyRun run(with_bias());
+  run.state.update_sums[1][kChoices].copy_(
+      at::tensor({1001.0, 999.0, 1000.0, 1000.0}, at::kDouble));
+  move_balance_biases(run.state);
+  EXPECT_TRUE(at::equal(run.value(kBias), at::tensor({-0.25F, 0.25F, 0.0F, 0.0F})));
+}
+
 TEST(BalanceBias, IsTheTensorThatTheRouterReadsAndCheckpointsSave) {
   TinyRun run(with_bias());
   train_step(run.state);
