@@ -27,6 +27,8 @@ LARGEST = {"integer": 2**63 - 1}  # where there is no bound
 # 1024 experts for each token, a hundred million tokens, and so many steps. The long form has those of keys.
 SLOW = {("train.grad_accumulation", 65536), ("model.n_layer", 512), ("model.moe.top_k", 1024), ("generate --max-new-tokens", 100_000_000), ("bench --steps", 100_000)}
 
+LISTS = {"optim.betas": 2, "model.moe.hash_layers": 1}  # keys that hold so many numbers
+
 CONFIG = {"threads": 1, "device": "cpu", "model": {"n_embed": 16, "n_head": 2, "n_layer": 1, "block_size": 8, "dropout": 0.1,
           "moe": {"num_experts": 4, "top_k": 2}}, "train": {"max_iters": 20, "batch_size": 4, "eval_interval": 10, "log_interval": 5}}
 
@@ -48,7 +50,7 @@ def beyond(kind, value, direction):
 
 
 def settings(pairs):
-    return [part for key, value in pairs for part in ("--set", f"{key}={json.dumps([value] * 2 if key == 'optim.betas' else value)}")]
+    return [part for key, value in pairs for part in ("--set", f"{key}={json.dumps([value] * LISTS[key] if key in LISTS else value)}")]
 
 
 def all_finite(path):
@@ -178,8 +180,10 @@ class SweepFields(ExtremesCase):
             self.assertEqual(result.err.count("is out of range; give "), len(fields), result.err)
 
     def test_a_space_at_its_extremes_ends(self):
-        floats = [key for key, kind, _, _ in self.keys if kind == "number" and key.startswith("optim.") and key != "optim.betas"]
-        wholes = [key for key, _, _, high in self.keys if high == 10**12 and key not in ("train.max_iters", "optim.schedule.warmup_iters")]
+        floats = [key for key, kind, low, high in self.keys
+                  if kind == "number" and key.startswith("optim.") and key not in LISTS and low <= 1e-4 and high >= 0.5]
+        wholes = [key for key, _, _, high in self.keys
+                  if high == 10**12 and key not in ("train.max_iters", "optim.schedule.warmup_iters", "eval.stride")]
         spaces = {
             "choices": {key: {"choices": list(range(2, 1002))} for key in wholes}
                        | {key: {"choices": [round(1e-4 + 1e-7 * i, 7) for i in range(1000)]} for key in floats},
@@ -220,6 +224,7 @@ class Flags(ExtremesCase):
         return {"train": ("--config", self.config, "--data", self.text, "--out", out, "--set", "train.max_iters=2"),
                 "generate": (self.run_folder, "--max-new-tokens", 3, "--seed", 1),
                 "bench": ("--config", self.config, "--steps", 1, "--json"),
+                "inspect": (self.run_folder, "--depth"),
                 "sweep run": (self.file, "--out", out), "sweep worker": (self.swept,)}[name]
 
     def flags(self):
