@@ -156,9 +156,8 @@ TEST(FusedFloat, LogitsAndGradientsEqualTheReference) {
     for (const auto& tensor : layout)
       EXPECT_LE(relative_error(FlatParameters::view(outcomes[0].gradients, tensor),
                                FlatParameters::view(outcomes[1].gradients, tensor)),
-                shape.set != nullptr && tensor.name.ends_with("_linear.bias")
-                    ? kFloatRouterBias
-                    : kFloatGradients)
+                shape.set != nullptr && tensor.name.ends_with("_linear.bias") ? kFloatRouterBias
+                                                                              : kFloatGradients)
           << shape.name << " " << tensor.name;
   }
 }
