@@ -95,9 +95,9 @@ TEST(SideLosses, ACollapsedLoadGivesExpertsOverChoices) {
 }
 
 TEST(SideLosses, WindowsThatCollapseApartAreEvenAsABatchAndNotAsSequences) {
-  constexpr std::int64_t kWindows = kSomeExperts / kTopK;
-  Tokens tokens(kWindows, kWindowTime, kSomeExperts);
-  for (std::int64_t w = 0; w < kWindows; ++w) {
+  constexpr std::int64_t kApart = kSomeExperts / kTopK;
+  Tokens tokens(kApart, kWindowTime, kSomeExperts);
+  for (std::int64_t w = 0; w < kApart; ++w) {
     tokens.fill(w, kChoices, kWindowTime, w * kTopK, kTopK);
     tokens.fill(w, kProbability, kWindowTime / 2.0, w * kTopK, kTopK);
   }
