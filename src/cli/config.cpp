@@ -53,8 +53,9 @@ void add_config(CLI::App& app, Run& run) {
   });
   command->add_subcommand("defaults", "Print every key with type, default and meaning")
       ->callback([&run] {
-        run = [](const Services&) {
+        run = [](const Services& services) {
           print(describe_config());
+          services.log.info(kAboutDefaults);
           return 0;
         };
       });

@@ -9,6 +9,11 @@
 
 namespace moe::cli {
 
+/// What a command says that goes on with the built-in config alone.
+inline constexpr std::string_view kAboutDefaults =
+    "the defaults are makeMoE as published; configs/modern.json learns more from as much text "
+    "(docs/recipes.md)";
+
 // Numbers of the command line, read strictly: CLI11's own reader takes 010 for 8, -1 for 2^64 - 1,
 // and cuts what is too large.
 

@@ -26,7 +26,7 @@ struct TrainArgs {
 
 /// Dedicated flags come last: they win over --set. Without --config a resumed run continues with
 /// its own config.json.
-RunConfig resolve_config(const TrainArgs& args) {
+RunConfig resolve_config(const TrainArgs& args, Log& log) {
   if (args.resume && args.out.empty())
     throw ConfigError("--resume: no run is named; give its folder with --out");
   std::optional<fs::path> file;
@@ -35,6 +35,7 @@ RunConfig resolve_config(const TrainArgs& args) {
   if (!file && args.resume && is_there(own, ErrorKind::resource)) file = own;
   auto overrides = args.overrides;
   auto config = load_config(file, overrides);
+  if (!file) log.info(kAboutDefaults);
   if (!args.data.empty()) config.data.path = absolute_path(args.data).string();
   if (args.resume && !file && config.data.path.empty())
     throw ConfigError(cat("--resume: there is no run in ", printable(args.out),
@@ -75,7 +76,7 @@ int dry_run(const TrainRequest& request, const TrainArgs& args, Log& log) {
 
 int run_train(const TrainArgs& args, const Services& services) {
   TrainRequest request;
-  request.config = resolve_config(args);
+  request.config = resolve_config(args, services.log);
   request.out_is_default = args.out.empty();
   request.out = request.out_is_default ? default_folder(args) : fs::path(args.out);
   request.resume = args.resume;
