@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "config/block_rules.h"
 #include "config/routing_rules.h"
 #include "moe/base/file.h"
 #include "moe/base/program.h"
@@ -253,14 +254,7 @@ void check_products(const RunConfig& config, Problems& problems) {
 std::vector<std::string> config_problems(const RunConfig& config) {
   Problems problems;
   const auto& m = config.model;
-  if (m.n_embed % m.n_head != 0)
-    problems.push_back(cat("model.n_head: ", m.n_head, " does not divide model.n_embed ", m.n_embed,
-                           "; change either"));
-  if (m.positions == Positions::rotary && m.n_embed % m.n_head == 0 &&
-      m.n_embed / m.n_head % 2 != 0)
-    problems.push_back(cat("model.positions: rotary turns pairs of values, and model.n_embed ",
-                           m.n_embed, " over model.n_head ", m.n_head, " is an odd ",
-                           m.n_embed / m.n_head, "; change either"));
+  check_block(m, problems);
   if (m.moe.top_k > m.moe.num_experts)
     problems.push_back(cat("model.moe.top_k: ", m.moe.top_k, " is more than model.moe.num_experts ",
                            m.moe.num_experts, "; lower it"));

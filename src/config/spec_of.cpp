@@ -22,7 +22,8 @@ AttentionSpec attention_of(const ModelConfig& config) {
           .qk_norm = config.qk_norm,
           .qk_gain = config.qk_gain,
           .rotary_base = config.positions == Positions::rotary ? std::optional(config.rotary_base)
-                                                               : std::nullopt};
+                                                               : std::nullopt,
+          .short_conv = config.short_conv};
 }
 
 /// A gated expert has three matrices instead of two: 2/3 of the width make it as large, rounded to
@@ -69,7 +70,8 @@ FeedForwardSpec feed_forward_of(const ModelConfig& config) {
           .gate_norm = moe.gate_norm,
           .gate_scale = moe.gate_scale,
           .jitter = moe.jitter,
-          .balance = balance_of(moe)};
+          .balance = balance_of(moe),
+          .short_conv = config.short_conv};
 }
 
 /// Makes a layer one whose router chooses nothing: there is no load to balance.

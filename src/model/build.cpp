@@ -29,6 +29,7 @@ void draw_default(at::Tensor out, const ParameterRow& row, Init init, at::Genera
       return;
     case Role::norm_bias:
     case Role::balance_bias:
+    case Role::short_conv:
       out.fill_(0);
       return;
     case Role::token_table:

@@ -58,6 +58,8 @@ class RowWriter {
       mixture(at + "smoe.", spec_.layers[layer].feed_forward);
       norm(at + "ln1");
       norm(at + "ln2");
+      convolution(at + "sa_conv", spec_.layers[layer].attention.short_conv);
+      convolution(at + "smoe_conv", spec_.layers[layer].feed_forward.short_conv);
     }
     norm("ln_f");
     const auto head = ParameterGroup::head;
@@ -94,6 +96,11 @@ class RowWriter {
     const auto group = ParameterGroup::norm;
     add({name + ".weight", {c_}, {}, Role::norm_weight, group});
     if (spec_.norm.bias) add({name + ".bias", {c_}, {}, Role::norm_bias, group});
+  }
+
+  /// Role and group together keep it from Muon: its rows are no directions of a matrix.
+  void convolution(const std::string& name, std::int64_t taps) {
+    if (taps > 0) add({name + ".weight", {c_, taps}, {}, Role::short_conv, ParameterGroup::matrix});
   }
 
   /// Query, key, value of all heads in one; a piece is one head's.
@@ -161,6 +168,8 @@ class PieceWriter {
       mixture(at + "smoe.", layers[layer].feed_forward);
       linear(at + "ln1");
       linear(at + "ln2");
+      whole(at + "sa_conv.weight");
+      whole(at + "smoe_conv.weight");
     }
     linear("ln_f");
     linear("lm_head");

@@ -45,7 +45,7 @@ TEST(Config, EveryBuiltInDefaultIsTheContracts) {
       "dropouts": {"embedding": null, "attention": null, "residual": null, "expert": null},
       "init": "default", "init_embedding_std": null, "init_zero_outputs": false,
       "attention_scale": "head_size", "norm": "layer", "positions": "learned",
-      "rotary_base": 10000.0, "qk_norm": "none", "qk_gain": 1.0, "bias": true,
+      "rotary_base": 10000.0, "qk_norm": "none", "qk_gain": 1.0, "short_conv": 0, "bias": true,
       "tied": false, "kernels": "fast",
       "moe": {"num_experts": 8, "top_k": 2, "router": "noisy_topk", "gate": "topk_softmax",
         "activation": "relu", "expert_width": null,

@@ -53,6 +53,13 @@ INSTANTIATE_TEST_SUITE_P(
              "model.positions: rotary turns pairs of values, and model.n_embed 120 over "
              "model.n_head 8 is an odd 15"},
         Rule{"odd_heads_that_do_not_rotate", {"model.n_embed=120"}, ""},
+        Rule{"convolution_over_the_context", {"model.short_conv=32"}, ""},
+        Rule{"convolution_over_more",
+             {"model.short_conv=33"},
+             "model.short_conv: 33 positions are more than model.block_size 32"},
+        Rule{"convolution_of_one_weight",
+             {"model.short_conv=1"},
+             "model.short_conv: 1 is a gain for each channel"},
         Rule{"stride_of_a_window", {"eval.stride=32"}, ""},
         Rule{"stride_that_leaves_targets_out",
              {"eval.stride=33"},

@@ -34,6 +34,7 @@ inline RunConfig every_key_changed() {
   c.model.rotary_base = 512.5;
   c.model.qk_norm = QkNorm::head;
   c.model.qk_gain = 1.75;
+  c.model.short_conv = 4;
   c.model.bias = false;
   c.model.tied = true;
   c.model.kernels = Kernels::reference;

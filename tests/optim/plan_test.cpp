@@ -80,6 +80,24 @@ OptimConfig muon_config(std::int64_t every = 1) {
   return config;
 }
 
+TEST(MuonPlan, LeavesShortConvolutionsToAdamWWhichDecaysThem) {
+  auto shape = Model::config();
+  shape.short_conv = 3;
+  const ParameterTable table(spec_of(shape, 5)), plain(spec_of(Model::config(), 5));
+  EXPECT_EQ(plan_updates(muon_config(), table).muon.size(),
+            plan_updates(muon_config(), plain).muon.size());
+  auto config = muon_config();
+  config.groups.norm.weight_decay = 0;
+  std::int64_t decayed = 0, others = 0;
+  for (const auto& group : plan_updates(config, table).adamw)
+    (group.weight_decay == config.weight_decay ? decayed : others) += group.count;
+  std::int64_t decayed_before = 0;
+  for (const auto& group : plan_updates(config, plain).adamw)
+    if (group.weight_decay == config.weight_decay) decayed_before += group.count;
+  EXPECT_EQ(decayed - decayed_before, 2 * 4 * 3);
+  EXPECT_GT(others, 0);
+}
+
 TEST(MuonPlan, TakesTheMatricesOfAttentionAndExpertsAndLeavesTheRestToAdamW) {
   const Model model;
   const auto plan = plan_updates(muon_config(), model.table);

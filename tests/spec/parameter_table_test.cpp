@@ -63,6 +63,22 @@ TEST(ParameterTable, EachRowIsOfTheGroupThatItsNameTells) {
   }
 }
 
+TEST(ParameterTable, EachConvolutionHasAWeightForEachChannelAndLagThatATokenIsMultipliedBy) {
+  auto spec = makemoe(2);
+  const ParameterTable plain(spec);
+  for (auto& layer : spec.layers) layer.attention.short_conv = layer.feed_forward.short_conv = 3;
+  const ParameterTable table(spec);
+  const std::int64_t weights = 2 * 2 * 128 * 3;
+  EXPECT_EQ(table.count(), plain.count() + weights);
+  EXPECT_EQ(table.count_active(), plain.count_active() + weights);
+  EXPECT_EQ(table.count_multiplied(), plain.count_multiplied() + weights);
+  std::vector<std::string> published;
+  for (const auto& piece : table.published())
+    if (table.rows()[piece.row].role == Role::short_conv) published.push_back(piece.name);
+  EXPECT_THAT(published, ElementsAre("blocks.0.sa_conv.weight", "blocks.0.smoe_conv.weight",
+                                     "blocks.1.sa_conv.weight", "blocks.1.smoe_conv.weight"));
+}
+
 TEST(ParameterTable, AModelWithoutBiasesHasNoRowOfThem) {
   const ParameterTable with(makemoe()), without(makemoe(8, /*bias=*/false));
   for (const auto& row : without.rows())

@@ -174,6 +174,7 @@ struct ModelConfig {
   double rotary_base = 10000;
   QkNorm qk_norm = QkNorm::none;
   double qk_gain = 1;
+  std::int64_t short_conv = 0;
   bool bias = true, tied = false;
   Kernels kernels = Kernels::fast;
   MoeConfig moe;
@@ -207,6 +208,10 @@ struct ModelConfig {
               "head: an RMS norm of each head's query and key, with one gain for all heads"},
         Field{"qk_gain", &C::qk_gain, "qk_norm: what the gain of queries starts with",
               between(1e-3, 1e3)},
+        Field{"short_conv", &C::short_conv,
+              "after each norm of a block, each channel adds a weighted sum of its values at the "
+              "last so many positions, from 2 on; 0: none",
+              between(0, 65536)},
         Field{"bias", &C::bias, "whether Linears have biases; those of layer norms stay"},
         Field{"tied", &C::tied,
               "whether the last Linear's weight is the token table; tables are then drawn as "

@@ -155,7 +155,7 @@ struct GroupsConfig {
                       Field{"head", &C::head, "the last Linear"},
                       Field{"router", &C::router, "the routers' Linears"},
                       Field{"norm", &C::norm, "norms and other vectors"},
-                      Field{"matrix", &C::matrix, "attention's Linears"},
+                      Field{"matrix", &C::matrix, "attention's Linears, and short convolutions"},
                       Field{"expert", &C::expert, "the experts' Linears"},
                       Field{"table", &C::table, "tables of n-grams"}};
   }

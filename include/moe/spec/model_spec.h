@@ -33,6 +33,7 @@ struct AttentionSpec {
   QkNorm qk_norm;
   double qk_gain;                     // that the gain of queries starts with
   std::optional<double> rotary_base;  // nullopt: positions do not rotate
+  std::int64_t short_conv = 0;        // kernel of the convolution after its norm; 0: none
 };
 
 struct FeedForwardSpec {
@@ -48,12 +49,13 @@ struct FeedForwardSpec {
   double gate_scale = 1;                  // sigmoid gates: then times this
   double jitter = 0;  // in training the router sees x times 1 - jitter to 1 + jitter
   BalanceSpec balance = {};
+  std::int64_t short_conv = 0;  // kernel of the convolution after its norm; 0: none
 
   /// Values that an expert's first Linear yields: of a gated activation gates, then the others.
   std::int64_t up_width() const { return is_gated(activation) ? 2 * width : width; }
 };
 
-/// x += attention(norm(x)); x += feed_forward(norm(x)).
+/// x += attention(conv(norm(x))); x += feed_forward(conv(norm(x))).
 struct LayerSpec {
   AttentionSpec attention;
   FeedForwardSpec feed_forward;

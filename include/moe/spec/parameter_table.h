@@ -16,6 +16,7 @@ enum class Role {
   norm_bias,
   linear_weight,  // (..., out, in)
   linear_bias,    // (..., out)
+  short_conv,     // (channel, lag)
   balance_bias,   // of a router's choice: moved by no gradient
 };
 
@@ -25,7 +26,7 @@ enum class ParameterGroup {
   head,       // the last Linear
   router,     // the routers' Linears
   norm,       // weights and biases of norms, and other vectors
-  matrix,     // attention's Linears
+  matrix,     // attention's Linears, and short convolutions
   expert,     // the experts' Linears
   table,      // of n-grams
 };
