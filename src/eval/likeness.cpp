@@ -124,7 +124,7 @@ std::vector<ExpertLikeness> expert_likeness(SparseMoELanguageModel& model, const
       const auto entry = model->attend(number, x, context);
       const auto mixed = model->mix(number, entry, context);
       auto& block = model->block(number);
-      sums[layer].add(block.smoe(), block.ln2()(entry).flatten(0, 1), mixed.routing);
+      sums[layer].add(block.smoe(), block.mixture_input(entry).flatten(0, 1), mixed.routing);
       x = mixed.y;
     }
     // With weights that are not finite nothing above means anything.

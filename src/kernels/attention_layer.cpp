@@ -1,5 +1,6 @@
 #include <ATen/ops/zeros.h>
 
+#include "kernels/conv_call.h"
 #include "kernels/layer_call.h"
 #include "kernels/layer_memory.h"
 
@@ -17,9 +18,10 @@ cpu::Cache<T> cache_arguments(KeyValues& cache, const at::Tensor& x, std::int64_
           cache.values.mutable_data_ptr<T>()};
 }
 
-/// The memory that forward takes and, if it keeps, leaves to backward.
+/// The memory that forward takes and, if it keeps, leaves to backward. Returns the convolution's
+/// room for its weight.
 template <class T>
-void lay_out_forward(cpu::Attention<T>& layer, Memory& memory) {
+T* lay_out_forward(cpu::Attention<T>& layer, Memory& memory) {
   const auto tokens = layer.windows * layer.panels() * cpu::kPanel, c = layer.width;
   lay_out_statistics(layer.norm, tokens, memory);
   layer.normed = memory.values<T>(tokens * cpu::padded(c));
@@ -28,6 +30,7 @@ void lay_out_forward(cpu::Attention<T>& layer, Memory& memory) {
   layer.softmax_max = memory.values<T>(tokens * layer.heads);
   layer.softmax_scale = memory.values<T>(tokens * layer.heads);
   if (layer.query_key.normalises) layer.query_key.before = memory.values<T>(tokens * 2 * c);
+  return lay_out_conv(layer.conv, layer.windows * layer.time, c, memory);
 }
 
 template <class T>
@@ -39,6 +42,7 @@ void lay_out_backward(cpu::Attention<T>& layer, Memory& memory) {
   layer.norm_parts = memory.values<T>(layer.windows * 2 * cpu::padded(c));
   if (layer.query_key.normalises)
     layer.query_key.gain_parts = memory.values<T>(layer.windows * 2 * c / layer.heads);
+  lay_out_conv_parts(layer.conv, layer.windows, c, memory);
 }
 
 /// For `time` positions of heads of D values.
@@ -90,10 +94,12 @@ class AttentionCall : public LayerCall {
     layer_.proj = linear_arguments<T>(parameters_.proj);
     layer_.norm = norm_arguments<T>(parameters_.norm);
     layer_.query_key = query_key_arguments<T>(parameters_, layer_.time, c / layer_.heads);
-    lay_out_forward(layer_, memory_);
+    layer_.conv = conv_arguments<T>(parameters_.conv, layer_.time);
+    turn_weight(parameters_.conv, lay_out_forward(layer_, memory_));
     run_with_scratch<T>(
         layer_.windows, memory_, table_.attention_scratch(layer_),
         [&](std::int64_t w, T* scratch) { table_.attention_forward(layer_, w, scratch); });
+    if (cache_ != nullptr && layer_.conv.taps > 0) cache_->recent = recent_of(layer_.conv, x_);
     if (!keeps_) memory_.rewind(begin);
     return {out};
   }
@@ -111,6 +117,7 @@ class AttentionCall : public LayerCall {
     point_at_gradients(layer_.proj, parameters_.proj, gradients_);
     layer_.query_key.d_query_gain = gradient_slot<T>(parameters_.q_norm.weight, gradients_);
     layer_.query_key.d_key_gain = gradient_slot<T>(parameters_.k_norm.weight, gradients_);
+    layer_.conv.d_weight = gradient_slot<T>(parameters_.conv, gradients_);
     run_with_scratch<T>(
         layer_.windows, memory_, table_.attention_scratch(layer_),
         [&](std::int64_t w, T* scratch) { table_.attention_backward(layer_, w, scratch); });
@@ -158,6 +165,9 @@ at::Tensor run_attention_step(const at::Tensor& x, const AttentionParameters& pa
   step.normed = memory.values<T>(b * cpu::padded(c));
   step.qkv_values = memory.values<T>(b * 3 * c);
   step.mixed = memory.values<T>(b * cpu::padded(c));
+  step.conv = conv_arguments<T>(parameters.conv, /*time=*/1);
+  if (step.conv.taps > 0) continue_from(cache.recent, b, c, step.conv);
+  turn_weight(parameters.conv, lay_out_conv(step.conv, b, c, memory));
   const auto& table = cpu::table<T>();
   const auto scratch = table.step_scratch(step);
   table.step_normalise(step);
@@ -177,7 +187,7 @@ at::Tensor attention_layer(const at::Tensor& x, const AttentionParameters& param
                            const LayerRun& run, KeyValues* cache) {
   const auto source = gradient_source(
       {x, parameters.norm.weight, parameters.norm.bias, parameters.qkv, parameters.q_norm.weight,
-       parameters.k_norm.weight, parameters.proj.weight, parameters.proj.bias});
+       parameters.k_norm.weight, parameters.proj.weight, parameters.proj.bias, parameters.conv});
   const auto call =
       make_call<AttentionCall>(x.scalar_type(), parameters, run, source.defined(), cache);
   return run_layer(x, source, call)[0];
@@ -205,6 +215,7 @@ void count_attention(const PassShape& pass, const AttentionSpec& spec, Direction
   layer.heads = spec.heads;
   layer.query_key.normalises = spec.qk_norm != QkNorm::none;
   layer.query_key.rotates = spec.rotary_base.has_value();
+  layer.conv.taps = spec.short_conv;
   memory.values<float>(pass.tokens() * pass.width);  // the result
   const auto begin = memory.position();
   if (direction == Direction::forward)

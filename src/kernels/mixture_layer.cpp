@@ -2,6 +2,7 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/conv_call.h"
 #include "kernels/layer_call.h"
 #include "kernels/layer_memory.h"
 #include "kernels/side_call.h"
@@ -19,9 +20,10 @@ std::int64_t most_panels(const cpu::Mixture<T>& layer) {
   return slot_panels(layer.tokens * layer.top_k, layer.experts);
 }
 
-/// The memory that forward takes and, if it keeps, leaves to backward.
+/// The memory that forward takes and, if it keeps, leaves to backward. Returns the convolution's
+/// room for its weight.
 template <class T>
-void lay_out_forward(cpu::Mixture<T>& layer, bool has_capacity, Memory& memory) {
+T* lay_out_forward(cpu::Mixture<T>& layer, bool has_capacity, Memory& memory) {
   const auto n = layer.tokens, c = layer.width, e = layer.experts, k = layer.top_k;
   const auto rows = cpu::panels_of(n) * cpu::kPanel, slots = most_panels(layer) * cpu::kPanel;
   lay_out_statistics(layer.norm, rows, memory);
@@ -38,6 +40,7 @@ void lay_out_forward(cpu::Mixture<T>& layer, bool has_capacity, Memory& memory) 
   if (layer.keeps) layer.hidden = memory.values<T>(slots * layer.up_width);
   layer.answers = memory.values<T>(n * k * cpu::padded(c));
   lay_out_balance(layer, memory);
+  return lay_out_conv(layer.conv, n, c, memory);
 }
 
 template <class T>
@@ -54,19 +57,23 @@ void lay_out_backward(cpu::Mixture<T>& layer, Memory& memory) {
   layer.d_token_logits = memory.values<T>(n * e);
   layer.d_logits = memory.values<T>(panels * 2 * e * cpu::kPanel);
   layer.norm_parts = memory.values<T>(panels * 2 * cpu::padded(c));
+  if (layer.conv.taps > 0) layer.d_convolved = memory.values<T>(n * cpu::padded(c));
+  lay_out_conv_parts(layer.conv, panels, c, memory);
 }
 
 template <class T>
 class MixtureCall : public LayerCall {
  public:
-  MixtureCall(MixtureParameters parameters, const LayerRun& run, bool keeps, SideLoss side)
+  MixtureCall(MixtureParameters parameters, const LayerRun& run, bool keeps, SideLoss side,
+              RecentRows* recent)
       : parameters_(std::move(parameters)),
         side_(std::move(side)),
         rows_(run.rows),
         memory_(run.workspace, c10::CppTypeToScalarType<T>::value),
         gradients_(run.gradients),
         table_(table_of<T>(run)),
-        keeps_routing_(run.keeps_routing) {
+        keeps_routing_(run.keeps_routing),
+        recent_(recent) {
     layer_.keeps = keeps;
     layer_.dropout = dropout_arguments(parameters_.dropout);
   }
@@ -78,10 +85,11 @@ class MixtureCall : public LayerCall {
     load_ = load.mutable_data_ptr<std::int64_t>();
     const auto begin = memory_.position();
     describe(out);
-    lay_out_forward(layer_, parameters_.capacity >= 0, memory_);
+    turn_weight(parameters_.conv, lay_out_forward(layer_, parameters_.capacity >= 0, memory_));
     Tensors outputs{out, side, load};
     if (keeps_routing_) add_routing(outputs);
     const auto panels = cpu::panels_of(layer_.tokens), scratch = table_.mixture_scratch(layer_);
+    if (layer_.conv.taps > 0) fill_conv_rows(panels);
     run_with_scratch<T>(panels, memory_, scratch,
                         [&](std::int64_t p, T* room) { table_.route(layer_, p, room); });
     if (keeps_routing_) copy_routing(outputs);
@@ -120,6 +128,10 @@ class MixtureCall : public LayerCall {
     });
     run_with_scratch<T>(cpu::panels_of(layer_.tokens), memory_, scratch,
                         [&](std::int64_t p, T* room) { table_.tokens_backward(layer_, p, room); });
+    if (layer_.conv.taps > 0)
+      run_with_scratch<T>(
+          cpu::panels_of(layer_.tokens), memory_, scratch,
+          [&](std::int64_t p, T* room) { table_.convolution_backward(layer_, p, room); });
     // Task 0 is the router's.
     cpu::run_tasks(1 + table_.expert_gradient_tasks(layer_), at::get_num_threads(),
                    [&](std::int64_t t, int) {
@@ -153,6 +165,8 @@ class MixtureCall : public LayerCall {
     layer_.activation = parameters_.activation;
     layer_.keys = token_keys(rows_);
     layer_.norm = norm_arguments<T>(parameters_.norm);
+    layer_.conv = conv_arguments<T>(parameters_.conv, x_.size(-2));
+    if (is_step()) continue_from(*recent_, x_.size(0), layer_.width, layer_.conv);
     layer_.route = linear_arguments<T>(parameters_.route);
     if (parameters_.noise.weight.defined()) layer_.noise = linear_arguments<T>(parameters_.noise);
     layer_.up = linear_arguments<T>({parameters_.w1, parameters_.b1});
@@ -163,6 +177,16 @@ class MixtureCall : public LayerCall {
     layer_.normals = {parameters_.noise_draw.key, parameters_.noise_draw.site};
     layer_.draws = nullptr;
     if (parameters_.draws.defined()) layer_.draws = parameters_.draws.template const_data_ptr<T>();
+  }
+
+  /// Whether x follows rows that an earlier call left.
+  bool is_step() const { return layer_.conv.taps > 0 && recent_ != nullptr && recent_->defined(); }
+
+  /// A convolution reads over panels: all rows are there before it begins.
+  void fill_conv_rows(std::int64_t panels) {
+    cpu::run_tasks(panels, at::get_num_threads(),
+                   [&](std::int64_t p, int) { table_.normalise_tokens(layer_, p); });
+    if (recent_ != nullptr && !recent_->defined()) *recent_ = recent_of(layer_.conv, x_);
   }
 
   /// In memory of their own: they may outlive a workspace's round.
@@ -216,6 +240,7 @@ class MixtureCall : public LayerCall {
 
   void point_at_all_gradients() {
     point_at_gradients(layer_.norm, parameters_.norm, gradients_);
+    layer_.conv.d_weight = gradient_slot<T>(parameters_.conv, gradients_);
     point_at_gradients(layer_.route, parameters_.route, gradients_);
     point_at_gradients(layer_.noise, parameters_.noise, gradients_);
     point_at_gradients(layer_.up, LinearParameters{parameters_.w1, parameters_.b1}, gradients_);
@@ -257,6 +282,7 @@ class MixtureCall : public LayerCall {
   GradientLedger* gradients_;
   const cpu::Table<T>& table_;
   bool keeps_routing_;
+  RecentRows* recent_;            // of the convolution, or null
   std::int64_t* load_ = nullptr;  // (E), of the outputs
   at::Tensor x_;
   cpu::Mixture<T> layer_{};
@@ -266,15 +292,15 @@ class MixtureCall : public LayerCall {
 }  // namespace
 
 MixtureResult mixture_layer(const at::Tensor& x, const MixtureParameters& parameters,
-                            const LayerRun& run) {
-  const auto source =
-      gradient_source({x, parameters.norm.weight, parameters.norm.bias, parameters.route.weight,
-                       parameters.route.bias, parameters.noise.weight, parameters.noise.bias,
-                       parameters.w1, parameters.b1, parameters.w2, parameters.b2});
+                            const LayerRun& run, RecentRows* recent) {
+  const auto source = gradient_source(
+      {x, parameters.norm.weight, parameters.norm.bias, parameters.route.weight,
+       parameters.route.bias, parameters.noise.weight, parameters.noise.bias, parameters.w1,
+       parameters.b1, parameters.w2, parameters.b2, parameters.conv});
   auto side =
       side_tensors(balance_arguments(parameters.balance, 1), parameters.w1.size(0), run.workspace);
   const auto call =
-      make_call<MixtureCall>(x.scalar_type(), parameters, run, source.defined(), side);
+      make_call<MixtureCall>(x.scalar_type(), parameters, run, source.defined(), side, recent);
   const auto outputs = run_layer(x, source, call);
   if (parameters.balance.has_losses()) side.loss = outputs[kSide];
   MixtureResult result{outputs[kOut], outputs[kServedLoad], {}, std::move(side)};
@@ -294,6 +320,7 @@ void count_mixture(const PassShape& pass, const FeedForwardSpec& spec, Direction
   layer.hidden_width = spec.width;
   layer.up_width = spec.up_width();
   layer.activation = spec.activation;
+  layer.conv.taps = spec.short_conv;
   layer.keeps = pass.keeps;
   layer.noisy = spec.router == RouterKind::noisy_topk;
   if (pass.keeps) {  // in training

@@ -22,16 +22,16 @@ ForwardContext make_context(std::int64_t batch, std::int64_t time, bool training
   return context;
 }
 
-ForwardContext at_position(const ForwardContext& context, std::int64_t batch, std::int64_t time,
-                           std::int64_t t) {
-  const auto column = [&](const at::Tensor& rows) {
-    return rows.view({batch, time}).select(1, t).contiguous();
+ForwardContext at_positions(const ForwardContext& context, std::int64_t batch, std::int64_t time,
+                            std::int64_t first, std::int64_t count) {
+  const auto columns = [&](const at::Tensor& rows) {
+    return rows.view({batch, time}).narrow(1, first, count).contiguous().view({-1});
   };
   auto out = context;
-  out.rows = {column(context.rows.sequence), column(context.rows.position)};
-  if (context.symbols.defined()) out.symbols = column(context.symbols);
+  out.rows = {columns(context.rows.sequence), columns(context.rows.position)};
+  if (context.symbols.defined()) out.symbols = columns(context.symbols);
   if (context.noise.defined())
-    out.noise = context.noise.view({context.noise.size(0), batch, time, -1}).select(2, t);
+    out.noise = context.noise.unflatten(1, {batch, time}).narrow(2, first, count).flatten(1, 2);
   return out;
 }
 

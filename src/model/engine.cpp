@@ -12,9 +12,9 @@ class ReferenceEngine final : public Engine {
                     LayerCache* cache) const override {
     return block.attend(x, context, cache);
   }
-  MoeOutput mix(BlockImpl& block, const at::Tensor& x,
-                const ForwardContext& context) const override {
-    return block.mix(x, context);
+  MoeOutput mix(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
+                LayerCache* cache) const override {
+    return block.mix(x, context, cache);
   }
 };
 

@@ -22,9 +22,9 @@ class Engine {
   /// x + attention(norm(x)). `cache` may be null.
   virtual at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
                             LayerCache* cache) const = 0;
-  /// MoeOutput::y is x + mixture(norm(x)).
-  virtual MoeOutput mix(BlockImpl& block, const at::Tensor& x,
-                        const ForwardContext& context) const = 0;
+  /// MoeOutput::y is x + mixture(norm(x)). `cache` may be null.
+  virtual MoeOutput mix(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
+                        LayerCache* cache) const = 0;
   /// logits of norm(x), and the loss of targets if they are defined. By default as the model reads.
   virtual LmOutput predict(SparseMoELanguageModelImpl& model, const at::Tensor& x,
                            const at::Tensor& targets, const ForwardContext& /*context*/) const {

@@ -31,7 +31,8 @@ kernels::AttentionParameters attention_of(BlockImpl& block, const at::Tensor& x,
       sa.spec().heads,
       sa.spec().scale,
       dropout_of(context, block.dropout().attention, block.layer(), DrawKind::attention_dropout),
-      dropout_of(context, block.dropout().residual, block.layer(), DrawKind::projection_dropout)};
+      dropout_of(context, block.dropout().residual, block.layer(), DrawKind::projection_dropout),
+      block.sa_conv()};
 }
 
 kernels::MixtureParameters mixture_of(const BlockImpl& block, std::int64_t tokens,
@@ -69,6 +70,7 @@ kernels::MixtureParameters mixture_of(const BlockImpl& block, std::int64_t token
   }
   parameters.update_sums = context.update_sums_of(block.layer());
   parameters.choice_bias = smoe.balance_bias();
+  parameters.conv = block.smoe_conv();
   return parameters;
 }
 
@@ -101,10 +103,11 @@ class FusedEngine final : public Engine {
     return out;
   }
 
-  MoeOutput mix(BlockImpl& block, const at::Tensor& x,
-                const ForwardContext& context) const override {
+  MoeOutput mix(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
+                LayerCache* cache) const override {
     const auto tokens = x.numel() / x.size(-1);
-    auto result = kernels::mixture_layer(x, mixture_of(block, tokens, context), run_of(context));
+    auto result = kernels::mixture_layer(x, mixture_of(block, tokens, context), run_of(context),
+                                         cache != nullptr ? &cache->mixture_recent : nullptr);
     return {std::move(result.out), std::move(result.load), std::move(result.routing),
             std::move(result.side)};
   }

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
+
 #include "model/engine.h"
 #include "moe/config/spec_of.h"
 
@@ -32,17 +34,35 @@ BlockImpl::BlockImpl(const ModelSpec& spec, std::int64_t layer)
       sa_(register_module("sa", MultiHeadAttention(spec, layer))),
       smoe_(register_module("smoe", SparseMoE(spec, layer))),
       ln1_(register_module("ln1", Norm(spec.width, spec.norm))),
-      ln2_(register_module("ln2", Norm(spec.width, spec.norm))) {}
+      ln2_(register_module("ln2", Norm(spec.width, spec.norm))) {
+  const auto& own = spec.layers[static_cast<std::size_t>(layer)];
+  if (own.attention.short_conv > 0)
+    sa_conv_ = register_module("sa_conv", ShortConv(spec.width, own.attention.short_conv));
+  if (own.feed_forward.short_conv > 0)
+    smoe_conv_ = register_module("smoe_conv", ShortConv(spec.width, own.feed_forward.short_conv));
+}
 
 at::Tensor BlockImpl::attend(const at::Tensor& x, const ForwardContext& context,
                              LayerCache* cache) {
-  return x + sa_->forward(ln1_(x), context, cache);
+  return x + sa_->forward(attention_input(x, cache), context, cache);
 }
 
-MoeOutput BlockImpl::mix(const at::Tensor& x, const ForwardContext& context) {
-  auto out = smoe_->forward(ln2_(x), context);
+MoeOutput BlockImpl::mix(const at::Tensor& x, const ForwardContext& context, LayerCache* cache) {
+  auto out = smoe_->forward(mixture_input(x, cache), context);
   out.y = x + out.y;
   return out;
+}
+
+at::Tensor BlockImpl::attention_input(const at::Tensor& x, LayerCache* cache) {
+  const auto normed = ln1_(x);
+  if (sa_conv_.is_empty()) return normed;
+  return sa_conv_->forward(normed, cache != nullptr ? &cache->recent : nullptr);
+}
+
+at::Tensor BlockImpl::mixture_input(const at::Tensor& x, LayerCache* cache) {
+  const auto normed = ln2_(x);
+  if (smoe_conv_.is_empty()) return normed;
+  return smoe_conv_->forward(normed, cache != nullptr ? &cache->mixture_recent : nullptr);
 }
 
 SparseMoELanguageModelImpl::SparseMoELanguageModelImpl(const ModelSpec& spec, EngineKind engine)
@@ -102,7 +122,7 @@ at::Tensor SparseMoELanguageModelImpl::attend(std::int64_t layer, const at::Tens
 
 MoeOutput SparseMoELanguageModelImpl::mix(std::int64_t layer, const at::Tensor& x,
                                           const ForwardContext& context) {
-  return engine().mix(block(layer), x, context);
+  return engine().mix(block(layer), x, context, /*cache=*/nullptr);
 }
 
 LmOutput SparseMoELanguageModelImpl::finish(const at::Tensor& x, const at::Tensor& targets,
@@ -155,7 +175,7 @@ at::Tensor SparseMoELanguageModelImpl::extend(const at::Tensor& ids, KeyValueCac
   if (at_once || time == 1) return logits_of_last(ids, &cache, context);
   at::Tensor logits;
   for (std::int64_t t = 0; t < time; ++t)
-    logits = logits_of_last(ids.narrow(1, t, 1), &cache, at_position(context, batch, time, t));
+    logits = logits_of_last(ids.narrow(1, t, 1), &cache, at_positions(context, batch, time, t, 1));
   return logits;
 }
 
@@ -168,19 +188,25 @@ at::Tensor SparseMoELanguageModelImpl::logits_of_last(const at::Tensor& ids, Key
                                                       const ForwardContext& context) {
   TORCH_CHECK(!context.training, "logits of the last position alone are for evaluation");
   const auto& how = engine();
-  const auto batch = ids.size(0), last = ids.size(1) - 1;
+  const auto batch = ids.size(0);
   auto here = context;
   here.symbols = ids.contiguous().view({-1});
   auto x = how.embed(*this, ids, cache != nullptr ? cache->length() : 0, context);
+  const auto keep_last = [&](std::int64_t count) {  // what follows sees no other position
+    const auto time = x.size(1), first = time - count;
+    if (first <= 0) return;
+    x = x.narrow(1, first, count).contiguous();
+    here = at_positions(here, batch, time, first, count);
+  };
   for (std::size_t layer = 0; layer < spec_.layers.size(); ++layer) {
     auto& part = block(static_cast<std::int64_t>(layer));
-    x = how.attend(part, x, here, cache != nullptr ? &cache->layers[layer] : nullptr);
-    if (layer + 1 == spec_.layers.size() && last > 0) {  // what follows sees no other position
-      x = x.narrow(1, last, 1).contiguous();
-      here = at_position(here, batch, last + 1, last);
-    }
-    x = how.mix(part, x, here).y;
+    auto* kept = cache != nullptr ? &cache->layers[layer] : nullptr;
+    x = how.attend(part, x, here, kept);
+    if (layer + 1 == spec_.layers.size())
+      keep_last(std::max<std::int64_t>(1, part.smoe().spec().short_conv));
+    x = how.mix(part, x, here, kept).y;
   }
+  keep_last(1);
   return how.predict(*this, x, /*targets=*/{}, here).logits.select(1, 0);
 }
 

@@ -43,12 +43,13 @@ class StackedEngine final : public Engine {
   at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
                     LayerCache* cache) const override {
     auto& sa = block.sa();
-    return x + sa.project(stacked_heads(sa, block.ln1()(x), context, cache), context);
+    return x +
+           sa.project(stacked_heads(sa, block.attention_input(x, cache), context, cache), context);
   }
-  MoeOutput mix(BlockImpl& block, const at::Tensor& x,
-                const ForwardContext& context) const override {
+  MoeOutput mix(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
+                LayerCache* cache) const override {
     auto& smoe = block.smoe();
-    const auto normed = block.ln2()(x);
+    const auto normed = block.mixture_input(x, cache);
     const auto tokens = normed.reshape({-1, x.size(-1)});
     const auto where = smoe.dispatch(tokens, context);
     const auto y = kernels::expert_mixture(tokens, where.routing.gates, where.mask, where.table,

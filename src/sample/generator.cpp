@@ -36,8 +36,9 @@ void require_memory_for(const ModelSpec& model, std::size_t prompt,
   const auto samples = static_cast<double>(options.num_samples);
   const auto group = std::min(samples, static_cast<double>(kGroup));
   const auto fresh = static_cast<double>(options.max_new_tokens);
+  const auto positions = model.context + model.layers.front().attention.short_conv;
   const auto cache = 2 * sizeof(float) * group * static_cast<double>(model.layers.size()) *
-                     static_cast<double>(model.context) * static_cast<double>(model.width);
+                     static_cast<double>(positions) * static_cast<double>(model.width);
   const auto tokens = group * (static_cast<double>(prompt) * sizeof(std::int32_t)) +
                       (kGrowing * group + kDone * samples) * fresh;
   require_memory(

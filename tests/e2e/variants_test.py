@@ -11,12 +11,14 @@ VARIANTS = {"rms": ["model.norm=rms"], "gelu": ["model.moe.activation=gelu"], "s
             "inits": ["model.init_embedding_std=0.1", "model.init_zero_outputs=true"],
             "rotary": ["model.positions=rotary"], "no positions": ["model.positions=none"],
             "qk norm": ["model.qk_norm=head", "model.qk_gain=2"],
+            "short convolution": ["model.short_conv=3", "model.positions=rotary"],
             "no bias": ["model.bias=false"], "tied": ["model.tied=true"],
             "balanced": ['model.moe.balance=[{"kind": "switch"}, {"kind": "loss_free"}]', "model.moe.z_loss=0.001",
                          "train.grad_accumulation=2"],
             "importance": ["model.moe.balance.kind=importance_load", "model.moe.jitter=0.1"],
             "hash": ["model.moe.hash_layers=[0]", "model.moe.gate=sigmoid", "model.moe.gate_scale=2"],
-            "all": ["model.norm=rms", "model.moe.activation=gelu", "model.bias=false", "model.tied=true"]}
+            "all": ["model.norm=rms", "model.moe.activation=gelu", "model.bias=false", "model.tied=true",
+                    "model.short_conv=2"]}
 TABLE, HEAD = "token_embedding_table.weight", "lm_head.weight"
 
 
@@ -63,7 +65,7 @@ class Variants(Trains):
     def test_export_says_what_the_original_lacks(self):
         said = self.done("export", self.trained("run", *settings("all")), "--out", self.folder / "w.safetensors").err
         for says in ('model.norm is "rms" (it has "layer" alone)', 'model.moe.activation is "gelu" (it has "relu" alone)',
-                     "model.bias is false (it has true alone)"):
+                     "model.bias is false (it has true alone)", "model.short_conv is 2 (it has 0 alone)"):
             self.assertIn(says, said)
         self.assertNotIn("model.tied", said)  # it is exported under both names
 

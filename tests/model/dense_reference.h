@@ -7,6 +7,7 @@
 #include <map>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "tests/support/tiny_model.h"
 
@@ -22,8 +23,23 @@ class DenseMixture {
   /// own.
   explicit DenseMixture(Built& built) : model_(built.config), config_(built.config.moe) {
     for (const auto& tensor : built.flat.layout())
-      if (tensor.name.starts_with(kLayer) || tensor.name.starts_with(kNorm))
+      if (tensor.name.starts_with(kLayer) || tensor.name.starts_with(kNorm) || tensor.name == kConv)
         weights_[tensor.name] = built.value(tensor.name).clone().set_requires_grad(true);
+  }
+
+  /// x (N, C), in windows of T -> (N, C): what the mixture reads.
+  at::Tensor input(const at::Tensor& x, std::int64_t time) const {
+    const auto normed = norm(x);
+    if (!weights_.contains(kConv)) return normed;
+    const auto& weight = weights_.at(kConv);
+    std::vector<at::Tensor> rows;
+    for (std::int64_t n = 0; n < x.size(0); ++n) {
+      auto row = normed[n];
+      for (std::int64_t lag = 0; lag < weight.size(1) && lag <= n % time; ++lag)
+        row = row + weight.select(1, lag) * normed[n - lag];
+      rows.push_back(row);
+    }
+    return at::stack(rows);
   }
 
   /// x (N, C) -> (N, C): the layer's norm before the mixture.
@@ -79,7 +95,8 @@ class DenseMixture {
   const std::map<std::string, at::Tensor>& weights() const { return weights_; }
 
  private:
-  static constexpr const char *kLayer = "blocks.0.smoe.", *kNorm = "blocks.0.ln2.";
+  static constexpr const char *kLayer = "blocks.0.smoe.", *kNorm = "blocks.0.ln2.",
+                              *kConv = "blocks.0.smoe_conv.weight";
   static constexpr double kEps = 1e-5, kRmsEps = 1e-6;
 
   static at::Tensor silu(const at::Tensor& x) { return x / (1 + (-x).exp()); }

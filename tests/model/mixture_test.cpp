@@ -70,7 +70,7 @@ void MixtureTest::expect_dense(const ModelConfig& config, EngineKind engine) {
 
   const DenseMixture dense(built);
   const auto dense_x = leaf(values.view({n, c}));
-  const auto normed = dense.norm(dense_x);
+  const auto normed = dense.input(dense_x, t);
   const auto gates = dense.gates(dense.logits(normed, context.noise[0]));
   const auto y = dense_x + dense.forward(normed, gates);
   y.backward(upstream.view({n, c}));

@@ -64,6 +64,23 @@ TEST_P(SlidingCache, OfOneLayerGivesWhatTheLastPositionsGive) {
 
 TEST_P(SlidingCache, OfTwoLayersRemembersMore) { EXPECT_GE(deviation(2), kRemembered); }
 
+TEST_P(SlidingCache, WithConvolutionsGivesWhatTheReadableModulesGive) {
+  const at::NoGradGuard no_grad;
+  const auto [engine, positions] = GetParam();
+  auto config = sliding_config(2, positions);
+  config.short_conv = 3;
+  Built built(config, engine), plain(config, EngineKind::reference);
+  const auto ids = random_ids(3, kTokens);
+  KeyValueCache cache, plain_cache;
+  for (std::int64_t t = 0; t < kTokens; ++t) {
+    const auto step = make_context(3, 1, /*training=*/false, kKey, 0, t);
+    EXPECT_LE(relative_error(built.model->extend(ids.narrow(1, t, 1), cache, step),
+                             plain.model->extend(ids.narrow(1, t, 1), plain_cache, step)),
+              kFarAngles)
+        << t;
+  }
+}
+
 TEST_P(SlidingCache, TakesSeveralPositionsAsOneAfterAnother) {
   const at::NoGradGuard no_grad;
   const auto [engine, positions] = GetParam();

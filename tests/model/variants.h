@@ -40,6 +40,12 @@ inline constexpr Variant kVariants[] = {
        config.rotary_base = 100;
        config.qk_norm = QkNorm::head;
      }},
+    {"short_conv", [](ModelConfig& config) { config.short_conv = 3; }},
+    {"long_conv",  // over several panels of tokens where the context has them
+     [](ModelConfig& config) {
+       config.short_conv = config.block_size;
+       config.positions = Positions::none;
+     }},
     {"dropouts",
      [](ModelConfig& config) {
        config.dropouts = {.embedding = 0.3, .attention = 0, .residual = 0.4, .expert = {}};
@@ -51,6 +57,7 @@ inline constexpr Variant kVariants[] = {
        config.moe.activation = Activation::gelu;
        config.bias = false;
        config.tied = true;
+       config.short_conv = 2;
      }}};
 
 inline BalanceConfig switch_loss(double weight, BalanceScope scope = BalanceScope::batch) {

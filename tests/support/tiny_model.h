@@ -45,10 +45,12 @@ struct Built {
       : Built(model_config, engine_kind(model_config.kernels), type) {}
   Built(const ModelConfig& model_config, EngineKind kind, at::ScalarType type = at::kDouble)
       : config(model_config), engine(kind), model(drawn(model_config, kind, type)), flat(model) {
-    // Away from 0, so that a bias of the choice is seen.
-    for (const auto& row : flat.layout())
-      if (!flat.table().rows()[row.row].is_trained())
-        value(row.name).copy_(at::arange(row.numel()).cos().mul(0.2));
+    // Away from 0, so that what starts there is seen.
+    for (const auto& tensor : flat.layout()) {
+      const auto& row = flat.table().rows()[tensor.row];
+      if (!row.is_trained() || row.role == Role::short_conv)
+        value(tensor.name).copy_(at::arange(tensor.numel()).cos().mul(0.2).view(tensor.shape));
+    }
   }
 
   static SparseMoELanguageModel drawn(const ModelConfig& config, EngineKind engine,
@@ -80,7 +82,7 @@ struct Built {
   }
   /// Of one layer: y is x + mixture(norm(x)).
   MoeOutput mix(std::int64_t layer, const at::Tensor& x, const ForwardContext& context) {
-    return engine_for(engine, x.device()).mix(block(layer), x, context);
+    return engine_for(engine, x.device()).mix(block(layer), x, context, /*cache=*/nullptr);
   }
 
   ModelConfig config;

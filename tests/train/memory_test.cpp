@@ -61,6 +61,7 @@ std::vector<RunConfig> planned_shapes() {
   add([](RunConfig& c) { c.model.n_embed = 24, c.model.n_layer = 3, c.train.batch_size = 33; });
   add([](RunConfig& c) { c.model.moe.num_experts = 9, c.model.moe.top_k = 3; });
   add([](RunConfig& c) { c.model.moe.capacity_factor = 0.5; });
+  add([](RunConfig& c) { c.model.short_conv = 3; });
   add([](RunConfig& c) {
     c.model.moe.balance = {{BalanceKind::switch_loss}, {BalanceKind::importance_load}};
     c.model.moe.jitter = 0.1;

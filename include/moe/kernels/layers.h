@@ -45,7 +45,12 @@ struct DropoutDraws {
   DrawKey key = {};
 };
 
-/// x + dropout(proj(heads(norm(x)))) with causal attention, x (B, T, C).
+/// Normed rows of the last k positions of B sequences, (B, k, padded C), the newest last, zeros
+/// before the first: what a convolution over k positions reads in decoding. Undefined: there is
+/// none yet.
+using RecentRows = at::Tensor;
+
+/// x + dropout(proj(heads(conv(norm(x))))) with causal attention, x (B, T, C).
 struct AttentionParameters {
   NormParameters norm;
   at::Tensor qkv;                 // (3, C, C): query, key, value
@@ -55,16 +60,18 @@ struct AttentionParameters {
   std::int64_t heads;
   double score_scale;
   DropoutDraws weights_dropout, output_dropout;
+  at::Tensor conv = {};  // (C, k): column j weighs the position j before; undefined: conv(x) = x
 };
 /// Keys and values of the positions that a layer has seen: keys (B, C, capacity), values
-/// (B, capacity, C).
+/// (B, capacity, C); and what its convolution has seen last.
 struct KeyValues {
   at::Tensor keys, values;
+  RecentRows recent = {};
 };
 /// Room for `positions` of B sequences, in x's precision; x (B, T, C).
 KeyValues make_key_values(const at::Tensor& x, std::int64_t positions);
 
-/// `cache`, where given, gets the keys and values of positions 0 to T - 1: for evaluation.
+/// `cache`, where given, gets what there is of positions 0 to T - 1: for evaluation.
 at::Tensor attention_layer(const at::Tensor& x, const AttentionParameters& parameters,
                            const LayerRun& run, KeyValues* cache = nullptr);
 /// Where a step's keys and values go in the cache, and how many positions, from the first place on,
@@ -77,7 +84,7 @@ struct CachePlace {
 at::Tensor attention_step(const at::Tensor& x, const AttentionParameters& parameters,
                           const LayerRun& run, KeyValues& cache, CachePlace place);
 
-/// x + sum over the K chosen experts of gate * dropout(expert(norm(x))), x (B, T, C).
+/// x + sum over the K chosen experts of gate * dropout(expert(conv(norm(x)))), x (B, T, C).
 struct MixtureParameters {
   NormParameters norm;
   LinearParameters route, noise;  // noise: undefined tensors for none
@@ -100,6 +107,7 @@ struct MixtureParameters {
   DrawKey jitter_draw;     // by these draws
   at::Tensor symbols;      // (N) int64 of the tokens, and
   at::Tensor hashed;       // (V, K) int32 the experts of each; undefined: the router chooses
+  at::Tensor conv = {};    // (C, k) as attention's
 };
 /// Where N tokens go and with what weight, and what that was decided by.
 struct Routing {
@@ -121,9 +129,11 @@ struct MixtureResult {
   Routing routing = {};  // if the run keeps it: in memory of its own, without gradients
   SideLoss side = {};    // if the parameters ask for it
 };
-/// A few tokens without dropout, capacity and gradients are taken one by one: decoding.
+/// A few tokens without dropout, capacity and gradients are taken one by one: decoding. `recent`,
+/// where given, gets what the convolution has seen last; where it has that already, x (B, 1, C)
+/// follows it.
 MixtureResult mixture_layer(const at::Tensor& x, const MixtureParameters& parameters,
-                            const LayerRun& run);
+                            const LayerRun& run, RecentRows* recent = nullptr);
 
 /// logits (N, V) = head(norm(x)) if they are wanted, and the mean cross-entropy of targets (N)
 /// int64, over those that are not below 0, if they are defined; one of both at least. Without

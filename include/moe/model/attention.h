@@ -20,8 +20,10 @@ namespace moe {
 
 /// Keys and values of one layer for the positions seen so far: (B, H, context, D) each, or as the
 /// fused layers lay them out (kernels::KeyValues). Once it is full, each new position takes the
-/// place of the oldest.
+/// place of the oldest. What convolutions read, `recent` of attention's and `mixture_recent`, is as
+/// ShortConv has it, or the fused layers (kernels::RecentRows).
 struct LayerCache : kernels::KeyValues {
+  at::Tensor mixture_recent;
   std::int64_t length = 0;  // positions seen
 
   /// Room for `positions`, where there is none yet; x (B, T, C).

@@ -38,9 +38,9 @@ ForwardContext make_context(std::int64_t batch, std::int64_t time, bool training
                             std::int64_t first_sequence = 0, std::int64_t first_position = 0,
                             kernels::Workspace* workspace = nullptr);
 
-/// The context of position t alone of B windows of T.
-ForwardContext at_position(const ForwardContext& context, std::int64_t batch, std::int64_t time,
-                           std::int64_t t);
+/// The context of positions [first, first + count) alone of B windows of T.
+ForwardContext at_positions(const ForwardContext& context, std::int64_t batch, std::int64_t time,
+                            std::int64_t first, std::int64_t count);
 
 /// Which draw a site is for; each layer has its own of each.
 enum class DrawKind : std::uint32_t {

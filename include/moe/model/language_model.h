@@ -13,6 +13,7 @@
 #include "moe/model/lm_head.h"
 #include "moe/model/moe.h"
 #include "moe/model/norm.h"
+#include "moe/model/short_conv.h"
 
 namespace moe {
 
@@ -41,13 +42,17 @@ at::Tensor total_loss(const LmOutput& out);
 /// Backward of that, times `factor` (). Takes no memory of its own, as the total would.
 void backward(const LmOutput& out, const at::Tensor& factor);
 
-/// Communication, then computation: x += sa(ln1(x)); x += smoe(ln2(x)).
+/// Communication, then computation: x += sa(ln1(x)); x += smoe(ln2(x)). A convolution may follow
+/// each norm.
 class BlockImpl : public torch::nn::Module {
  public:
   BlockImpl(const ModelSpec& spec, std::int64_t layer);
   /// x (B, T, C) -> (B, T, C). `cache` may be null.
   at::Tensor attend(const at::Tensor& x, const ForwardContext& context, LayerCache* cache);
-  MoeOutput mix(const at::Tensor& x, const ForwardContext& context);
+  MoeOutput mix(const at::Tensor& x, const ForwardContext& context, LayerCache* cache);
+  /// What attention, and the mixture, reads of x.
+  at::Tensor attention_input(const at::Tensor& x, LayerCache* cache = nullptr);
+  at::Tensor mixture_input(const at::Tensor& x, LayerCache* cache = nullptr);
 
   MultiHeadAttentionImpl& sa() { return *sa_; }
   SparseMoEImpl& smoe() { return *smoe_; }
@@ -55,15 +60,23 @@ class BlockImpl : public torch::nn::Module {
   const SparseMoEImpl& smoe() const { return *smoe_; }
   Norm ln1() const { return ln1_; }
   Norm ln2() const { return ln2_; }
+  /// (C, k); undefined for none.
+  at::Tensor sa_conv() const { return weight_of(sa_conv_); }
+  at::Tensor smoe_conv() const { return weight_of(smoe_conv_); }
   std::int64_t layer() const { return layer_; }
   const DropoutSpec& dropout() const { return dropout_; }
 
  private:
+  static at::Tensor weight_of(const ShortConv& conv) {
+    return conv.is_empty() ? at::Tensor() : conv->weight();
+  }
+
   std::int64_t layer_;
   DropoutSpec dropout_;
   MultiHeadAttention sa_;
   SparseMoE smoe_;
   Norm ln1_, ln2_;
+  ShortConv sa_conv_{nullptr}, smoe_conv_{nullptr};
 };
 TORCH_MODULE(Block);
 

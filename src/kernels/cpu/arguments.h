@@ -69,6 +69,18 @@ struct Norm {
   double eps = 0;
 };
 
+/// A convolution of each channel over the last `taps` rows of its window: those that a norm yields.
+template <class T>
+struct ShortConv {
+  std::int64_t taps = 0;          // k; 0: there is none
+  std::int64_t time = 0;          // tokens of a window, and in decoding
+  std::int64_t past = 0;          // rows of earlier ones in front of them
+  const T* weight = nullptr;      // (k, padded(C)): row j weighs the token j before; zeros beyond C
+  T* rows = nullptr;              // (B, past + time, padded(C))
+  GradientSlot<T> d_weight = {};  // (C, k)
+  T* parts = nullptr;             // (tasks, k, padded(C)) one task's part of the weight's gradient
+};
+
 /// A Linear: weight (out, in), bias (out) or null, gradients.
 template <class T>
 struct Linear {
@@ -119,7 +131,8 @@ struct AttentionStep {
   std::int64_t sequences, width, heads;
   std::int64_t place, filled;  // where the new tokens go in the cache, and how many there are then
   double score_scale;
-  Norm<T> norm;  // statistics (B)
+  Norm<T> norm;       // statistics (B)
+  ShortConv<T> conv;  // of its normed values
   Linear<T> qkv, proj;
   QueryKey<T> query_key;
   const T* x;  // (B, C)
@@ -138,14 +151,15 @@ struct Attention {
   TokenKeys keys;
   Dropout weights_dropout, output_dropout;
 
-  Norm<T> norm;    // statistics (B * P * kPanel)
-  Linear<T> qkv;   // weight (3C, C): query, key, value
-  Linear<T> proj;  // (C, C)
+  Norm<T> norm;       // statistics (B * P * kPanel)
+  ShortConv<T> conv;  // of its normed rows; one part of the gradient a window
+  Linear<T> qkv;      // weight (3C, C): query, key, value
+  Linear<T> proj;     // (C, C)
   QueryKey<T> query_key;
   const T* x;  // (N, C)
   T* out;      // (N, C)
   // Kept for backward, or scratch of the forward alone.
-  T* normed;         // (B * P * kPanel, padded(C)) rows
+  T* normed;         // (B * P * kPanel, padded(C)) rows, convolved if they are
   T* qkv_panels;     // (B * P, 3C, kPanel)
   T* mixed;          // (B * P, C, kPanel) what the heads answer
   T* softmax_max;    // (B * P, H, kPanel)
@@ -199,6 +213,7 @@ struct Mixture {
   bool keeps;  // what backward reads
 
   Norm<T> norm;        // statistics (panels * kPanel)
+  ShortConv<T> conv;   // of its normed rows; one part of the gradient a panel
   Linear<T> route;     // (E, C)
   Linear<T> noise;     // (E, C); weight null: none
   Linear<T> up, down;  // (E, U, C), (E, U) and (E, C, F), (E, C)
@@ -211,7 +226,7 @@ struct Mixture {
   // Where a token's experts are those of its symbol: (N), (V, K); null: the router chooses.
   const std::int64_t* symbols;
   const std::int32_t* hashed;
-  T* normed;                  // (panels * kPanel, padded(C))
+  T* normed;                  // (panels * kPanel, padded(C)), convolved if they are
   T* router_input;            // likewise, what the router sees of it: with jitter elsewhere
   T* logits;                  // (N, E) that the choice was made by
   T* noise_slope;             // (N, E) d logit / d noise_linear's outcome
@@ -234,6 +249,7 @@ struct Mixture {
   T* hidden_turned;   // (slot_panels, blocks of F, kPanel tokens, kPanel)
   T* input_turned;    // (slot_panels, blocks of C, kPanel tokens, kPanel)
   T* d_inputs;        // (N * K, padded(C))
+  T* d_convolved;     // (N, padded(C)) gradients of what the convolution yields
   T* d_token_logits;  // (N, E)
   T* d_logits;        // (panels, 2E, kPanel): clean, then noise_linear's outcome
   T* norm_parts;      // (panels, 2, padded(C))

@@ -4,6 +4,7 @@
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/norm.h"
 #include "kernels/cpu/query_key.h"
+#include "kernels/cpu/short_conv.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
@@ -21,18 +22,17 @@ class AttentionWindow : AttentionPlaces<T> {
         head_(scratch),
         panel_(head_ + AttentionHead<T>::scratch_size(layer)),
         rows_(panel_ + panels_ * c_ * kPanel),
-        angles_(rows_ + kPanel * padded(c_)) {}
+        angles_(rows_ + row_panels(layer) * kPanel * padded(c_)) {}
 
   static Index scratch_size(const Attention<T>& layer) {
     const Index angles = layer.query_key.rotates ? layer.width / layer.heads * kPanel : 0;
     return AttentionHead<T>::scratch_size(layer) + layer.panels() * layer.width * kPanel +
-           kPanel * padded(layer.width) + angles;
+           row_panels(layer) * kPanel * padded(layer.width) + angles;
   }
 
   void forward() {
     for (Index p = 0; p < panels_; ++p) {
-      normalise_panel(layer_.norm, place(p) * kPanel, tokens_in(p), layer_.x + token(p) * c_, c_,
-                      normed_row(p, 0));
+      read_panel(p);
       rows_to_panel<T>(
           kPanel, c_, [&](Index i) { return normed_row(p, i); }, panel(p));
     }
@@ -50,7 +50,6 @@ class AttentionWindow : AttentionPlaces<T> {
   }
 
   void backward() {
-    T* parts = clear_norm_parts(layer_.norm_parts + window_ * 2 * padded(c_), c_);
     for (Index p = 0; p < panels_; ++p) output_backward(p);
     const TokenPanels<T> d_qkv{d_qkv_panel(0, 0), panels_, 3 * c_ * kPanel};
     // Into d_qkv's query part for now: a head reads it there before it writes its own.
@@ -58,10 +57,14 @@ class AttentionWindow : AttentionPlaces<T> {
     for (Index h = 0; h < layer_.heads; ++h) head(h).backward();
     meet_backward();
     linear_backward<T>(layer_.qkv.weight, 3 * c_, c_, d_qkv, panels(panel_));
-    for (Index p = 0; p < panels_; ++p) norm_backward(p, parts);
+    read_backward();
   }
 
  private:
+  /// Panels of gradients of normed rows that are held at once: a convolution's go back over panels.
+  static Index row_panels(const Attention<T>& layer) {
+    return convolves(layer.conv) ? layer.panels() : 1;
+  }
   AttentionHead<T> head(Index h) const { return {layer_, window_, h, head_}; }
   Index tokens_in(Index p) const {
     const Index left = layer_.time - p * kPanel;
@@ -73,6 +76,16 @@ class AttentionWindow : AttentionPlaces<T> {
   T* d_output(Index p) const { return layer_.d_output + place(p) * c_ * kPanel; }
   T* normed_row(Index p, Index i) const {
     return layer_.normed + (place(p) * kPanel + i) * padded(c_);
+  }
+
+  /// What the product of query, key and value reads of panel p, after the panels before it.
+  void read_panel(Index p) {
+    const T* x = layer_.x + token(p) * c_;
+    const Index first = place(p) * kPanel, count = tokens_in(p);
+    if (!convolves(layer_.conv))
+      return normalise_panel(layer_.norm, first, count, x, c_, normed_row(p, 0));
+    normalise_rows(layer_.norm, first, layer_.conv, token(p), count, x, c_);
+    convolve_panel(layer_.conv, token(p), count, c_, normed_row(p, 0));
   }
 
   const T* gain(Index part) const {
@@ -165,16 +178,33 @@ class AttentionWindow : AttentionPlaces<T> {
         layer_.mixed_rows[(place(p) * kPanel + i) * padded(c_) + c] = 0;
   }
 
-  void norm_backward(Index p, T* parts) {
-    panel_to_rows<T>(panel(p), tokens_in(p), c_, [&](Index i) { return rows_ + i * padded(c_); });
-    const Index at = token(p) * c_;
-    normalise_panel_backward(layer_.norm, place(p) * kPanel, tokens_in(p), layer_.x + at, rows_,
-                             layer_.d_out + at, c_, layer_.d_x + at, parts);
+  /// d_x, from the gradients of what the product read, in panel_.
+  void read_backward() {
+    T* parts = clear_norm_parts(layer_.norm_parts + window_ * 2 * padded(c_), c_);
+    const Index apart = convolves(layer_.conv) ? kPanel * padded(c_) : 0;
+    if (convolves(layer_.conv)) {
+      for (Index p = 0; p < panels_; ++p) turn_back(p, rows_ + p * apart);
+      T* conv_parts = clear_conv_parts(layer_.conv, window_, c_);
+      for (Index t = 0; t < layer_.time; ++t) {
+        T* row = rows_ + t * padded(c_);
+        convolve_backward(layer_.conv, first_token_ + t, row, c_, row, conv_parts);
+      }
+    }
+    for (Index p = 0; p < panels_; ++p) {
+      T* rows = rows_ + p * apart;
+      if (!convolves(layer_.conv)) turn_back(p, rows);
+      const Index at = token(p) * c_;
+      normalise_panel_backward(layer_.norm, place(p) * kPanel, tokens_in(p), layer_.x + at, rows,
+                               layer_.d_out + at, c_, layer_.d_x + at, parts);
+    }
+  }
+  void turn_back(Index p, T* rows) const {
+    panel_to_rows<T>(panel(p), tokens_in(p), c_, [&](Index i) { return rows + i * padded(c_); });
   }
 
   T* head_;    // what a head works in
   T* panel_;   // (panels, C, kPanel)
-  T* rows_;    // (kPanel, padded(C))
+  T* rows_;    // (row_panels * kPanel, padded(C))
   T* angles_;  // (D, kPanel)
 };
 
@@ -211,6 +241,7 @@ void attention_gradients(const Attention<T>& layer, Index task) {
   const Factor<T> d_output{layer.d_output, kPanel, c * kPanel};
   if (task == 0) {
     sum_norm_parts(layer.norm, layer.norm_parts, layer.windows, c);
+    sum_conv_parts(layer.conv, layer.windows, c);
     if (layer.query_key.normalises) gain_gradients(layer);
     return bias_gradient(c, d_output, panels, layer.proj.d_bias);
   }

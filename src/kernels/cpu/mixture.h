@@ -5,6 +5,7 @@
 #include "kernels/cpu/norm.h"
 #include "kernels/cpu/random.h"
 #include "kernels/cpu/route.h"
+#include "kernels/cpu/short_conv.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
@@ -169,14 +170,25 @@ void combine_tokens(const Mixture<T>& layer, Index panel) {
   }
 }
 
-/// d_x of the tokens of one panel: the residual path, the experts' inputs, the router, the norm.
-/// Keeps d_logits. scratch: (C, kPanel) and (kPanel, padded(C)), or (2E).
+/// d_x of the tokens of one panel, from the gradients of their normed rows (count, padded(C)).
+template <class T>
+inline void norm_backward(const Mixture<T>& layer, Index panel, const T* d_rows) {
+  const Index c = layer.width, first = panel * kPanel, left = layer.tokens - first;
+  normalise_panel_backward(layer.norm, first, left < kPanel ? left : kPanel, layer.x + first * c,
+                           d_rows, layer.d_out + first * c, c, layer.d_x + first * c,
+                           clear_norm_parts(layer.norm_parts + panel * 2 * padded(c), c));
+}
+
+/// d_x of the tokens of one panel: the residual path, the experts' inputs, the router, the norm;
+/// with a convolution between them, d_convolved instead. Keeps d_logits. scratch: (C, kPanel) and
+/// (kPanel, padded(C)), or (2E).
 template <class T>
 void tokens_backward(const Mixture<T>& layer, Index panel, T* scratch) {
   const Index c = layer.width, k = layer.top_k, e = layer.experts;
   const Index first = panel * kPanel;
   const Index count = first + kPanel < layer.tokens ? kPanel : layer.tokens - first;
   T *d_normed = scratch, *rows = scratch + c * kPanel;
+  if (convolves(layer.conv)) rows = layer.d_convolved + first * padded(c);
   T* d_logits = layer.d_logits + panel * 2 * e * kPanel;
   logit_gradients(layer, first, count, d_logits, scratch);
   linear_backward<T>(layer.route.weight, e, c, {d_logits}, {d_normed});
@@ -190,16 +202,27 @@ void tokens_backward(const Mixture<T>& layer, Index panel, T* scratch) {
       const T* d_input = layer.d_inputs + slot * padded(c);
       for (Index j = 0; j < c; ++j) rows[i * padded(c) + j] += d_input[j];
     }
-  normalise_panel_backward(layer.norm, first, count, layer.x + first * c, rows,
-                           layer.d_out + first * c, c, layer.d_x + first * c,
-                           clear_norm_parts(layer.norm_parts + panel * 2 * padded(c), c));
+  if (!convolves(layer.conv)) norm_backward(layer, panel, rows);
 }
 
-/// Gradients of the router's parameters and the norm's.
+/// The rest of tokens_backward, once the gradients of all panels' convolved rows are there.
+/// scratch: (kPanel, padded(C)).
+template <class T>
+void convolution_backward(const Mixture<T>& layer, Index panel, T* scratch) {
+  const Index c = layer.width, first = panel * kPanel, left = layer.tokens - first;
+  T* parts = clear_conv_parts(layer.conv, panel, c);
+  for (Index i = 0; i < (left < kPanel ? left : kPanel); ++i)
+    convolve_backward(layer.conv, first + i, layer.d_convolved + (first + i) * padded(c), c,
+                      scratch + i * padded(c), parts);
+  norm_backward(layer, panel, scratch);
+}
+
+/// Gradients of the parameters of router, convolution and norm.
 template <class T>
 void router_gradients(const Mixture<T>& layer) {
   const Index e = layer.experts, c = layer.width, panels = panels_of(layer.tokens);
   sum_norm_parts(layer.norm, layer.norm_parts, panels, c);
+  sum_conv_parts(layer.conv, panels, c);
   const Factor<T> clean{layer.d_logits, kPanel, 2 * e * kPanel};
   const TokenFactor<T> input = token_rows<T>(layer.router_input, c);
   weight_gradient(e, c, clean, input, panels, layer.route.d_weight);

@@ -5,6 +5,7 @@
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/norm.h"
 #include "kernels/cpu/random.h"
+#include "kernels/cpu/short_conv.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
@@ -84,7 +85,16 @@ inline void write_noise_std(const Mixture<T>& layer, Index first, Index count, c
   write_rows(layer, first, count, to, layer.noise_std);
 }
 
-/// Norm, logits, noise, choice and gates of the tokens of one panel.
+/// The norm of the tokens of one panel, for a convolution that reads over panels.
+template <class T>
+void normalise_tokens(const Mixture<T>& layer, Index panel) {
+  const Index first = panel * kPanel, left = layer.tokens - first;
+  normalise_rows(layer.norm, first, layer.conv, first, left < kPanel ? left : kPanel,
+                 layer.x + first * layer.width, layer.width);
+}
+
+/// Norm (unless normalise_tokens came before), logits, noise, choice and gates of the tokens of one
+/// panel.
 /// scratch: (C, kPanel), (E, kPanel) twice, (blocks of four of E, kPanel), (E).
 template <class T>
 void route_tokens(const Mixture<T>& layer, Index panel, T* scratch) {
@@ -92,8 +102,11 @@ void route_tokens(const Mixture<T>& layer, Index panel, T* scratch) {
   const Index count = first + kPanel < layer.tokens ? kPanel : layer.tokens - first;
   T *values = scratch, *logits = values + c * kPanel, *scale = logits + e * kPanel;
   T *draws = scale + e * kPanel, *all = draws + blocks_of(e) * 4 * kPanel;
-  normalise_panel(layer.norm, first, count, layer.x + first * c, c,
-                  layer.normed + first * padded(c));
+  T* normed = layer.normed + first * padded(c);
+  if (convolves(layer.conv))
+    convolve_panel(layer.conv, first, count, c, normed);
+  else
+    normalise_panel(layer.norm, first, count, layer.x + first * c, c, normed);
   read_router_input(layer, first, count, values);
   const auto linear = [&](const Linear<T>& map_, T* to) {
     apply_linear<T>(map_.weight, map_.bias, e, c, {values}, {to});

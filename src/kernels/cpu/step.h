@@ -4,6 +4,7 @@
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/norm.h"
 #include "kernels/cpu/query_key.h"
+#include "kernels/cpu/short_conv.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
@@ -71,9 +72,13 @@ Index step_scratch(const AttentionStep<T>& step) {
 
 template <class T>
 void step_normalise(const AttentionStep<T>& step) {
-  for (Index n = 0; n < step.sequences; ++n)
-    normalise(step.norm, n, step.x + n * step.width, step.width,
-              step.normed + n * padded(step.width));
+  const Index c = step.width;
+  for (Index n = 0; n < step.sequences; ++n) {
+    T* to = step.normed + n * padded(c);
+    T* row = convolves(step.conv) ? conv_row(step.conv, n, c) : to;
+    normalise(step.norm, n, step.x + n * c, c, row);
+    if (convolves(step.conv)) convolve_row(step.conv, n, c, to);
+  }
 }
 
 /// Query, key and value: kStepRows rows of the weight.

@@ -37,10 +37,12 @@ struct Table : Products<T> {
   void (*combine_parts)(const Mixture<T>&, const T* parts);
 
   std::int64_t (*mixture_scratch)(const Mixture<T>&);
+  void (*normalise_tokens)(const Mixture<T>&, std::int64_t token_panel);
   void (*route)(const Mixture<T>&, std::int64_t token_panel, T* scratch);
   void (*balance_sums)(const Mixture<T>&, std::int64_t window, T* scratch);
   void (*combine)(const Mixture<T>&, std::int64_t token_panel);
   void (*tokens_backward)(const Mixture<T>&, std::int64_t token_panel, T* scratch);
+  void (*convolution_backward)(const Mixture<T>&, std::int64_t token_panel, T* scratch);
   void (*router_gradients)(const Mixture<T>&);
   std::int64_t (*expert_gradient_tasks)(const Mixture<T>&);
 

@@ -34,10 +34,12 @@ constexpr Table<T> make_table(const char* name) {
   t.expert_part = expert_part<T>;
   t.combine_parts = combine_parts<T>;
   t.mixture_scratch = mixture_scratch<T>;
+  t.normalise_tokens = normalise_tokens<T>;
   t.route = route_tokens<T>;
   t.balance_sums = balance_sums<T>;
   t.combine = combine_tokens<T>;
   t.tokens_backward = tokens_backward<T>;
+  t.convolution_backward = convolution_backward<T>;
   t.router_gradients = router_gradients<T>;
   t.expert_gradient_tasks = expert_gradient_tasks<T>;
   t.vocabulary_scratch = [](const Vocabulary<T>& layer) {
