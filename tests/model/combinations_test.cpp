@@ -52,6 +52,7 @@ const std::vector<Axis>& space() {
       {"model.qk_gain", {"1", "2"}},
       {"model.bias", {"true", "false"}},
       {"model.tied", {"true", "false"}},
+      {"model.short_conv", {"0", "2", "3"}},
       {"model.moe.num_experts", {"1", "3", "4", "9"}},
       {"model.moe.top_k", {"1", "2", "3"}},
       {"model.moe.router", {"noisy_topk", "topk", "hash"}},
