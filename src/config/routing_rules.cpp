@@ -97,12 +97,20 @@ void check_hash(const ModelConfig& model, std::vector<std::string>& problems) {
   }
 }
 
+void check_shared(const MoeConfig& moe, std::vector<std::string>& problems) {
+  if (moe.shared_gate && moe.shared_experts == 0)
+    problems.push_back(
+        "model.moe.shared_gate: there are no shared experts for it to weigh; set "
+        "model.moe.shared_experts, or this to false");
+}
+
 }  // namespace
 
 void check_routing(const ModelConfig& model, std::vector<std::string>& problems) {
   const auto& moe = model.moe;
   check_gate(moe, problems);
   check_hash(model, problems);
+  check_shared(moe, problems);
   for (std::size_t i = 0; i < moe.balance.size(); ++i) check_element(moe, i, problems);
   const auto estimates = [](const BalanceConfig& element) {
     return element.kind == BalanceKind::importance_load;

@@ -71,7 +71,9 @@ FeedForwardSpec feed_forward_of(const ModelConfig& config) {
           .gate_scale = moe.gate_scale,
           .jitter = moe.jitter,
           .balance = balance_of(moe),
-          .short_conv = config.short_conv};
+          .short_conv = config.short_conv,
+          .shared = moe.shared_experts,
+          .shared_gate = moe.shared_gate};
 }
 
 /// Makes a layer one whose router chooses nothing: there is no load to balance.

@@ -5,6 +5,7 @@
 #include "kernels/conv_call.h"
 #include "kernels/layer_call.h"
 #include "kernels/layer_memory.h"
+#include "kernels/mixture_memory.h"
 #include "kernels/side_call.h"
 #include "kernels/slot_sort.h"
 
@@ -14,52 +15,6 @@ namespace {
 
 /// What a call returns; from the gates on if the routing is kept, the last if there is noise.
 enum Output : std::size_t { kOut, kSide, kServedLoad, kGates, kExperts, kLogits, kNoiseStd };
-
-template <class T>
-std::int64_t most_panels(const cpu::Mixture<T>& layer) {
-  return slot_panels(layer.tokens * layer.top_k, layer.experts);
-}
-
-/// The memory that forward takes and, if it keeps, leaves to backward. Returns the convolution's
-/// room for its weight.
-template <class T>
-T* lay_out_forward(cpu::Mixture<T>& layer, bool has_capacity, Memory& memory) {
-  const auto n = layer.tokens, c = layer.width, e = layer.experts, k = layer.top_k;
-  const auto rows = cpu::panels_of(n) * cpu::kPanel, slots = most_panels(layer) * cpu::kPanel;
-  lay_out_statistics(layer.norm, rows, memory);
-  layer.normed = memory.values<T>(rows * cpu::padded(c));
-  layer.router_input = layer.normed;
-  if (layer.jitter.reach > 0) layer.router_input = memory.values<T>(rows * cpu::padded(c));
-  layer.logits = memory.values<T>(n * e);
-  layer.noise_slope = memory.values<T>(n * e);
-  layer.gates = memory.values<T>(n * k);
-  layer.chosen = memory.values<std::int32_t>(n * k);
-  layer.served = has_capacity ? memory.values<unsigned char>(n * k) : nullptr;
-  layer.first_panel = memory.values<std::int32_t>(e + 1);
-  layer.slots = memory.values<std::int32_t>(slots);
-  if (layer.keeps) layer.hidden = memory.values<T>(slots * layer.up_width);
-  layer.answers = memory.values<T>(n * k * cpu::padded(c));
-  lay_out_balance(layer, memory);
-  return lay_out_conv(layer.conv, n, c, memory);
-}
-
-template <class T>
-void lay_out_backward(cpu::Mixture<T>& layer, Memory& memory) {
-  const auto n = layer.tokens, c = layer.width, e = layer.experts, k = layer.top_k;
-  const auto f = layer.hidden_width, slots = most_panels(layer) * cpu::kPanel;
-  const auto panels = cpu::panels_of(n);
-  layer.d_gates = memory.values<T>(n * k);
-  layer.d_answers = memory.values<T>(slots * c);
-  layer.d_hidden = memory.values<T>(slots * layer.up_width);
-  layer.hidden_turned = memory.values<T>(slots * cpu::padded(f));
-  layer.input_turned = memory.values<T>(slots * cpu::padded(c));
-  layer.d_inputs = memory.values<T>(n * k * cpu::padded(c));
-  layer.d_token_logits = memory.values<T>(n * e);
-  layer.d_logits = memory.values<T>(panels * 2 * e * cpu::kPanel);
-  layer.norm_parts = memory.values<T>(panels * 2 * cpu::padded(c));
-  if (layer.conv.taps > 0) layer.d_convolved = memory.values<T>(n * cpu::padded(c));
-  lay_out_conv_parts(layer.conv, panels, c, memory);
-}
 
 template <class T>
 class MixtureCall : public LayerCall {
@@ -81,7 +36,7 @@ class MixtureCall : public LayerCall {
   Tensors forward(const at::Tensor& x) override {
     x_ = x.contiguous();
     auto out = memory_.result(x.sizes()), side = memory_.result({});
-    auto load = memory_.result({parameters_.w1.size(0)}, at::kLong);
+    auto load = memory_.result({parameters_.experts()}, at::kLong);
     load_ = load.mutable_data_ptr<std::int64_t>();
     const auto begin = memory_.position();
     describe(out);
@@ -148,11 +103,12 @@ class MixtureCall : public LayerCall {
   void describe(at::Tensor& out) {
     layer_.width = x_.size(-1);
     layer_.tokens = x_.numel() / layer_.width;
-    layer_.experts = parameters_.w1.size(0);
+    layer_.experts = parameters_.experts();
+    layer_.shared = parameters_.shared;
     layer_.hidden_width = parameters_.w2.size(2);
-    layer_.up_width = parameters_.w1.numel() / (layer_.experts * layer_.width);
+    layer_.up_width = parameters_.w1.numel() / (layer_.all_experts() * layer_.width);
     layer_.top_k = parameters_.top_k;
-    TORCH_CHECK(layer_.tokens * layer_.top_k < std::numeric_limits<std::int32_t>::max(),
+    TORCH_CHECK(layer_.tokens * layer_.token_slots() < std::numeric_limits<std::int32_t>::max(),
                 "slots are numbered in 32 bits: ", layer_.tokens, " tokens are too many");
     layer_.gate = parameters_.gate;
     layer_.gate_norm = parameters_.gate_norm;
@@ -171,6 +127,8 @@ class MixtureCall : public LayerCall {
     if (parameters_.noise.weight.defined()) layer_.noise = linear_arguments<T>(parameters_.noise);
     layer_.up = linear_arguments<T>({parameters_.w1, parameters_.b1});
     layer_.down = linear_arguments<T>({parameters_.w2, parameters_.b2});
+    layer_.gates_shared = parameters_.shared_gate.weight.defined();
+    if (layer_.gates_shared) layer_.shared_gate = linear_arguments<T>(parameters_.shared_gate);
     layer_.x = x_.template const_data_ptr<T>();
     layer_.out = out.template mutable_data_ptr<T>();
     layer_.noisy = parameters_.noisy;
@@ -204,9 +162,13 @@ class MixtureCall : public LayerCall {
   }
 
   void copy_routing(Tensors& outputs) {
-    const auto count = layer_.tokens * layer_.top_k, logits = layer_.tokens * layer_.experts;
-    std::copy_n(layer_.gates, count, outputs[kGates].template mutable_data_ptr<T>());
-    std::copy_n(layer_.chosen, count, outputs[kExperts].template mutable_data_ptr<std::int64_t>());
+    const auto k = layer_.top_k, logits = layer_.tokens * layer_.experts;
+    auto* gates = outputs[kGates].template mutable_data_ptr<T>();
+    auto* experts = outputs[kExperts].template mutable_data_ptr<std::int64_t>();
+    for (std::int64_t n = 0; n < layer_.tokens; ++n) {
+      std::copy_n(layer_.gates + n * layer_.token_slots(), k, gates + n * k);
+      std::copy_n(layer_.chosen + n * layer_.token_slots(), k, experts + n * k);
+    }
     // Where backward reads them they lie in the layer's memory.
     const auto copy = [&](const T* from, at::Tensor& to) {
       if (from != to.template const_data_ptr<T>())
@@ -228,9 +190,10 @@ class MixtureCall : public LayerCall {
   }
 
   void answer_one_by_one() {
-    const auto slots = layer_.tokens * layer_.top_k;
+    const auto slots = layer_.tokens * layer_.token_slots();
     std::fill_n(load_, layer_.experts, 0);
-    for (std::int64_t s = 0; s < slots; ++s) ++load_[layer_.chosen[s]];
+    for (std::int64_t s = 0; s < slots; ++s)
+      if (layer_.chosen[s] < layer_.experts) ++load_[layer_.chosen[s]];
     const auto tasks = slots * cpu::expert_parts(layer_.hidden_width);
     auto* parts = memory_.template values<T>(tasks * layer_.width);
     cpu::run_tasks(tasks, at::get_num_threads(),
@@ -243,6 +206,7 @@ class MixtureCall : public LayerCall {
     layer_.conv.d_weight = gradient_slot<T>(parameters_.conv, gradients_);
     point_at_gradients(layer_.route, parameters_.route, gradients_);
     point_at_gradients(layer_.noise, parameters_.noise, gradients_);
+    point_at_gradients(layer_.shared_gate, parameters_.shared_gate, gradients_);
     point_at_gradients(layer_.up, LinearParameters{parameters_.w1, parameters_.b1}, gradients_);
     point_at_gradients(layer_.down, LinearParameters{parameters_.w2, parameters_.b2}, gradients_);
   }
@@ -250,16 +214,18 @@ class MixtureCall : public LayerCall {
   std::int64_t tasks() const { return static_cast<std::int64_t>(tasks_.size()); }
 
   void plan() {
-    const auto slots = layer_.tokens * layer_.top_k;
-    sort_slots(layer_.chosen, slots, layer_.experts, parameters_.capacity,
-               {layer_.slots, layer_.first_panel, load_});
+    const auto slots = layer_.tokens * layer_.token_slots(), experts = layer_.all_experts();
+    std::vector<std::int64_t> load(static_cast<std::size_t>(experts));
+    sort_slots(layer_.chosen, slots, experts, parameters_.capacity, layer_.shared,
+               {layer_.slots, layer_.first_panel, load.data()});
+    std::copy_n(load.data(), layer_.experts, load_);
     if (layer_.served != nullptr) mark_served(slots);
-    for (std::int64_t e = 0; e < layer_.experts; ++e) add_tasks(e);
+    for (std::int64_t e = 0; e < experts; ++e) add_tasks(e);
   }
 
   void mark_served(std::int64_t slots) {
     std::fill_n(layer_.served, slots, 0);
-    const auto end = layer_.first_panel[layer_.experts] * kPanelSlots;
+    const auto end = layer_.first_panel[layer_.all_experts()] * kPanelSlots;
     for (std::int64_t i = 0; i < end; ++i)
       if (layer_.slots[i] >= 0) layer_.served[layer_.slots[i]] = 1;
   }
@@ -293,12 +259,13 @@ class MixtureCall : public LayerCall {
 
 MixtureResult mixture_layer(const at::Tensor& x, const MixtureParameters& parameters,
                             const LayerRun& run, RecentRows* recent) {
-  const auto source = gradient_source(
-      {x, parameters.norm.weight, parameters.norm.bias, parameters.route.weight,
-       parameters.route.bias, parameters.noise.weight, parameters.noise.bias, parameters.w1,
-       parameters.b1, parameters.w2, parameters.b2, parameters.conv});
+  const auto source =
+      gradient_source({x, parameters.norm.weight, parameters.norm.bias, parameters.route.weight,
+                       parameters.route.bias, parameters.noise.weight, parameters.noise.bias,
+                       parameters.w1, parameters.b1, parameters.w2, parameters.b2, parameters.conv,
+                       parameters.shared_gate.weight});
   auto side =
-      side_tensors(balance_arguments(parameters.balance, 1), parameters.w1.size(0), run.workspace);
+      side_tensors(balance_arguments(parameters.balance, 1), parameters.experts(), run.workspace);
   const auto call =
       make_call<MixtureCall>(x.scalar_type(), parameters, run, source.defined(), side, recent);
   const auto outputs = run_layer(x, source, call);
@@ -317,6 +284,8 @@ void count_mixture(const PassShape& pass, const FeedForwardSpec& spec, Direction
   layer.width = pass.width;
   layer.experts = spec.experts;
   layer.top_k = spec.top_k;
+  layer.shared = spec.shared;
+  layer.gates_shared = spec.shared_gate;
   layer.hidden_width = spec.width;
   layer.up_width = spec.up_width();
   layer.activation = spec.activation;

@@ -47,6 +47,8 @@ kernels::MixtureParameters mixture_of(const BlockImpl& block, std::int64_t token
   parameters.b1 = weights.b1;
   parameters.w2 = weights.w2;
   parameters.b2 = weights.b2;
+  parameters.shared = smoe.spec().shared;
+  parameters.shared_gate = smoe.shared_gate();
   parameters.gate = smoe.spec().gate;
   parameters.gate_norm = smoe.spec().gate_norm;
   parameters.gate_scale = smoe.spec().gate_scale;

@@ -135,7 +135,10 @@ SparseMoEImpl::SparseMoEImpl(const ModelSpec& spec, std::int64_t layer)
     topk_ = register_module("router", TopkRouter(spec.width, spec_));
   if (spec_.router == RouterKind::hash)
     hashed_ = hash_experts(spec.vocab, spec_.experts, spec_.top_k);
-  const auto e = spec_.experts, c = spec.width, f = spec_.width;
+  if (spec_.shared_gate)
+    shared_gate_ = register_module(
+        "shared_gate", torch::nn::Linear(torch::nn::LinearOptions(spec.width, 1).bias(false)));
+  const auto e = spec_.all_experts(), c = spec.width, f = spec_.width;
   const bool gated = is_gated(spec_.activation);
   const auto up = [&](const char* name, std::vector<std::int64_t> shape) {
     if (gated) shape.insert(shape.begin() + 1, 2);
@@ -152,34 +155,50 @@ SparseMoEImpl::SparseMoEImpl(const ModelSpec& spec, std::int64_t layer)
 MoeOutput SparseMoEImpl::forward(const at::Tensor& x, const ForwardContext& context) {
   const auto tokens = x.reshape({-1, x.size(-1)});
   const auto where = dispatch(tokens, context);
-  const auto& [routing, table, mask] = where;
-  const auto k = spec_.top_k;
-  const auto gates = routing.gates.reshape({-1, 1});              // (N*K, 1)
-  const auto masks = mask.defined() ? mask.flatten(0, 1) : mask;  // (N*K, C)
+  const auto& [routing, all_gates, table, mask] = where;
+  const auto m = spec_.token_slots();
+  const auto gates = all_gates.reshape({-1, 1});                  // (N*M, 1)
+  const auto masks = mask.defined() ? mask.flatten(0, 1) : mask;  // (N*M, C)
   const auto load = table.load.cpu(), first_panel = table.first_panel.cpu();
   auto y = at::zeros_like(tokens);
   for (std::int64_t e = 0; e < spec_.experts; ++e) {
     const auto begin = first_panel[e].item<std::int64_t>() * kernels::kPanelSlots;
     const auto slots =
         table.slots.flatten().narrow(0, begin, load[e].item<std::int64_t>()).to(at::kLong);
-    const auto served = slots.div(k, "floor");  // tokens
+    const auto served = slots.div(m, "floor");  // tokens
     auto answer = experts_[static_cast<std::size_t>(e)]->forward(tokens.index_select(0, served));
     if (masks.defined()) answer = answer * masks.index_select(0, slots);
     y = y.index_add(0, served, answer * gates.index_select(0, slots));
+  }
+  for (std::int64_t s = 0; s < spec_.shared; ++s) {
+    auto shared = answer(spec_.experts + s, tokens);
+    if (mask.defined()) shared = shared * mask.select(1, spec_.top_k + s);
+    y = y + shared * all_gates.narrow(1, spec_.top_k + s, 1);
   }
   return output(x, y, where, context);
 }
 
 Dispatch SparseMoEImpl::dispatch(const at::Tensor& tokens, const ForwardContext& context) {
   auto routing = route(tokens, context);
-  const auto capacity = context.training ? expert_capacity(spec_, tokens.size(0)) : -1;
-  auto table = kernels::make_slot_table(routing.experts, spec_.experts, capacity);
-  return {std::move(routing), std::move(table), answers_mask(tokens, context)};
+  const auto n = tokens.size(0);
+  auto gates = routing.gates, experts = routing.experts;
+  if (spec_.shared > 0) {
+    const auto shared = at::arange(spec_.experts, spec_.all_experts(), experts.options());
+    gates = at::cat({gates, shared_gates(tokens).expand({n, spec_.shared})}, 1);
+    experts = at::cat({experts, shared.expand({n, spec_.shared})}, 1);
+  }
+  const auto capacity = context.training ? expert_capacity(spec_, n) : -1;
+  auto table = kernels::make_slot_table(experts, spec_.all_experts(), capacity, spec_.shared);
+  return {std::move(routing), std::move(gates), std::move(table), answers_mask(tokens, context)};
+}
+
+at::Tensor SparseMoEImpl::shared_gates(const at::Tensor& tokens) {
+  return shared_gate_ ? shared_gate_(tokens).sigmoid() : at::ones({1, 1}, tokens.options());
 }
 
 MoeOutput SparseMoEImpl::output(const at::Tensor& x, const at::Tensor& y, const Dispatch& dispatch,
                                 const ForwardContext& context) {
-  MoeOutput out{y.view(x.sizes()), dispatch.table.load.cpu()};
+  MoeOutput out{y.view(x.sizes()), dispatch.table.load.cpu().narrow(0, 0, spec_.experts)};
   if (context.training)
     out.side = side_loss(spec_, dispatch.routing, x.size(0), context.update_sums_of(layer_));
   if (!context.keeps_routing) return out;
@@ -223,11 +242,11 @@ at::Tensor SparseMoEImpl::noise_draws(const at::Tensor& like, const ForwardConte
 at::Tensor SparseMoEImpl::answers_mask(const at::Tensor& tokens,
                                        const ForwardContext& context) const {
   if (!context.training || dropout_ == 0) return {};
-  const auto n = tokens.size(0), c = tokens.size(1), k = spec_.top_k;
+  const auto n = tokens.size(0), c = tokens.size(1), m = spec_.token_slots();
   const auto padded = kernels::whole_blocks(c);
-  return kernels::dropout_mask(context.rows, k * padded, dropout_,
+  return kernels::dropout_mask(context.rows, m * padded, dropout_,
                                draw_key(context, layer_, DrawKind::expert_dropout), tokens)
-      .view({n, k, padded})
+      .view({n, m, padded})
       .narrow(2, 0, c)
       .contiguous();
 }

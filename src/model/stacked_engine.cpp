@@ -52,7 +52,7 @@ class StackedEngine final : public Engine {
     const auto normed = block.mixture_input(x, cache);
     const auto tokens = normed.reshape({-1, x.size(-1)});
     const auto where = smoe.dispatch(tokens, context);
-    const auto y = kernels::expert_mixture(tokens, where.routing.gates, where.mask, where.table,
+    const auto y = kernels::expert_mixture(tokens, where.gates, where.mask, where.table,
                                            smoe.weights(), smoe.spec().activation);
     auto out = smoe.output(normed, y, where, context);
     out.y = x + out.y;

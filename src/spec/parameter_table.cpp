@@ -121,21 +121,22 @@ class RowWriter {
   }
 
   void mixture(const std::string& at, const FeedForwardSpec& spec) {
-    const auto e = spec.experts, f = spec.width;
+    const auto e = spec.all_experts(), f = spec.width;
     const Shape one{e}, two{e, 2};  // pieces: an expert's, or its gate's and its up's
     const auto& up = is_gated(spec.activation) ? two : one;
     const auto stack = [&](const char* name, Shape shape, const Shape& piece, Role role,
                            std::int64_t fan_in, bool is_residual = false) {
       shape.insert(shape.end(), piece.begin(), piece.end());
       add({at + name, shape, piece, role, ParameterGroup::expert, fan_in, is_residual, e,
-           spec.top_k});
+           spec.token_slots()});
     };
     stack("w1", up, {f, c_}, Role::linear_weight, c_);
     if (spec.bias) stack("b1", up, {f}, Role::linear_bias, c_);
     stack("w2", one, {c_, f}, Role::linear_weight, f, /*is_residual=*/true);
     if (spec.bias) stack("b2", one, {c_}, Role::linear_bias, f, /*is_residual=*/true);
     for (const auto* router : routers_of(spec))
-      linear(cat(at, "router.", router), ParameterGroup::router, e, c_, spec.bias);
+      linear(cat(at, "router.", router), ParameterGroup::router, spec.experts, c_, spec.bias);
+    if (spec.shared_gate) linear(at + "shared_gate", ParameterGroup::router, 1, c_, /*bias=*/false);
   }
 
   void balance_bias(const std::string& at, const FeedForwardSpec& spec) {
@@ -204,8 +205,10 @@ class PieceWriter {
   void mixture(const std::string& at, const FeedForwardSpec& spec) {
     for (const auto* router : routers_of(spec)) linear(cat(at, "router.", router));
     whole(at + "router.balance_bias");
-    for (std::int64_t expert = 0; expert < spec.experts; ++expert) {
-      const auto net = cat(at, "experts.", expert, ".net.");
+    whole(at + "shared_gate.weight");
+    for (std::int64_t expert = 0; expert < spec.all_experts(); ++expert) {
+      const auto net = expert < spec.experts ? cat(at, "experts.", expert, ".net.")
+                                             : cat(at, "shared.", expert - spec.experts, ".net.");
       const auto linear_of = [&](const char* name, const char* number, std::int64_t i) {
         piece(cat(net, name, ".weight"), cat(at, "w", number), i);
         piece(cat(net, name, ".bias"), cat(at, "b", number), i);

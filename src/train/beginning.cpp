@@ -31,7 +31,7 @@ std::vector<std::string> shape_differences(const RunConfig& theirs, const RunCon
   auto keys = resume_differences(theirs, ours);
   std::erase_if(keys, [](std::string_view key) {
     if (key.starts_with("model.moe.router_init_std")) return true;
-    constexpr std::array<std::string_view, 14> kShapes{"model.n_",
+    constexpr std::array<std::string_view, 15> kShapes{"model.n_",
                                                        "model.block_size",
                                                        "model.moe.num_experts",
                                                        "model.moe.router",
@@ -39,6 +39,7 @@ std::vector<std::string> shape_differences(const RunConfig& theirs, const RunCon
                                                        "model.moe.balance",
                                                        "model.moe.activation",
                                                        "model.moe.expert_width",
+                                                       "model.moe.shared_",
                                                        "model.norm",
                                                        "model.positions",
                                                        "model.qk_norm",

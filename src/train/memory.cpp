@@ -32,7 +32,7 @@ double composed_memory(const ModelSpec& spec, double tokens) {
   const auto c = static_cast<double>(spec.width), context = static_cast<double>(spec.context);
   double values = 4 * static_cast<double>(spec.vocab);
   for (const auto& layer : spec.layers) {
-    const auto experts = static_cast<double>(layer.feed_forward.top_k) * (4 + 6) * c;
+    const auto experts = static_cast<double>(layer.feed_forward.token_slots()) * (4 + 6) * c;
     values += 10 * c + 4 * static_cast<double>(layer.attention.heads) * context + experts;
     for (const auto taps : {layer.attention.short_conv, layer.feed_forward.short_conv})
       if (taps > 0) values += 4 * c;  // with the rows before, and sums

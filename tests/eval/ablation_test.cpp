@@ -50,6 +50,7 @@ TEST(Ablation, IsTheEvaluationOfAModelThatLacksTheExpert) {
       auto config = small_config();
       config.kernels = kernels;
       config.moe.gate = gate;
+      config.moe.shared_experts = gate == Gate::sigmoid ? 2 : 0;
       auto model = small_model(config);
       const auto found = ablate(model, tokens, kWholeSplit);
       for (std::int64_t layer = 0; layer < kLayers; ++layer) {

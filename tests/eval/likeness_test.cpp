@@ -83,6 +83,16 @@ TEST(Likeness, OfOneExpertIsOne) {
   EXPECT_EQ(layer.tokens, std::vector<std::int64_t>{49});
 }
 
+TEST(Likeness, IsThatOfTheExpertsThatARouterChooses) {
+  auto config = small_config();
+  config.moe.shared_experts = 2;
+  auto model = small_model(config);
+  const auto layer = expert_likeness(model, cyclic_tokens(50), kWholeSplit).front();
+  EXPECT_EQ(layer.output_overlap.size(), layer.router_cosine.size());
+  EXPECT_EQ(layer.output_overlap.size(), static_cast<std::size_t>(kExperts));
+  EXPECT_EQ(layer.tokens.size(), static_cast<std::size_t>(kExperts));
+}
+
 TEST(Likeness, OfBrokenWeightsThatNoTokenNeedsIsANumericsError) {
   auto model = small_model();
   set_logits(model, 2, {2, 1, 0, -9, -9});

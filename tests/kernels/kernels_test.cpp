@@ -182,7 +182,7 @@ class SlotTableTest : public testing::TestWithParam<decltype(&make_slot_table)> 
 TEST_P(SlotTableTest, GroupsEverySlotOnceInTheOrderOfTokens) {
   for (const std::int64_t n : {1, 7, 100}) {
     const auto experts = random_experts(n, 3, 5);
-    const auto table = GetParam()(experts, 6, -1);  // expert 5 stays empty
+    const auto table = GetParam()(experts, 6, -1, 0);  // expert 5 stays empty
     EXPECT_EQ(table.slots.sizes(), (std::vector<std::int64_t>{slot_panels(n * 3, 6), 16}));
     EXPECT_EQ(table.first_panel[0].item<std::int64_t>(), 0);
     EXPECT_EQ(table.load[5].item<std::int64_t>(), 0);
@@ -202,9 +202,9 @@ TEST_P(SlotTableTest, GroupsEverySlotOnceInTheOrderOfTokens) {
 
 TEST_P(SlotTableTest, CapacityKeepsTheFirstSlots) {
   const auto experts = random_experts(50, 2, 4);
-  const auto all = GetParam()(experts, 5, -1);
+  const auto all = GetParam()(experts, 5, -1, 0);
   for (const std::int64_t capacity : {0, 1, 13, 100}) {
-    const auto table = GetParam()(experts, 5, capacity);
+    const auto table = GetParam()(experts, 5, capacity, 0);
     EXPECT_EQ(table.slots.ge(0).sum().item<std::int64_t>(), table.load.sum().item<std::int64_t>());
     for (std::int64_t e = 0; e < 5; ++e) {
       const auto kept = std::min(all.load[e].item<std::int64_t>(), capacity);
@@ -214,10 +214,26 @@ TEST_P(SlotTableTest, CapacityKeepsTheFirstSlots) {
   }
 }
 
+TEST_P(SlotTableTest, CapacityIsNotForTheLastExpertsThatHaveNone) {
+  const auto routed = random_experts(50, 2, 3);
+  const auto shared = at::arange(3, 5, routed.options()).expand({50, 2});
+  const auto experts = at::cat({routed, shared}, 1);
+  const auto all = GetParam()(experts, 5, -1, 0);
+  for (const std::int64_t capacity : {0, 13}) {
+    const auto table = GetParam()(experts, 5, capacity, 2);
+    for (std::int64_t e = 0; e < 5; ++e) {
+      const auto wanted = all.load[e].item<std::int64_t>();
+      const auto kept = e < 3 ? std::min(wanted, capacity) : wanted;
+      EXPECT_EQ(table.load[e].item<std::int64_t>(), kept);
+      EXPECT_TRUE(at::equal(served_by(table, e), served_by(all, e).narrow(0, 0, kept)));
+    }
+  }
+}
+
 TEST_P(SlotTableTest, ReadsExpertsOfAnyStrides) {
   const auto experts = random_experts(20, 3, 4);
   const auto strided = experts.t().contiguous().t();
-  EXPECT_TRUE(at::equal(GetParam()(strided, 4, -1).slots, GetParam()(experts, 4, -1).slots));
+  EXPECT_TRUE(at::equal(GetParam()(strided, 4, -1, 0).slots, GetParam()(experts, 4, -1, 0).slots));
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, SlotTableTest,

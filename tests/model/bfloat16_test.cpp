@@ -110,7 +110,8 @@ TEST_P(Bfloat16Model, TheRoutersProductsStayInFloat) {
       .choice_bias = {},
       .jitter_draw = {},
       .symbols = {},
-      .hashed = {}};
+      .hashed = {},
+      .shared_gate = {}};
   const auto x = values({4, 50, kWidth}).requires_grad_();
   std::vector<std::pair<at::Tensor, kernels::Routing>> outcomes;
   for (const bool bfloat16 : {false, true}) {

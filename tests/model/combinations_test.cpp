@@ -55,7 +55,8 @@ const std::vector<Axis>& space() {
       {"model.short_conv", {"0", "2", "3"}},
       {"model.moe.num_experts", {"1", "3", "4", "9"}},
       {"model.moe.top_k", {"1", "2", "3"}},
-      {"model.moe.router", {"noisy_topk", "topk", "hash"}},
+      {"model.moe.router",
+       {"noisy_topk", "topk", "hash", "hash"}},  // beside a balance it is refused
       {"model.moe.gate", {"topk_softmax", "softmax_topk", "sigmoid"}},
       {"model.moe.gate_norm", {"true", "false"}},
       {"model.moe.gate_scale", {"1", "1.6"}},
@@ -70,7 +71,9 @@ const std::vector<Axis>& space() {
       {"model.moe.z_loss", {"0", "0.3"}},
       {"model.moe.router_init_std", {"null", "0.5"}},
       {"model.moe.jitter", {"0", "0.3"}},
-      {"model.moe.hash_layers", {"[]", "[0]"}}};
+      {"model.moe.hash_layers", {"[]", "[0]"}},
+      {"model.moe.shared_experts", {"0", "2"}},
+      {"model.moe.shared_gate", {"false", "true"}}};
   return axes;
 }
 

@@ -80,15 +80,14 @@ class DenseMixture {
   /// x (N, C), gates (N, E) -> (N, C).
   at::Tensor forward(const at::Tensor& x, const at::Tensor& gates) const {
     auto y = at::zeros_like(x);
-    for (std::int64_t e = 0; e < config_.num_experts; ++e) {
-      const auto net = "experts." + std::to_string(e) + ".net.";
-      const auto answer =
-          config_.activation == Activation::swiglu
-              ? linear(silu(linear(x, net + "gate")) * linear(x, net + "up"), net + "down")
-              : linear(activate(linear(x, net + "0")), net + "2");
-      y = y + gates.narrow(1, e, 1) * answer;
-    }
-    return y;
+    for (std::int64_t e = 0; e < config_.num_experts; ++e)
+      y = y + gates.narrow(1, e, 1) * answer(x, "experts." + std::to_string(e));
+    auto shared = at::zeros_like(x);
+    for (std::int64_t s = 0; s < config_.shared_experts; ++s)
+      shared = shared + answer(x, "shared." + std::to_string(s));
+    if (!config_.shared_gate) return y + shared;
+    const auto weight = weights_.at(kLayer + std::string("shared_gate.weight"));  // (1, C)
+    return y + shared / (1 + (-(x * weight).sum(-1, /*keepdim=*/true)).exp());
   }
 
   /// By published name.
@@ -100,6 +99,14 @@ class DenseMixture {
   static constexpr double kEps = 1e-5, kRmsEps = 1e-6;
 
   static at::Tensor silu(const at::Tensor& x) { return x / (1 + (-x).exp()); }
+
+  /// (N, C) of one expert, by its name.
+  at::Tensor answer(const at::Tensor& x, const std::string& expert) const {
+    const auto net = expert + ".net.";
+    if (config_.activation == Activation::swiglu)
+      return linear(silu(linear(x, net + "gate")) * linear(x, net + "up"), net + "down");
+    return linear(activate(linear(x, net + "0")), net + "2");
+  }
 
   at::Tensor activate(const at::Tensor& x) const {
     switch (config_.activation) {

@@ -44,7 +44,7 @@ struct GradientCase {
 
 /// "blocks.1.smoe.experts.3.net.0.weight" -> "blocks.*.smoe.experts.*.net.0.weight"
 std::string kind_of(const std::string& name) {
-  static const std::regex number("(blocks|heads|experts)\\.[0-9]+");
+  static const std::regex number("(blocks|heads|experts|shared)\\.[0-9]+");
   return std::regex_replace(name, number, "$1.*");
 }
 

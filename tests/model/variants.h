@@ -52,12 +52,19 @@ inline constexpr Variant kVariants[] = {
      }},
     {"no_bias", [](ModelConfig& config) { config.bias = false; }},
     {"tied", [](ModelConfig& config) { config.tied = true; }},
-    {"all_variants", [](ModelConfig& config) {
+    {"all_variants",
+     [](ModelConfig& config) {
        config.norm = NormKind::rms;
        config.moe.activation = Activation::gelu;
        config.bias = false;
        config.tied = true;
        config.short_conv = 2;
+     }},
+    {"shared_experts", [](ModelConfig& config) { config.moe.shared_experts = 2; }},
+    {"shared_gate", [](ModelConfig& config) {
+       config.moe.activation = Activation::swiglu;
+       config.moe.shared_experts = 3;
+       config.moe.shared_gate = true;
      }}};
 
 inline BalanceConfig switch_loss(double weight, BalanceScope scope = BalanceScope::batch) {
@@ -121,10 +128,22 @@ inline const Variant kRoutings[] = {
        config.moe.jitter = 0.3;
        config.moe.z_loss = 0.3;
      }},
-    {"hash_layer", [](ModelConfig& config) {
+    {"hash_layer",
+     [](ModelConfig& config) {
        config.moe.hash_layers = {config.n_layer - 1};
        config.moe.balance = {switch_loss(0.7)};
        config.moe.z_loss = 0.3;
+     }},
+    {"balanced_shared", [](ModelConfig& config) {
+       config.short_conv = 2;
+       config.moe.shared_experts = 2;
+       config.moe.shared_gate = true;
+       config.moe.jitter = 0.3;
+       config.moe.capacity_factor = 0.6;
+       config.moe.balance = {switch_loss(0.7), switch_loss(0.5, BalanceScope::sequence),
+                             importance_load(0.4)};
+       config.moe.z_loss = 0.3;
+       config.moe.num_experts = std::max(config.moe.num_experts, config.moe.top_k + 1);
      }}};
 
 /// The published model, then all variants.

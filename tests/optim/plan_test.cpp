@@ -131,6 +131,22 @@ TEST(MuonPlan, TakesTheMatricesOfAttentionAndExpertsAndLeavesTheRestToAdamW) {
   Optimizer covers_all(muon_config(), plan, at::zeros({model.table.count()}));
 }
 
+TEST(MuonPlan, SharedExpertsAreMatricesOfTheirOwnAndTheirGateIsAdamWs) {
+  auto config = Model::config();
+  const auto matrices = [&] {
+    std::int64_t count = 0;
+    const ParameterTable table(spec_of(config, 5));
+    for (const auto& group : plan_updates(muon_config(), table).muon)
+      count += group.count / (group.rows * group.columns);
+    return count;
+  };
+  const auto without = matrices();
+  config.moe.shared_experts = 3;
+  EXPECT_EQ(matrices(), without + 3 * 2);
+  config.moe.shared_gate = true;
+  EXPECT_EQ(matrices(), without + 3 * 2);
+}
+
 TEST(MuonPlan, ExpertsTakeTurnsAndAttentionDoesNot) {
   const Model model;
   const auto stacks = plan_updates(muon_config(2), model.table).muon;

@@ -45,19 +45,28 @@ ModelSpec makemoe(std::int64_t layers = 8, bool bias = true) {
           .layers = std::vector<LayerSpec>(static_cast<std::size_t>(layers), {attention, mixture})};
 }
 
+/// Three shared experts behind a gate.
+ModelSpec with_shared(ModelSpec spec) {
+  for (auto& layer : spec.layers) {
+    layer.feed_forward.shared = 3;
+    layer.feed_forward.shared_gate = true;
+  }
+  return spec;
+}
+
 TEST(ParameterTable, EachRowIsOfTheGroupThatItsNameTells) {
   const auto expected = [](const std::string& name) {
     const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
     if (has("embedding_table")) return ParameterGroup::embedding;
     if (has("lm_head")) return ParameterGroup::head;
-    if (has(".router.")) return ParameterGroup::router;
+    if (has(".router.") || has(".shared_gate.")) return ParameterGroup::router;
     if (has("ln")) return ParameterGroup::norm;
     if (has(".sa.")) return ParameterGroup::matrix;
     return ParameterGroup::expert;
   };
   auto tied = makemoe();
   tied.tied = true;
-  for (const auto& spec : {makemoe(), tied}) {
+  for (const auto& spec : {makemoe(), tied, with_shared(makemoe())}) {
     const ParameterTable table(spec);
     for (const auto& row : table.rows()) EXPECT_EQ(row.group, expected(row.name)) << row.name;
   }
@@ -136,11 +145,33 @@ TEST(ParameterTable, AGatedExpertHasThreeMatricesOfOneWidth) {
     }
 }
 
+TEST(ParameterTable, SharedExpertsAreTheLastOfTheirStackAndEveryTokenReadsThem) {
+  const ParameterTable without(makemoe(1)), with(with_shared(makemoe(1)));
+  constexpr std::int64_t kExpert = 2 * 512 * 128 + 512 + 128, kGate = 128;
+  EXPECT_EQ(with.count() - without.count(), 3 * kExpert + kGate);
+  EXPECT_EQ(with.count_active() - without.count_active(), 3 * kExpert + kGate);
+  EXPECT_EQ(with.count_multiplied() - without.count_multiplied(), 3 * kExpert + kGate);
+  std::int64_t shared = 0;
+  for (const auto& piece : with.published()) {
+    if (piece.name == "blocks.0.smoe.shared_gate.weight") {
+      EXPECT_THAT(with.rows()[piece.row].shape, ElementsAre(1, 128));
+    }
+    if (!piece.name.starts_with("blocks.0.smoe.shared.")) continue;
+    ++shared;
+    EXPECT_THAT(piece.piece, testing::AllOf(testing::Ge(8), testing::Le(10))) << piece.name;
+    if (piece.name == "blocks.0.smoe.shared.2.net.2.weight") {
+      EXPECT_EQ(piece.piece, 10);
+    }
+  }
+  EXPECT_EQ(shared, 3 * 4);
+}
+
 class Pieces : public testing::TestWithParam<Activation> {};
 
 TEST_P(Pieces, FillEachRowExactlyOnce) {
   auto spec = makemoe(2);
   for (auto& layer : spec.layers) layer.feed_forward.activation = GetParam();
+  spec.layers[1] = with_shared(spec).layers[1];
   const ParameterTable table(spec);
   std::set<std::pair<std::size_t, std::int64_t>> seen;
   for (const auto& piece : table.published())

@@ -70,6 +70,15 @@ TEST(Allocations, NeitherDoesOneWithSideLossesAndABias) {
   EXPECT_EQ(taken_when_warm(config), 0);
 }
 
+TEST(Allocations, NeitherDoesOneWithSharedExperts) {
+  if (!test_device().is_cpu()) GTEST_SKIP() << "the workspace is the CPU's";
+  auto config = variant(Kernels::fast, RouterKind::noisy_topk, 1);
+  config.model.moe.shared_experts = 2;
+  EXPECT_EQ(taken_when_warm(config), 0);
+  config.model.moe.shared_gate = true;
+  EXPECT_EQ(taken_when_warm(config), 0);
+}
+
 TEST(Allocations, TheCounterSeesWhatTheReferenceKernelsTake) {
   EXPECT_GT(taken_when_warm(variant(Kernels::reference, RouterKind::noisy_topk, 1)), 0);
 }

@@ -70,6 +70,12 @@ std::vector<RunConfig> planned_shapes() {
     c.model.moe.router = RouterKind::topk;
     c.model.moe.balance = {{BalanceKind::loss_free}};
   });
+  add([](RunConfig& c) { c.model.moe.shared_experts = 2; });
+  add([](RunConfig& c) {
+    c.model.moe.shared_experts = 1;
+    c.model.moe.shared_gate = true;
+    c.model.moe.capacity_factor = 0.5;
+  });
   return all;
 }
 
@@ -124,7 +130,8 @@ TEST(MemoryEstimate, GrowsWithEachKeyThatAPersonIsToldToLower) {
       {"model.block_size", [](RunConfig& c) { c.model.block_size *= 2; }},
       {"model.n_embed", [](RunConfig& c) { c.model.n_embed *= 2; }},
       {"model.n_layer", [](RunConfig& c) { c.model.n_layer *= 2; }},
-      {"model.moe.num_experts", [](RunConfig& c) { c.model.moe.num_experts *= 2; }}};
+      {"model.moe.num_experts", [](RunConfig& c) { c.model.moe.num_experts *= 2; }},
+      {"model.moe.shared_experts", [](RunConfig& c) { c.model.moe.shared_experts = 1; }}};
   for (const auto& [key, raise] : keys) {
     auto config = tiny_run();
     raise(config);

@@ -87,6 +87,8 @@ struct MoeConfig {
   std::optional<double> router_init_std;
   double jitter = 0;
   std::vector<std::int64_t> hash_layers;
+  std::int64_t shared_experts = 0;
+  bool shared_gate = false;
 
   static constexpr auto fields() {
     using C = MoeConfig;
@@ -129,7 +131,12 @@ struct MoeConfig {
               between(0, 0.99)},
         Field{"hash_layers", &C::hash_layers,
               "layers, from 0, whose experts are those of the symbol's hash, whatever the router",
-              between(0, 511)}};
+              between(0, 511)},
+        Field{"shared_experts", &C::shared_experts,
+              "experts that every token has besides the chosen ones, of their width and activation",
+              between(0, 64)},
+        Field{"shared_gate", &C::shared_gate,
+              "whether a sigmoid of each token's own weighs what the shared experts answer"}};
   }
 };
 static_assert(table_is_complete<MoeConfig>);

@@ -16,7 +16,8 @@ namespace moe::kernels {
 // backward written out, from the norm to the residual (docs/adr/0011). Differentiable in x alone
 // for autograd: backward writes or adds the parameters' gradients into their `.grad`, which spares
 // a copy of them all. Frozen parameters (requires_grad false), any of them, get none. Shapes: B
-// sequences, T positions, N = B*T, C n_embed, E num_experts, K top_k, F expert width, V vocabulary.
+// sequences, T positions, N = B*T, C n_embed, E num_experts, K top_k, S shared_experts, F expert
+// width, V vocabulary.
 
 struct NormParameters {
   at::Tensor weight, bias;  // (C); bias undefined for none
@@ -84,12 +85,14 @@ struct CachePlace {
 at::Tensor attention_step(const at::Tensor& x, const AttentionParameters& parameters,
                           const LayerRun& run, KeyValues& cache, CachePlace place);
 
-/// x + sum over the K chosen experts of gate * dropout(expert(conv(norm(x)))), x (B, T, C).
+/// x + sum over the K chosen experts of gate * dropout(expert(conv(norm(x)))), and of the S shared
+/// ones without a gate or with one for all of them; x (B, T, C).
 struct MixtureParameters {
   NormParameters norm;
   LinearParameters route, noise;  // noise: undefined tensors for none
-  /// (E, F, C), (E, F), (E, C, F), (E, C); with gated experts w1 (E, 2, F, C) and b1 (E, 2, F):
-  /// gates, then what they weigh. Biases are undefined for none.
+  /// (A, F, C), (A, F), (A, C, F), (A, C) of A = E + S experts, the shared ones last; with gated
+  /// experts w1 (A, 2, F, C) and b1 (A, 2, F): gates, then what they weigh. Biases are undefined
+  /// for none.
   at::Tensor w1, b1, w2, b2;
   Gate gate;
   bool gate_norm = true;  // sigmoid gates: over their sum
@@ -101,13 +104,17 @@ struct MixtureParameters {
   at::Tensor draws;              // or by these where defined: (N, E) standard normal
   DropoutDraws dropout;          // of the experts' answers
   BalanceSpec balance = {};      // side losses of this pass, and whether its choices are summed
-  at::Tensor update_sums;  // (kBalanceSums, E) double of the whole update; undefined: this is it
-  at::Tensor choice_bias;  // (E) added to the scores for the choice alone; undefined: none
-  double jitter = 0;       // the router sees its input times 1 - jitter to 1 + jitter
-  DrawKey jitter_draw;     // by these draws
-  at::Tensor symbols;      // (N) int64 of the tokens, and
-  at::Tensor hashed;       // (V, K) int32 the experts of each; undefined: the router chooses
-  at::Tensor conv = {};    // (C, k) as attention's
+  at::Tensor update_sums;   // (kBalanceSums, E) double of the whole update; undefined: this is it
+  at::Tensor choice_bias;   // (E) added to the scores for the choice alone; undefined: none
+  double jitter = 0;        // the router sees its input times 1 - jitter to 1 + jitter
+  DrawKey jitter_draw;      // by these draws
+  at::Tensor symbols;       // (N) int64 of the tokens, and
+  at::Tensor hashed;        // (V, K) int32 the experts of each; undefined: the router chooses
+  at::Tensor conv = {};     // (C, k) as attention's
+  std::int64_t shared = 0;  // S
+  LinearParameters shared_gate = {};  // weight (1, C), no bias; undefined for none
+
+  std::int64_t experts() const { return w1.size(0) - shared; }  // E
 };
 /// Where N tokens go and with what weight, and what that was decided by.
 struct Routing {

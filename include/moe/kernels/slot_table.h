@@ -6,7 +6,8 @@
 
 namespace moe::kernels {
 
-// Shapes: N tokens, E num_experts, K top_k. Slot n * K + k is choice k of token n.
+// Shapes: N tokens, E experts, K choices. Slot n * K + k is choice k of token n. The expert of a
+// choice may be a shared one, which no router chose.
 
 inline constexpr std::int64_t kPanelSlots = 16;  // of a panel: what a product takes at once
 
@@ -23,12 +24,12 @@ std::int64_t slot_panels(std::int64_t slots, std::int64_t num_experts);
 
 /// Counting sort of experts (N, K) int64, each in [0, E), on their device and without waiting for
 /// it. `capacity` bounds the slots that an expert serves, first come first served in (row, time)
-/// order; negative: no bound.
+/// order; negative: no bound. The last `unbound` experts have none.
 SlotTable make_slot_table(const at::Tensor& experts, std::int64_t num_experts,
-                          std::int64_t capacity = -1);
+                          std::int64_t capacity = -1, std::int64_t unbound = 0);
 
 /// The same in whole-tensor operations of any device.
 SlotTable slot_table_of_tensors(const at::Tensor& experts, std::int64_t num_experts,
-                                std::int64_t capacity = -1);
+                                std::int64_t capacity = -1, std::int64_t unbound = 0);
 
 }  // namespace moe::kernels

@@ -15,7 +15,8 @@
 
 namespace moe {
 
-// Shapes: N tokens, C width, E experts, K top_k, F width of an expert's hidden layer.
+// Shapes: N tokens, C width, E experts, K top_k, S shared experts, F width of an expert's hidden
+// layer.
 
 using kernels::Routing;
 
@@ -89,14 +90,18 @@ struct MoeOutput {
   kernels::SideLoss side = {};  // in training, if the spec asks for it
 };
 
-/// Where the tokens of one call go.
+/// Where the tokens of one call go. The slots of a token are its K choices, then the S shared
+/// experts, which are the last of E + S.
 struct Dispatch {
   Routing routing;
+  at::Tensor gates;  // (N, K + S)
   kernels::SlotTable table;
-  at::Tensor mask;  // (N, K, C) dropout of the experts' answers; undefined: none
+  at::Tensor mask;  // (N, K + S, C) dropout of the experts' answers; undefined: none
 };
 
-/// Routes every token to its K experts and sums what they answer, weighted by the gates.
+/// Routes every token to its K experts and sums what they answer, weighted by the gates. Adds what
+/// the shared experts answer to every token (Dai et al. 2024, arXiv 2401.06066), weighted, where
+/// the spec says so, by one sigmoid of the token.
 class SparseMoEImpl : public torch::nn::Module {
  public:
   SparseMoEImpl(const ModelSpec& spec, std::int64_t layer);
@@ -110,13 +115,19 @@ class SparseMoEImpl : public torch::nn::Module {
   /// What the router adds to its logits (E); undefined for nothing. Another tensor may stand in for
   /// it for a while (ADR 50); the parameter itself stays as it is.
   at::Tensor& route_bias() { return topk_ ? topk_->bias() : noisy_->bias(); }
-  /// (N, C): what one expert answers to x (N, C), as it reads.
+  /// (N, C): what one expert answers to x (N, C), as it reads; from E on a shared one.
   at::Tensor answer(std::int64_t expert, const at::Tensor& x) {
     return experts_[static_cast<std::size_t>(expert)]->forward(x);
   }
 
   const FeedForwardSpec& spec() const { return spec_; }
+  /// Of the E experts, then of the S shared ones.
   const kernels::ExpertWeights& weights() const { return weights_; }
+  /// Weight (1, C) of the gate; undefined for none.
+  kernels::LinearParameters shared_gate() const {
+    return shared_gate_ ? kernels::LinearParameters{shared_gate_->weight, {}}
+                        : kernels::LinearParameters{};
+  }
   kernels::LinearParameters route() const { return topk_ ? topk_->route() : noisy_->route(); }
   /// Undefined tensors if the router has no noise.
   kernels::LinearParameters noise() const {
@@ -134,6 +145,8 @@ class SparseMoEImpl : public torch::nn::Module {
   /// tokens (N, C) as the router sees them.
   at::Tensor router_input(const at::Tensor& tokens, const ForwardContext& context) const;
   at::Tensor noise_draws(const at::Tensor& like, const ForwardContext& context) const;
+  /// (N, 1): what the answers of the shared experts are weighed by.
+  at::Tensor shared_gates(const at::Tensor& tokens);
   at::Tensor answers_mask(const at::Tensor& tokens, const ForwardContext& context) const;
 
   FeedForwardSpec spec_;
@@ -142,6 +155,7 @@ class SparseMoEImpl : public torch::nn::Module {
   TopkRouter topk_{nullptr};
   NoisyTopkRouter noisy_{nullptr};
   at::Tensor hashed_;
+  torch::nn::Linear shared_gate_{nullptr};
   kernels::ExpertWeights weights_;
   std::vector<Expert> experts_;
 };

@@ -50,6 +50,13 @@ struct FeedForwardSpec {
   double jitter = 0;  // in training the router sees x times 1 - jitter to 1 + jitter
   BalanceSpec balance = {};
   std::int64_t short_conv = 0;  // kernel of the convolution after its norm; 0: none
+  std::int64_t shared = 0;      // experts of every token, besides those that are chosen
+  bool shared_gate = false;     // the sum of their answers is weighed by a sigmoid
+
+  /// Experts of both kinds; in stacked tensors the shared ones come last.
+  std::int64_t all_experts() const { return experts + shared; }
+  /// Slots of one token: of the experts that it chooses, then of the shared ones.
+  std::int64_t token_slots() const { return top_k + shared; }
 
   /// Values that an expert's first Linear yields: of a gated activation gates, then the others.
   std::int64_t up_width() const { return is_gated(activation) ? 2 * width : width; }

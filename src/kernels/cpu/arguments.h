@@ -8,11 +8,11 @@
 namespace moe::kernels::cpu {
 
 // What the CPU kernels are handed: plain pointers, no libtorch. Shapes: B windows of T tokens,
-// N = B*T, C n_embed, H n_head, D = C/H, E num_experts, K top_k, F expert width, V vocabulary.
-// A panel holds one value per feature of kPanel tokens, (width, kPanel), tokens side by side, so
-// that tokens are the lanes of a vector. P panels hold a window, T rounded up; lanes beyond T are
-// 0. Rows of tokens that a product reads as its right factor are padded with zeros to kPanel
-// columns: padded(C).
+// N = B*T, C n_embed, H n_head, D = C/H, E num_experts, K top_k, S shared_experts, F expert width,
+// V vocabulary. A panel holds one value per feature of kPanel tokens, (width, kPanel), tokens side
+// by side, so that tokens are the lanes of a vector. P panels hold a window, T rounded up; lanes
+// beyond T are 0. Rows of tokens that a product reads as its right factor are padded with zeros to
+// kPanel columns: padded(C).
 
 inline constexpr int kPanel = 16;
 
@@ -197,10 +197,12 @@ struct Balance {
 };
 
 /// out = x + sum over k of gate * dropout(expert(norm(x))), and its backward. `gate` is the
-/// router's; an expert may have gates of its own (is_gated).
+/// router's; an expert may have gates of its own (is_gated). A token has a slot for each of its K
+/// choices, then one for each shared expert: M = K + S.
 template <class T>
 struct Mixture {
   std::int64_t tokens, width, experts, top_k;
+  std::int64_t shared;        // S
   std::int64_t hidden_width;  // F
   std::int64_t up_width;      // U: F, or 2F with gates, which are the first half
   Gate gate;
@@ -212,15 +214,17 @@ struct Mixture {
   Dropout dropout;
   bool keeps;  // what backward reads
 
-  Norm<T> norm;        // statistics (panels * kPanel)
-  ShortConv<T> conv;   // of its normed rows; one part of the gradient a panel
-  Linear<T> route;     // (E, C)
-  Linear<T> noise;     // (E, C); weight null: none
-  Linear<T> up, down;  // (E, U, C), (E, U) and (E, C, F), (E, C)
-  const T* x;          // (N, C)
-  T* out;              // (N, C)
-  bool noisy;          // logits get noise: `draws` where given, else drawn by `normals`
-  const T* draws;      // (N, E) standard normal, or null
+  Norm<T> norm;           // statistics (panels * kPanel)
+  ShortConv<T> conv;      // of its normed rows; one part of the gradient a panel
+  Linear<T> route;        // (E, C)
+  Linear<T> noise;        // (E, C); weight null: none
+  Linear<T> up, down;     // (E + S, U, C), (E + S, U) and (E + S, C, F), (E + S, C)
+  bool gates_shared;      // the shared experts have a gate
+  Linear<T> shared_gate;  // (1, C) then
+  const T* x;             // (N, C)
+  T* out;                 // (N, C)
+  bool noisy;             // logits get noise: `draws` where given, else drawn by `normals`
+  const T* draws;         // (N, E) standard normal, or null
   Normals normals;
   Jitter jitter;  // of the router's input
   // Where a token's experts are those of its symbol: (N), (V, K); null: the router chooses.
@@ -232,28 +236,31 @@ struct Mixture {
   T* noise_slope;             // (N, E) d logit / d noise_linear's outcome
   T* clean_logits;            // (N, E) before noise; null: not asked for
   T* noise_std;               // (N, E) of the noise, drawn or not; null: not asked for
-  T* gates;                   // (N, K)
-  std::int32_t* chosen;       // (N, K)
+  T* gates;                   // (N, M)
+  std::int32_t* chosen;       // (N, M) experts; from E on the shared ones
   std::int32_t* slots;        // (slot_panels, kPanel) of a SlotTable
-  std::int32_t* first_panel;  // (E + 1) likewise
-  unsigned char* served;      // (N * K) 0 if a slot is beyond its expert's capacity; null: none is
+  std::int32_t* first_panel;  // (E + S + 1) likewise
+  unsigned char* served;      // (N * M) 0 if a slot is beyond its expert's capacity; null: none is
   T* hidden;                  // (slot_panels, U, kPanel) what activation.h keeps; only where kept
-  T* answers;                 // (N * K, padded(C)) after dropout, before the gate
+  T* answers;                 // (N * M, padded(C)) after dropout, before the gate
   Balance balance;
   // Backward.
   const T* d_out;     // (N, C)
   T* d_x;             // (N, C)
-  T* d_gates;         // (N, K)
+  T* d_gates;         // (N, M)
   T* d_answers;       // (slot_panels, C, kPanel)
   T* d_hidden;        // (slot_panels, U, kPanel)
   T* hidden_turned;   // (slot_panels, blocks of F, kPanel tokens, kPanel)
   T* input_turned;    // (slot_panels, blocks of C, kPanel tokens, kPanel)
-  T* d_inputs;        // (N * K, padded(C))
+  T* d_inputs;        // (N * M, padded(C))
   T* d_convolved;     // (N, padded(C)) gradients of what the convolution yields
   T* d_token_logits;  // (N, E)
   T* d_logits;        // (panels, 2E, kPanel): clean, then noise_linear's outcome
+  T* d_shared;        // (panels, kPanel) of the arguments of the shared experts' gates
   T* norm_parts;      // (panels, 2, padded(C))
 
+  std::int64_t all_experts() const { return experts + shared; }
+  std::int64_t token_slots() const { return top_k + shared; }
   bool serves(std::int64_t slot) const { return served == nullptr || served[slot] != 0; }
   /// (E) before noise; where there is noise they must have been asked for.
   const T* clean(std::int64_t token) const {

@@ -34,7 +34,7 @@ class LoadEstimate {
       : clean_(layer.clean(n)),
         noisy_(layer.logits + n * layer.experts),
         std_(layer.noise_std + n * layer.experts),
-        chosen_(layer.chosen + n * layer.top_k),
+        chosen_(layer.chosen + n * layer.token_slots()),
         top_k_(layer.top_k),
         last_(chosen_[top_k_ - 1]) {
     for (Index e = 0; e < layer.experts; ++e)
@@ -82,7 +82,8 @@ void balance_sums(const Mixture<T>& layer, Index window, T* scratch) {
   for (Index i = 0; i < kBalanceSums * e; ++i) sums[i] = 0;
   double squares = 0;
   for (Index n = window * balance.time; n < (window + 1) * balance.time; ++n) {
-    for (Index slot = n * k; slot < (n + 1) * k; ++slot) {
+    const Index first = n * layer.token_slots();
+    for (Index slot = first; slot < first + k; ++slot) {
       sums[kChoices * e + layer.chosen[slot]] += 1;
       sums[kImportance * e + layer.chosen[slot]] += static_cast<double>(layer.gates[slot]);
     }
@@ -106,7 +107,7 @@ template <class T>
 inline void add_importance_gradients(const Mixture<T>& layer, Index n, T* d_gates) {
   if (!layer.balance.load) return;
   for (Index k = 0; k < layer.top_k; ++k) {
-    const Index expert = layer.chosen[n * layer.top_k + k];
+    const Index expert = layer.chosen[n * layer.token_slots() + k];
     d_gates[k] += static_cast<T>(layer.balance.scale * layer.balance.importance_slope[expert]);
   }
 }

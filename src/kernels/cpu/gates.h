@@ -59,7 +59,7 @@ inline const T* choice_values(const Mixture<T>& layer, const T* logits, T* room)
 /// The experts of token n, whose logits are given. `room` (E).
 template <class T>
 inline void choose_experts(const Mixture<T>& layer, Index n, const T* logits, T* room) {
-  std::int32_t* chosen = layer.chosen + n * layer.top_k;
+  std::int32_t* chosen = layer.chosen + n * layer.token_slots();
   if (layer.hashed == nullptr)
     return choose(choice_values(layer, logits, room), layer.experts, layer.top_k, chosen);
   const std::int32_t* of_symbol = layer.hashed + layer.symbols[n] * layer.top_k;

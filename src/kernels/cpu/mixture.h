@@ -21,6 +21,8 @@ class ExpertPanels {
         c_(layer.width),
         f_(layer.hidden_width),
         u_(layer.up_width),
+        m_(layer.token_slots()),
+        has_gates_(task.expert < layer.experts || layer.gates_shared),
         up_(layer.up.stacked(task.expert, u_, c_)),
         down_(layer.down.stacked(task.expert, c_, f_)),
         panels_(scratch),
@@ -78,6 +80,7 @@ class ExpertPanels {
 
   // Panel p of the task, from here on.
   Index slot(Index p, Index i) const { return layer_.slots[(first_ + p) * kPanel + i]; }
+  Index token(Index p, Index i) const { return slot(p, i) / m_; }
   Index slots_in(Index p) const {
     Index count = 0;
     while (count < kPanel && slot(p, count) >= 0) ++count;
@@ -90,27 +93,24 @@ class ExpertPanels {
   /// The second half of a panel of gated arguments; else the panel.
   T* beside(T* arguments) const { return arguments + (u_ - f_) * kPanel; }
   T* d_answers(Index p) const { return layer_.d_answers + (first_ + p) * c_ * kPanel; }
-  const T* normed_row(Index p, Index i) const {
-    return layer_.normed + slot(p, i) / layer_.top_k * padded(c_);
-  }
+  const T* normed_row(Index p, Index i) const { return layer_.normed + token(p, i) * padded(c_); }
 
   /// Draws are numbered choice by choice, each choice's rounded up to whole blocks.
   void drop(Index p, T* values) {
-    const Index count = slots_in(p), k = layer_.top_k;
+    const Index count = slots_in(p);
     const TokenLanes lanes = token_lanes(layer_.keys, [&](int i) {
       const Index mine = slot(p, i < count ? i : count - 1);
-      return LaneKey{mine / k, mine % k * blocks_of(c_)};
+      return LaneKey{mine / m_, mine % m_ * blocks_of(c_)};
     });
     drop_panel(layer_.dropout, lanes, 0, c_, values);
   }
 
   void answer_gradients(Index p) {
     const Index count = slots_in(p);
-    gate_gradients(p, count);
+    if (has_gates_) gate_gradients(p, count);
     T* d_answer = d_answers(p);
     rows_to_panel<T>(
-        count, c_, [&](Index i) { return layer_.d_out + slot(p, i) / layer_.top_k * c_; },
-        d_answer);
+        count, c_, [&](Index i) { return layer_.d_out + token(p, i) * c_; }, d_answer);
     T gates[kPanel] = {};
     for (Index i = 0; i < count; ++i) gates[i] = layer_.gates[slot(p, i)];
     const Row<T> scale = load_row(gates);
@@ -122,7 +122,7 @@ class ExpertPanels {
 
   void gate_gradients(Index p, Index count) {
     for (Index i = 0; i < count; ++i) {
-      const T* d_out = layer_.d_out + slot(p, i) / layer_.top_k * c_;
+      const T* d_out = layer_.d_out + token(p, i) * c_;
       const T* answer = layer_.answers + slot(p, i) * padded(c_);
       Vec<T> sums{};
       for (Index c = 0; c < c_; c += kLanes<T>)
@@ -145,6 +145,8 @@ class ExpertPanels {
 
   const Mixture<T>& layer_;
   Index first_, count_, c_, f_, u_;
+  Index m_;              // slots of a token
+  bool has_gates_;       // that are not always 1
   Linear<T> up_, down_;  // of the expert
   T* panels_;            // (count, C, kPanel)
   T* hidden_;            // (count, U, kPanel) what is kept of hidden values
@@ -154,14 +156,14 @@ class ExpertPanels {
 /// out = x + gated answers of the tokens of one panel; choices beyond an expert's capacity give 0.
 template <class T>
 void combine_tokens(const Mixture<T>& layer, Index panel) {
-  const Index c = layer.width, k = layer.top_k;
+  const Index c = layer.width, m = layer.token_slots();
   const Index first = panel * kPanel;
   const Index last = first + kPanel < layer.tokens ? first + kPanel : layer.tokens;
   for (Index n = first; n < last; ++n) {
     const T* x = layer.x + n * c;
     T* out = layer.out + n * c;
     for (Index i = 0; i < c; ++i) out[i] = x[i];
-    for (Index slot = n * k; slot < (n + 1) * k; ++slot) {
+    for (Index slot = n * m; slot < (n + 1) * m; ++slot) {
       if (!layer.serves(slot)) continue;
       const T gate = layer.gates[slot];
       const T* answer = layer.answers + slot * padded(c);
@@ -184,7 +186,7 @@ inline void norm_backward(const Mixture<T>& layer, Index panel, const T* d_rows)
 /// (kPanel, padded(C)), or (2E).
 template <class T>
 void tokens_backward(const Mixture<T>& layer, Index panel, T* scratch) {
-  const Index c = layer.width, k = layer.top_k, e = layer.experts;
+  const Index c = layer.width, m = layer.token_slots(), e = layer.experts;
   const Index first = panel * kPanel;
   const Index count = first + kPanel < layer.tokens ? kPanel : layer.tokens - first;
   T *d_normed = scratch, *rows = scratch + c * kPanel;
@@ -197,11 +199,12 @@ void tokens_backward(const Mixture<T>& layer, Index panel, T* scratch) {
   if (layer.jitter.reach > 0) jitter_panel(layer, first, count, d_normed);
   panel_to_rows<T>(d_normed, count, c, [&](Index i) { return rows + i * padded(c); });
   for (Index i = 0; i < count; ++i)
-    for (Index slot = (first + i) * k; slot < (first + i + 1) * k; ++slot) {
+    for (Index slot = (first + i) * m; slot < (first + i + 1) * m; ++slot) {
       if (!layer.serves(slot)) continue;
       const T* d_input = layer.d_inputs + slot * padded(c);
       for (Index j = 0; j < c; ++j) rows[i * padded(c) + j] += d_input[j];
     }
+  shared_gate_backward(layer, first, count, rows);
   if (!convolves(layer.conv)) norm_backward(layer, panel, rows);
 }
 
@@ -217,12 +220,13 @@ void convolution_backward(const Mixture<T>& layer, Index panel, T* scratch) {
   norm_backward(layer, panel, scratch);
 }
 
-/// Gradients of the parameters of router, convolution and norm.
+/// Gradients of the parameters of router, shared experts' gate, convolution and norm.
 template <class T>
 void router_gradients(const Mixture<T>& layer) {
   const Index e = layer.experts, c = layer.width, panels = panels_of(layer.tokens);
   sum_norm_parts(layer.norm, layer.norm_parts, panels, c);
   sum_conv_parts(layer.conv, panels, c);
+  shared_gate_gradients(layer);
   const Factor<T> clean{layer.d_logits, kPanel, 2 * e * kPanel};
   const TokenFactor<T> input = token_rows<T>(layer.router_input, c);
   weight_gradient(e, c, clean, input, panels, layer.route.d_weight);
@@ -242,7 +246,7 @@ template <class T>
 Index expert_gradient_tasks(const Mixture<T>& layer) {
   const Index up = (layer.up_width + kUpRows - 1) / kUpRows;
   const Index down = (layer.width + kDownRows - 1) / kDownRows;
-  return layer.experts * (up + down);
+  return layer.all_experts() * (up + down);
 }
 
 template <class T>

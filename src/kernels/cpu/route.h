@@ -5,6 +5,7 @@
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/norm.h"
 #include "kernels/cpu/random.h"
+#include "kernels/cpu/shared_experts.h"
 #include "kernels/cpu/short_conv.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
@@ -123,8 +124,10 @@ void route_tokens(const Mixture<T>& layer, Index panel, T* scratch) {
   write_rows(layer, first, count, logits, layer.logits);
   for (Index n = first; n < first + count; ++n) {
     const T* mine = layer.logits + n * e;
+    const Index slot = n * layer.token_slots();
     choose_experts(layer, n, mine, all);
-    gate_values(layer, mine, layer.chosen + n * layer.top_k, all, layer.gates + n * layer.top_k);
+    gate_values(layer, mine, layer.chosen + slot, all, layer.gates + slot);
+    fill_shared_slots(layer, n);
   }
 }
 
@@ -138,13 +141,13 @@ Index route_scratch(const Mixture<T>& layer) {
 /// an expert's capacity gave nothing, so that the answer's part of its gate's gradient is 0.
 template <class T>
 inline void token_logit_gradients(const Mixture<T>& layer, Index n, T* d_logits) {
-  const Index e = layer.experts, k = layer.top_k;
-  T* d_gates = layer.d_gates + n * k;
-  for (Index j = 0; j < k; ++j)
-    if (!layer.serves(n * k + j)) d_gates[j] = 0;
+  const Index slot = n * layer.token_slots();
+  T* d_gates = layer.d_gates + slot;
+  for (Index j = 0; j < layer.top_k; ++j)
+    if (!layer.serves(slot + j)) d_gates[j] = 0;
   if (layer.balance.on) add_importance_gradients(layer, n, d_gates);
-  gates_backward(layer, layer.logits + n * e, layer.gates + n * k, d_gates, layer.chosen + n * k,
-                 d_logits);
+  gates_backward(layer, layer.logits + n * layer.experts, layer.gates + slot, d_gates,
+                 layer.chosen + slot, d_logits);
 }
 
 /// d_logits (2E, kPanel) of `count` tokens from `first` on; zeros for lanes beyond. scratch: (2E).

@@ -149,7 +149,7 @@ void expert_part(const Mixture<T>& layer, Index task, T* parts) {
   const Index slot = task / count, first = task % count * kStepHidden, left = f - first;
   const Index rows = left < kStepHidden ? left : kStepHidden;
   const Index expert = layer.chosen[slot];
-  const T* x = layer.normed + slot / layer.top_k * padded(c);
+  const T* x = layer.normed + slot / layer.token_slots() * padded(c);
   T hidden[kStepHidden] = {}, beside[kStepHidden] = {};
   const auto linear = [&](Index from, T* to) {
     const Index row = expert * layer.up_width + from;
@@ -167,11 +167,12 @@ void expert_part(const Mixture<T>& layer, Index task, T* parts) {
 /// out = x + gated answers from the parts of expert_part, in order.
 template <class T>
 void combine_parts(const Mixture<T>& layer, const T* parts) {
-  const Index c = layer.width, count = expert_parts(layer.hidden_width);
+  const Index c = layer.width, m = layer.token_slots();
+  const Index count = expert_parts(layer.hidden_width);
   for (Index n = 0; n < layer.tokens; ++n)
     for (Index i = 0; i < c; ++i) {
       T sum = layer.x[n * c + i];
-      for (Index slot = n * layer.top_k; slot < (n + 1) * layer.top_k; ++slot) {
+      for (Index slot = n * m; slot < (n + 1) * m; ++slot) {
         T answer = 0;
         for (Index part = 0; part < count; ++part) answer += parts[(slot * count + part) * c + i];
         answer += bias_at(layer.down.bias, layer.chosen[slot] * c + i);
