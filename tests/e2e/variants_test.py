@@ -17,6 +17,9 @@ VARIANTS = {"rms": ["model.norm=rms"], "gelu": ["model.moe.activation=gelu"], "s
                          "train.grad_accumulation=2"],
             "importance": ["model.moe.balance.kind=importance_load", "model.moe.jitter=0.1"],
             "hash": ["model.moe.hash_layers=[0]", "model.moe.gate=sigmoid", "model.moe.gate_scale=2"],
+            "shared": ["model.moe.shared_experts=2", "model.moe.expert_width=24"],
+            "shared gate": ["model.moe.shared_experts=1", "model.moe.shared_gate=true", "optim.kind=muon",
+                            "model.moe.capacity_factor=1"],
             "all": ["model.norm=rms", "model.moe.activation=gelu", "model.bias=false", "model.tied=true",
                     "model.short_conv=2"]}
 TABLE, HEAD = "token_embedding_table.weight", "lm_head.weight"
@@ -114,6 +117,50 @@ class Balance(Trains):
             result = self.train_small(self.folder / name, "--set", f"model.moe.router={name}")
             self.assertEqual(result.code, 2, result)
             self.assertIn("is not offered: ", result.err)
+
+
+class SharedExperts(Trains):
+    GATE = "blocks.0.smoe.shared_gate.weight"
+
+    def test_they_are_saved_exported_and_imported_by_their_names(self):
+        run = self.trained("run", *settings("shared gate"))
+        header = read_safetensors(self.weights(run))[0]
+        shape = header["blocks.0.smoe.experts.0.net.0.weight"]["shape"]
+        self.assertEqual(header["blocks.0.smoe.shared.0.net.0.weight"]["shape"], shape)
+        self.assertEqual(header[self.GATE]["shape"], [1, shape[1]])
+        self.assertNotIn("blocks.0.smoe.shared.1.net.0.weight", header)
+        out = self.folder / "w.safetensors"
+        said = self.done("export", run, "--out", out).err
+        self.assertIn("model.moe.shared_experts is 1 (it has 0 alone)", said)
+        self.done("import", out, "--config", run / "config.json", "--data", self.text, "--out", self.folder / "again")
+        self.assertEqual(self.weights(self.folder / "again"), self.weights(run))
+        self.assertEqual(self.loss(self.folder / "again"), self.loss(run))
+
+    def test_both_kinds_of_kernels_train_the_same_model(self):
+        plain = self.trained("plain", *settings("shared gate"), "--set", "model.kernels=reference")
+        self.assertAlmostEqual(self.loss(self.trained("fast", *settings("shared gate"))), self.loss(plain), delta=1e-5)
+
+    def test_every_token_reads_them(self):
+        info = lambda run: json.loads(self.done("info", run, "--json").out)
+        plain, shared = info(self.trained("plain", "--set", "model.moe.expert_width=24")), info(self.trained("run", *settings("shared")))
+        more = shared["parameters"] - plain["parameters"]
+        self.assertGreater(more, 0)
+        self.assertEqual(shared["active_parameters"] - plain["active_parameters"], more)
+
+    def test_other_shared_experts_are_other_weights(self):
+        result = self.train_small(self.folder / "from", *settings("shared"), "--init-from", self.trained("plain"))
+        self.assertEqual(result.code, CHECKPOINT, result)
+        self.assertIn("model.moe.shared_experts", result.err)
+
+    def test_views_and_health_are_of_the_experts_that_are_chosen(self):
+        run = self.trained("run", *settings("shared"))
+        experts = json.loads((run / "config.json").read_text())["model"]["moe"]["num_experts"]
+        self.assertEqual(len(json.loads((run / "routing.json").read_text())["layers"][0]["load"]), experts)
+        views = json.loads(self.done("inspect", run, "--ablate", "--information", "--depth", "--top-k-sweep", "--similarity", "--saturation",
+                                     "--json").out)
+        self.assertEqual(len(views["ablation"]["layers"][0]["zeroed"]), experts)
+        self.assertEqual(len(views["similarity"]["layers"][0]["output_overlap"]), experts)
+        self.assertEqual(views["ablation"]["loss"], json.loads(self.done("eval", run, "--json").out)["loss"])
 
 
 class TiedWeights(Trains):
