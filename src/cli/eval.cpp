@@ -24,10 +24,16 @@ struct EvalArgs {
   bool json = false;
 };
 
-/// What a router did in each layer, for JSON: (L) MaxVio, and (L, E) shares of the gates.
+/// What a router did in each layer, for JSON: (L) MaxVio, and (L, E) shares of the gates; null and
+/// [] for a layer without one.
 Json balance_to_json(const RoutingTallies& tallies) {
   auto max_vio = Json::array(), gate_mass = Json::array();
   for (const auto& tally : tallies) {
+    if (!tally.has_router()) {
+      max_vio.push_back(nullptr);
+      gate_mass.push_back(Json::array());
+      continue;
+    }
     const auto health = health_of(tally);
     max_vio.push_back(health.max_vio);
     gate_mass.push_back(health.gate_mass);

@@ -62,18 +62,27 @@ Json prompt_to_json(const PromptRoutes& prompt, const CharTokenizer& tokenizer) 
   return list;
 }
 
+/// Of the layer that has the most.
+std::size_t experts_of(const RoutingTallies& tallies) {
+  std::size_t most = 0;
+  for (const auto& tally : tallies) most = std::max(most, tally.load.size());
+  return most;
+}
+
 std::string load_table(const RoutingTallies& tallies) {
   std::vector<LayerHealth> health;
-  for (const auto& tally : tallies) health.push_back(health_of(tally));
+  for (const auto& tally : tallies)
+    health.push_back(tally.has_router() ? health_of(tally) : LayerHealth());
   auto table = table_of_layers("load/gates", tallies.size());
-  for (std::size_t e = 0; e < tallies.front().load.size(); ++e)
+  for (std::size_t e = 0; e < experts_of(tallies); ++e)
     add_row(table, cat("expert ", e), [&](auto l) {
+      if (!tallies[l].has_router()) return std::string("-");
       return cat(fixed(100 * health[l].load[e], 1), "/", fixed(100 * health[l].gate_mass[e], 1));
     });
   for (const auto& [name, value] : kHealthFigures)
     add_row(table, std::string(name), [&, member = value](auto layer) {
       const auto figure = health[layer].*member;
-      if (!std::isfinite(figure)) return std::string("-");
+      if (!tallies[layer].has_router() || !std::isfinite(figure)) return std::string("-");
       return member == &LayerHealth::dead_experts ? cat(std::llround(figure)) : fixed(figure, 3);
     });
   return laid_out(table);
@@ -81,11 +90,12 @@ std::string load_table(const RoutingTallies& tallies) {
 
 std::string symbol_table(const RoutingTallies& tallies, const CharTokenizer& tokenizer) {
   auto table = table_of_layers("symbols", tallies.size());
-  for (std::size_t e = 0; e < tallies.front().load.size(); ++e)
+  for (std::size_t e = 0; e < experts_of(tallies); ++e)
     add_row(table, cat("expert ", e), [&](auto layer) {
       std::string cell;
-      for (const auto id : telling_symbols(tallies[layer], e, kSymbols))
-        cell += visible_symbol(tokenizer.symbol(static_cast<std::int32_t>(id)));
+      if (tallies[layer].has_router())
+        for (const auto id : telling_symbols(tallies[layer], e, kSymbols))
+          cell += visible_symbol(tokenizer.symbol(static_cast<std::int32_t>(id)));
       return cell.empty() ? std::string("-") : cell;
     });
   return laid_out(table);
@@ -114,7 +124,7 @@ std::string prompt_table(const PromptRoutes& prompt, const CharTokenizer& tokeni
       std::vector<std::string> parts;
       for (std::size_t k = 0; k < route.experts.size(); ++k)
         parts.push_back(cat(route.experts[k], ":", fixed(route.gates[k], 2)));
-      return join(parts, " ");
+      return parts.empty() ? std::string("-") : join(parts, " ");
     });
   return laid_out(table);
 }
@@ -127,7 +137,10 @@ void print_tables(const RoutingTallies& tallies, const PromptRoutes& prompt,
           load_table(tallies),
           "\nSymbols of which an expert gets more than its share, the most excess first:\n",
           symbol_table(tallies, tokenizer)));
-  if (!frequent_pairs(tallies.front(), 1).empty())
+  const auto has_pairs = [](const RoutingTally& tally) {
+    return !frequent_pairs(tally, 1).empty();
+  };
+  if (std::any_of(tallies.begin(), tallies.end(), has_pairs))
     print(cat("\nExperts that serve the same tokens, and the share of all tokens:\n",
               pair_table(tallies)));
   if (!prompt.ids.empty())
@@ -189,11 +202,24 @@ int run_views(const InspectArgs& args, LoadedModel& loaded, const Target& target
   return 0;
 }
 
+/// What a model without routers has nothing to show for.
+void require_routers(const InspectArgs& args, const CheckpointInfo& info) {
+  if (info.config.model.moe.num_experts > 0) return;
+  for (std::size_t i = 0; i < kViews.size(); ++i)
+    if (args.views[i] && kViews[i].needs_router)
+      throw ConfigError(cat(kViews[i].flag, ": ", info.ref.folder.string(),
+                            " is a dense model, which has no router; --depth is for it too"));
+  if (!args.has_views())
+    throw ConfigError(cat("inspect: ", info.ref.folder.string(),
+                          " is a dense model, which routes nothing; ask for --depth"));
+}
+
 int run_inspect(const InspectArgs& args, const Services& services) {
   if (args.save && !args.has_views())
     throw ConfigError(cat("--save: there is nothing to save; add a view, e.g. ", kViews[0].flag));
   auto loaded = load_model(args.checkpoint, args.device, {}, services.log);
   const auto& info = loaded.info;
+  require_routers(args, info);
   const auto key = stream_key(static_cast<std::uint64_t>(info.config.seed), "eval command");
   PromptRoutes prompt;
   if (args.has_prompt) {

@@ -62,7 +62,7 @@ Json layers_of(const Stage& stage, const SplitChoices& newest) {
   const auto kept = shared_choices(stage.choices, newest);
   auto layers = Json::array();
   for (std::size_t layer = 0; layer < kept.size(); ++layer)
-    layers.push_back({{"kept", kept[layer]},
+    layers.push_back({{"kept", figure(kept[layer])},
                       {"flips", nullptr},  // unknown of the oldest
                       {"margin", figure(stage.choices.margin[layer])}});
   return layers;
@@ -72,7 +72,7 @@ Json layers_of(const Stage& stage, const SplitChoices& newest) {
 void add_flips(Json& later, const SplitChoices& choices, const Stage& stage) {
   const auto shared = shared_choices(choices, stage.choices);
   for (std::size_t layer = 0; layer < shared.size(); ++layer)
-    later.at("layers").at(layer)["flips"] = 1 - shared[layer];
+    later.at("layers").at(layer)["flips"] = figure(1 - shared[layer]);
 }
 
 }  // namespace
@@ -123,13 +123,14 @@ Json similarity_view(const ViewInput& input) {
   auto layers = Json::array();
   const auto width = static_cast<double>(input.loaded.info.config.model.n_embed);
   for (const auto& layer : expert_likeness(input.loaded.model, input.target.tokens, input.request))
-    layers.push_back({{"rank", layer.rank},
-                      {"chance", static_cast<double>(layer.rank) / width},
-                      {"router_cosine", figures(layer.router_cosine)},
-                      {"output_overlap", figures(layer.output_overlap)},
-                      {"tokens", layer.tokens},
-                      {"output_norm", figures(layer.output_norm)},
-                      {"reap", figures(layer.reap)}});
+    layers.push_back(
+        {{"rank", layer.rank},
+         {"chance", layer.rank > 0 ? Json(static_cast<double>(layer.rank) / width) : Json(nullptr)},
+         {"router_cosine", figures(layer.router_cosine)},
+         {"output_overlap", figures(layer.output_overlap)},
+         {"tokens", layer.tokens},
+         {"output_norm", figures(layer.output_norm)},
+         {"reap", figures(layer.reap)}});
   return {{"layers", layers}};
 }
 

@@ -42,6 +42,7 @@ struct View {
   std::string_view help;
   Json (*compute)(const ViewInput&);
   std::string (*text)(const Json&);
+  bool needs_router = true;
 };
 inline constexpr std::array kViews{
     View{"--ablate", "ablation", "how the loss rises without each expert", ablation_view,
@@ -50,7 +51,7 @@ inline constexpr std::array kViews{
          "how much of the choice of an expert follows from symbol, neighbours and position",
          information_view, information_text},
     View{"--depth", "depth", "the loss after each layer, and what attention and mixture gain",
-         depth_view, depth_text},
+         depth_view, depth_text, /*needs_router=*/false},
     View{"--top-k-sweep", "top_k_sweep", "the loss with 1 to all experts for each token",
          top_k_view, top_k_text},
     View{"--similarity", "similarity", "how alike the experts of a layer are, and what each does",

@@ -255,7 +255,7 @@ std::vector<std::string> config_problems(const RunConfig& config) {
   Problems problems;
   const auto& m = config.model;
   check_block(m, problems);
-  if (m.moe.top_k > m.moe.num_experts)
+  if (m.moe.num_experts > 0 && m.moe.top_k > m.moe.num_experts)
     problems.push_back(cat("model.moe.top_k: ", m.moe.top_k, " is more than model.moe.num_experts ",
                            m.moe.num_experts, "; lower it"));
   check_routing(m, problems);

@@ -76,6 +76,17 @@ void check_gate(const MoeConfig& moe, std::vector<std::string>& problems) {
         "gradient; set model.moe.gate_norm to false or raise model.moe.top_k");
 }
 
+/// `key`: of a list of layers.
+void check_layers(std::string_view key, const std::vector<std::int64_t>& layers, std::int64_t count,
+                  std::vector<std::string>& problems) {
+  for (auto layer = layers.begin(); layer != layers.end(); ++layer) {
+    if (*layer >= count)
+      problems.push_back(cat(key, ": there is no layer ", *layer, "; give 0 to ", count - 1));
+    if (std::find(layers.begin(), layer, *layer) != layer)
+      problems.push_back(cat(key, ": ", *layer, " stands in the list twice; remove one"));
+  }
+}
+
 void check_hash(const ModelConfig& model, std::vector<std::string>& problems) {
   const auto& layers = model.moe.hash_layers;
   const bool hashes_all = model.moe.router == RouterKind::hash;
@@ -87,14 +98,46 @@ void check_hash(const ModelConfig& model, std::vector<std::string>& problems) {
         "model.moe.balance: with model.moe.router \"hash\" no router chooses, so that nothing can "
         "be "
         "balanced; remove it, or list some layers in model.moe.hash_layers instead");
-  for (auto layer = layers.begin(); layer != layers.end(); ++layer) {
-    if (*layer >= model.n_layer)
-      problems.push_back(cat("model.moe.hash_layers: there is no layer ", *layer, "; give 0 to ",
-                             model.n_layer - 1));
-    if (std::find(layers.begin(), layer, *layer) != layer)
+  check_layers("model.moe.hash_layers", layers, model.n_layer, problems);
+}
+
+void check_dense_layers(const ModelConfig& model, std::vector<std::string>& problems) {
+  const auto& moe = model.moe;
+  const auto& layers = moe.dense_layers;
+  check_layers("model.moe.dense_layers", layers, model.n_layer, problems);
+  for (const auto layer : layers)
+    if (std::ranges::find(moe.hash_layers, layer) != moe.hash_layers.end())
+      problems.push_back(cat("model.moe.dense_layers: layer ", layer,
+                             " is in model.moe.hash_layers too, and has no router that could hash; "
+                             "remove it from one of them"));
+  if (moe.num_experts > 0 && static_cast<std::int64_t>(layers.size()) >= model.n_layer)
+    problems.push_back(
+        "model.moe.dense_layers: no layer is left for a mixture; for a dense model set "
+        "model.moe.num_experts to 0 and model.moe.shared_experts to 1 instead");
+  if (layers.empty() && moe.dense_width)
+    problems.push_back(
+        "model.moe.dense_width: no layer is dense; list some in model.moe.dense_layers, or set "
+        "model.moe.expert_width");
+}
+
+/// Of a model without routers.
+void check_dense_model(const MoeConfig& moe, std::vector<std::string>& problems) {
+  if (moe.shared_experts == 0)
+    problems.push_back(
+        "model.moe.num_experts: 0 leaves a block without any MLP; for a dense model set "
+        "model.moe.shared_experts to 1");
+  const auto refuse = [&](std::string_view key, bool is_set) {
+    if (is_set)
       problems.push_back(
-          cat("model.moe.hash_layers: ", *layer, " stands in the list twice; remove one"));
-  }
+          cat("model.moe.", key,
+              ": with model.moe.num_experts 0 there is no router for it; remove it"));
+  };
+  refuse("balance", !moe.balance.empty());
+  refuse("z_loss", moe.z_loss > 0);
+  refuse("jitter", moe.jitter > 0);
+  refuse("capacity_factor", moe.capacity_factor.has_value());
+  refuse("hash_layers", !moe.hash_layers.empty());
+  refuse("dense_layers", !moe.dense_layers.empty());
 }
 
 void check_shared(const MoeConfig& moe, std::vector<std::string>& problems) {
@@ -108,9 +151,11 @@ void check_shared(const MoeConfig& moe, std::vector<std::string>& problems) {
 
 void check_routing(const ModelConfig& model, std::vector<std::string>& problems) {
   const auto& moe = model.moe;
+  check_shared(moe, problems);
+  check_dense_layers(model, problems);
+  if (moe.num_experts == 0) return check_dense_model(moe, problems);
   check_gate(moe, problems);
   check_hash(model, problems);
-  check_shared(moe, problems);
   for (std::size_t i = 0; i < moe.balance.size(); ++i) check_element(moe, i, problems);
   const auto estimates = [](const BalanceConfig& element) {
     return element.kind == BalanceKind::importance_load;

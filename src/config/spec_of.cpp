@@ -82,6 +82,24 @@ void hash(FeedForwardSpec& spec) {
   spec.balance = {.z_loss = spec.balance.z_loss};
 }
 
+/// Takes the router and all that is about it away.
+void leave_shared_alone(FeedForwardSpec& spec) {
+  spec.experts = spec.top_k = 0;
+  spec.router = RouterKind::topk;
+  spec.noise_in_eval = false;
+  spec.capacity_factor = {};
+  spec.jitter = 0;
+  spec.balance = {};
+}
+
+/// Makes a layer one with a plain MLP: one expert that every token has.
+void make_dense(FeedForwardSpec& spec, std::optional<std::int64_t> width) {
+  spec.width = width.value_or(spec.token_slots() * spec.width);
+  leave_shared_alone(spec);
+  spec.shared = 1;
+  spec.shared_gate = false;
+}
+
 DropoutSpec dropout_of(const ModelConfig& config) {
   const auto& places = config.dropouts;
   return {.embedding = places.embedding.value_or(0),
@@ -104,6 +122,10 @@ ModelSpec spec_of(const ModelConfig& config, std::int64_t vocab) {
     hash(layers.at(static_cast<std::size_t>(hashed)).feed_forward);
   if (config.moe.router == RouterKind::hash)
     for (auto& one : layers) hash(one.feed_forward);
+  for (const auto dense : config.moe.dense_layers)
+    make_dense(layers.at(static_cast<std::size_t>(dense)).feed_forward, config.moe.dense_width);
+  if (config.moe.num_experts == 0)
+    for (auto& one : layers) leave_shared_alone(one.feed_forward);
   return {.vocab = vocab,
           .width = config.n_embed,
           .context = config.block_size,

@@ -16,10 +16,12 @@ std::vector<double> values_of(const std::vector<LossMean>& means) {
 }
 
 /// The same model with another number of experts for each token.
-SparseMoELanguageModel with_top_k(const SparseMoELanguageModel& model, ModelConfig config,
+SparseMoELanguageModel with_top_k(const SparseMoELanguageModel& model, EngineKind engine,
                                   std::int64_t top_k) {
-  config.moe.top_k = top_k;
-  SparseMoELanguageModel other(config, model->vocab_size());
+  auto spec = model->spec();
+  for (auto& layer : spec.layers)
+    if (layer.feed_forward.has_router()) layer.feed_forward.top_k = top_k;
+  SparseMoELanguageModel other(spec, engine);
   const auto& like = model->token_table()->weight;
   other->to(like.device(), like.scalar_type());
   const auto from = model->named_parameters();
@@ -64,7 +66,7 @@ std::vector<double> losses_by_top_k(const SparseMoELanguageModel& model, const M
   const at::NoGradGuard no_grad;
   std::vector<double> losses;
   for (std::int64_t top_k = 1; top_k <= config.moe.num_experts; ++top_k) {
-    auto other = with_top_k(model, config, top_k);
+    auto other = with_top_k(model, engine_kind(config.kernels), top_k);
     losses.push_back(
         evaluate_full(other, tokens, request.key, request.max_windows, request.stop).loss);
     if (request.progress) request.progress(top_k, config.moe.num_experts);

@@ -24,9 +24,9 @@ class Evaluation {
   Evaluation(SparseMoELanguageModel& model, RoutingTallies* routing)
       : model_(model),
         routing_(routing),
-        load_(at::zeros({static_cast<std::int64_t>(model->spec().layers.size()),
-                         model->spec().layers.front().feed_forward.experts},
-                        at::kLong)) {}
+        load_(at::zeros(
+            {static_cast<std::int64_t>(model->spec().layers.size()), model->spec().most_experts()},
+            at::kLong)) {}
 
   void add(const SplitBatch& batch) {
     workspace_.reserve(model_->planned_memory(batch.most_windows, batch.targets.size(1),
@@ -48,8 +48,10 @@ class Evaluation {
     out.tokens = loss_.targets();
     const auto fractions = (load_.to(at::kDouble) / load_.sum(1, /*keepdim=*/true)).contiguous();
     const auto* values = fractions.const_data_ptr<double>();
-    for (std::int64_t layer = 0; layer < fractions.size(0); ++layer, values += fractions.size(1))
-      out.expert_load.emplace_back(values, values + fractions.size(1));
+    for (const auto& layer : model_->spec().layers) {
+      out.expert_load.emplace_back(values, values + layer.feed_forward.experts);
+      values += fractions.size(1);
+    }
     return out;
   }
 

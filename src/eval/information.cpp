@@ -85,7 +85,8 @@ std::vector<RoutingInformation> routing_information(SparseMoELanguageModel& mode
     const auto out = model->forward(batch.ids, batch.targets, context);
     require_finite_loss(out.loss.item<double>());
     for (std::size_t layer = 0; layer < counts.size(); ++layer)
-      counts[layer].add(batch, out.routing[layer].experts.select(1, 0));
+      if (model->spec().layers[layer].feed_forward.has_router())
+        counts[layer].add(batch, out.routing[layer].experts.select(1, 0));
   });
   std::vector<RoutingInformation> layers;
   for (const auto& [symbol, previous, next, position] : counts)

@@ -57,6 +57,10 @@ void add_routing(RoutingTallies& tallies, std::span<const std::int64_t> ids,
   TORCH_CHECK(tallies.size() == routing.size(), "routing of ", routing.size(), " layers for ",
               tallies.size());
   for (std::size_t layer = 0; layer < routing.size(); ++layer) {
+    if (!tallies[layer].has_router()) {
+      tallies[layer].tokens += static_cast<std::int64_t>(ids.size());
+      continue;
+    }
     const Rows<std::int64_t> experts(routing[layer].experts, at::kLong);
     const Rows<double> gates(routing[layer].gates, at::kDouble);
     const Rows<double> logits(routing[layer].logits, at::kDouble);
@@ -90,6 +94,10 @@ Json routing_to_json(const RoutingTallies& tallies, const CharTokenizer& tokeniz
   for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id)
     symbols.push_back(tokenizer.symbol(id));
   for (const auto& tally : tallies) {
+    if (!tally.has_router()) {
+      layers.push_back(nullptr);
+      continue;
+    }
     const auto health = health_of(tally);
     Json layer = {{"load", tally.load}, {"gate_mass", health.gate_mass}};
     for (const auto& [name, value] : kHealthFigures)

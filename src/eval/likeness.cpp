@@ -93,6 +93,7 @@ void require_finite(const at::Tensor& weights) {
 }
 
 ExpertLikeness likeness_of(SparseMoEImpl& mixture, const OutputSums& sums) {
+  if (!mixture.spec().has_router()) return {};
   // The shared experts come last: no router tells them from others.
   const auto down = on_cpu(mixture.weights().w2.narrow(0, 0, mixture.spec().experts)),
              route = on_cpu(mixture.route().weight);

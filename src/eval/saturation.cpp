@@ -33,7 +33,7 @@ SplitChoices split_choices(SparseMoELanguageModel& model, const Tokens& tokens,
   const at::NoGradGuard no_grad;
   const auto& layers = model->spec().layers;
   SplitChoices out;
-  out.top_k = layers.front().feed_forward.top_k;
+  for (const auto& layer : layers) out.top_k = std::max(out.top_k, layer.feed_forward.top_k);
   out.experts.resize(layers.size());
   out.margin.resize(layers.size());
   for_each_batch(model, tokens, request, [&](const SplitBatch& batch) {
@@ -43,7 +43,9 @@ SplitChoices split_choices(SparseMoELanguageModel& model, const Tokens& tokens,
     require_finite_loss(kept.loss.item<double>());
     for (std::size_t layer = 0; layer < layers.size(); ++layer) {
       append(out.experts[layer], kept.routing[layer].experts);
-      out.margin[layer] += margin_sum(kept.routing[layer].logits, out.top_k);
+      out.margin[layer] += layers[layer].feed_forward.has_router()
+                               ? margin_sum(kept.routing[layer].logits, out.top_k)
+                               : std::numeric_limits<double>::quiet_NaN();
     }
     out.tokens += batch.ids.numel();
   });

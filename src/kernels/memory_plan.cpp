@@ -15,9 +15,8 @@ void count_forward(const ModelSpec& spec, const PassShape& pass, Memory& memory)
     count_mixture(pass, layer.feed_forward, Direction::forward, memory);
   }
   count_vocabulary(pass, spec.vocab, Direction::forward, memory);
-  std::int64_t experts = 0;
-  for (const auto& layer : spec.layers) experts += layer.feed_forward.experts;
-  memory.values<std::int64_t>(experts);  // the load of all layers
+  const auto layers = static_cast<std::int64_t>(spec.layers.size());
+  memory.values<std::int64_t>(layers * spec.most_experts());  // their load
 }
 
 }  // namespace

@@ -123,7 +123,7 @@ class MixtureCall : public LayerCall {
     layer_.norm = norm_arguments<T>(parameters_.norm);
     layer_.conv = conv_arguments<T>(parameters_.conv, x_.size(-2));
     if (is_step()) continue_from(*recent_, x_.size(0), layer_.width, layer_.conv);
-    layer_.route = linear_arguments<T>(parameters_.route);
+    if (layer_.experts > 0) layer_.route = linear_arguments<T>(parameters_.route);
     if (parameters_.noise.weight.defined()) layer_.noise = linear_arguments<T>(parameters_.noise);
     layer_.up = linear_arguments<T>({parameters_.w1, parameters_.b1});
     layer_.down = linear_arguments<T>({parameters_.w2, parameters_.b2});

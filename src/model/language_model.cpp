@@ -28,6 +28,25 @@ void backward(const LmOutput& out, const at::Tensor& factor) {
   torch::autograd::backward(losses, std::vector<at::Tensor>(losses.size(), factor));
 }
 
+namespace {
+
+/// (L, E) of the loads of all layers, with zeros where a layer has no router.
+at::Tensor stacked_loads(const std::vector<at::Tensor>& loads, std::int64_t experts,
+                         kernels::Workspace* workspace) {
+  const auto layers = static_cast<std::int64_t>(loads.size());
+  auto out = kernels::take_from(workspace, {layers, experts}, at::kLong);
+  for (std::int64_t layer = 0; layer < layers; ++layer) {
+    const auto& load = loads[static_cast<std::size_t>(layer)];
+    if (load.numel() == experts)
+      out[layer].copy_(load);
+    else
+      out[layer].zero_();
+  }
+  return out;
+}
+
+}  // namespace
+
 BlockImpl::BlockImpl(const ModelSpec& spec, std::int64_t layer)
     : layer_(layer),
       dropout_(spec.dropout),
@@ -104,10 +123,7 @@ LmOutput SparseMoELanguageModelImpl::forward(const at::Tensor& ids, const at::Te
   auto out = finish(x, targets, context);
   out.routing = std::move(routing);
   out.side = std::move(side);
-  const auto count = static_cast<std::int64_t>(loads.size());
-  out.expert_load =
-      kernels::take_from(context.workspace, {count, loads.front().numel()}, at::kLong);
-  at::stack_out(out.expert_load, loads);
+  out.expert_load = stacked_loads(loads, spec_.most_experts(), context.workspace);
   return out;
 }
 

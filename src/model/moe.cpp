@@ -129,9 +129,9 @@ SparseMoEImpl::SparseMoEImpl(const ModelSpec& spec, std::int64_t layer)
     : spec_(spec.layers[static_cast<std::size_t>(layer)].feed_forward),
       layer_(layer),
       dropout_(spec.dropout.expert) {
-  if (spec_.router == RouterKind::noisy_topk)
+  if (spec_.has_router() && spec_.router == RouterKind::noisy_topk)
     noisy_ = register_module("router", NoisyTopkRouter(spec.width, spec_));
-  else
+  else if (spec_.has_router())
     topk_ = register_module("router", TopkRouter(spec.width, spec_));
   if (spec_.router == RouterKind::hash)
     hashed_ = hash_experts(spec.vocab, spec_.experts, spec_.top_k);
@@ -212,6 +212,10 @@ MoeOutput SparseMoEImpl::output(const at::Tensor& x, const at::Tensor& y, const 
 }
 
 Routing SparseMoEImpl::route(const at::Tensor& tokens, const ForwardContext& context) {
+  if (!spec_.has_router()) {
+    const auto none = tokens.new_empty({tokens.size(0), 0});
+    return {none, none.to(at::kLong), none};
+  }
   const auto x = router_input(tokens, context);
   if (noisy_) return noisy_->forward(x, noise_draws(tokens, context));
   if (!hashed_.defined()) return topk_->forward(x);

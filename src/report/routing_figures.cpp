@@ -20,13 +20,14 @@ constexpr double kDeadShare = 0.01;  // of the even share, as docs/metrics.md co
 
 /// One layer's loads over time: a list of shares at each step.
 struct LoadHistory {
+  std::size_t layer = 0;
   std::vector<std::int64_t> steps;
   std::vector<std::vector<double>> loads;  // [step][expert]
 };
 
 LoadHistory history_of(const RunData& run, std::size_t layer) {
   const auto name = cat("moe/layer", layer, "/load");
-  LoadHistory out;
+  LoadHistory out{layer, {}, {}};
   for (const auto& row : run.rows)
     for (const auto& vector : row.vectors)
       if (vector.name == name && !vector.values.empty() && vector.values.size() <= kMostExperts &&
@@ -37,12 +38,12 @@ LoadHistory history_of(const RunData& run, std::size_t layer) {
   return out;
 }
 
+/// Of the layers that have one: some may have no router.
 std::vector<LoadHistory> histories_of(const RunData& run) {
   std::vector<LoadHistory> out;
   for (std::size_t layer = 0; layer < kMostLayers; ++layer) {
     auto history = history_of(run, layer);
-    if (history.steps.empty()) break;
-    out.push_back(std::move(history));
+    if (!history.steps.empty()) out.push_back(std::move(history));
   }
   return out;
 }
@@ -50,7 +51,7 @@ std::vector<LoadHistory> histories_of(const RunData& run) {
 /// The last of each stretch of evaluations, so that the newest is always there.
 LoadHistory thinned(const LoadHistory& all) {
   const auto stride = (all.steps.size() + kMostTimes - 1) / kMostTimes;
-  LoadHistory out;
+  LoadHistory out{all.layer, {}, {}};
   for (std::size_t i = 0; i < all.steps.size(); ++i) {
     if ((all.steps.size() - 1 - i) % stride != 0) continue;
     out.steps.push_back(all.steps[i]);
@@ -61,9 +62,9 @@ LoadHistory thinned(const LoadHistory& all) {
 
 std::string percent(double share) { return cat(fixed(share * 100, 1), " %"); }
 
-HeatMap map_over_time(const LoadHistory& all, std::size_t layer, const std::string& id,
-                      double most) {
+HeatMap map_over_time(const LoadHistory& all, const std::string& id, double most) {
   const auto history = thinned(all);
+  const auto layer = all.layer;
   const auto experts = history.loads.front().size();
   HeatMap map{cat(id, "-load-", layer), cat("Layer ", layer, ": load of each expert"), "", "step"};
   for (const auto step : history.steps) map.columns.push_back(grouped(step));
@@ -86,8 +87,8 @@ HeatMap map_over_time(const LoadHistory& all, std::size_t layer, const std::stri
 
 /// The shares of the gates in a layer at the step of its newest load; empty where none were
 /// written.
-std::vector<double> final_mass(const RunData& run, std::size_t layer, const LoadHistory& history) {
-  const auto name = cat("moe/layer", layer, "/gate_mass");
+std::vector<double> final_mass(const RunData& run, const LoadHistory& history) {
+  const auto name = cat("moe/layer", history.layer, "/gate_mass");
   for (auto row = run.rows.rbegin(); row != run.rows.rend(); ++row)
     for (const auto& vector : row->vectors)
       if (vector.name == name && row->step == history.steps.back() &&
@@ -107,9 +108,9 @@ Markup final_loads(const RunData& run, const std::vector<LoadHistory>& layers, d
                   {},
                   "loads"};
   std::vector<std::vector<double>> masses;
-  for (std::size_t layer = 0; layer < layers.size(); ++layer) {
-    table.heads.push_back(cat("layer ", layer));
-    masses.push_back(final_mass(run, layer, layers[layer]));
+  for (const auto& history : layers) {
+    table.heads.push_back(cat("layer ", history.layer));
+    masses.push_back(final_mass(run, history));
   }
   for (std::size_t expert = 0; expert < experts; ++expert) {
     std::vector<Markup> row{text(cat(expert))};
@@ -143,8 +144,7 @@ Markup load_figures(const RunData& run, const std::string& id) {
         has_dead = has_dead || load < kDeadShare / static_cast<double>(loads.size());
       }
   Markup maps;
-  for (std::size_t layer = 0; layer < layers.size(); ++layer)
-    maps += draw(map_over_time(layers[layer], layer, id, most));
+  for (const auto& history : layers) maps += draw(map_over_time(history, id, most));
   return element("h4", {}, "Load over time") + shades_legend(most, has_dead) +
          element("div", {{"class", "charts"}}, maps) + element("h4", {}, "Final load") +
          final_loads(run, layers, most);
@@ -163,7 +163,7 @@ Markup health_charts(const RunData& run, const std::string& id) {
     Plot plot{cat(id, "-", name), title, "", {"step", false, true}, {axis}, {}};
     for (std::size_t layer = 0; layer < kMostLayers; ++layer) {
       auto points = run.curve(cat("moe/layer", layer, "/", name));
-      if (points.empty()) break;
+      if (points.empty()) continue;
       plot.series.push_back({cat("layer ", layer), std::move(points), static_cast<int>(layer)});
     }
     if (plot.series.empty()) continue;

@@ -31,8 +31,9 @@ std::int64_t numel_of(const Shape& shape) {
   return count;
 }
 
-/// The Linears of a router.
+/// The Linears of a router, if there is one.
 std::vector<const char*> routers_of(const FeedForwardSpec& spec) {
+  if (!spec.has_router()) return {};
   if (spec.router == RouterKind::noisy_topk) return {"topkroute_linear", "noise_linear"};
   return {"linear"};
 }

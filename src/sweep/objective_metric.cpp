@@ -162,6 +162,12 @@ std::string problem_of(const Definition& definition) {
   if (is_list)
     return cat("is a list with a value for each expert; name a single number, e.g. ", kLayer,
                of_layer->layer, "/max_load");
+  const auto is_mixture = [&](const Json& dense) {
+    return !dense.is_array() || std::ranges::find(dense, Json(of_layer->layer)) == dense.end();
+  };
+  if (!in_every_trial(definition, "model.moe.dense_layers", is_mixture))
+    return cat("is of layer ", of_layer->layer,
+               ", which model.moe.dense_layers gives no router; name another");
   return missing_because(definition, of_layer->name);
 }
 

@@ -22,9 +22,8 @@ bool sums_routing(const LayerSpec& layer) {
 
 at::Tensor make_update_sums(const ModelSpec& spec) {
   if (std::ranges::none_of(spec.layers, sums_routing)) return {};
-  return at::zeros({static_cast<std::int64_t>(spec.layers.size()), kBalanceSums,
-                    spec.layers.front().feed_forward.experts},
-                   at::kDouble);
+  const auto layers = static_cast<std::int64_t>(spec.layers.size());
+  return at::zeros({layers, kBalanceSums, spec.most_experts()}, at::kDouble);
 }
 
 void add_sums(const LmOutput& batch, const at::Tensor& to) {

@@ -26,12 +26,19 @@ void check_resumable(const fs::path& run, const RunConfig& saved, const RunConfi
                           "; take these back, or train into another folder"));
 }
 
+/// Whether a dense layer is as wide as the experts of a token together.
+bool is_wide_by_top_k(const RunConfig& config) {
+  return !config.model.moe.dense_layers.empty() && !config.model.moe.dense_width;
+}
+
 /// The keys that give the weights their shapes, of those in which two configs differ.
 std::vector<std::string> shape_differences(const RunConfig& theirs, const RunConfig& ours) {
   auto keys = resume_differences(theirs, ours);
-  std::erase_if(keys, [](std::string_view key) {
+  const bool top_k_counts = is_wide_by_top_k(theirs) || is_wide_by_top_k(ours);
+  std::erase_if(keys, [&](std::string_view key) {
     if (key.starts_with("model.moe.router_init_std")) return true;
-    constexpr std::array<std::string_view, 15> kShapes{"model.n_",
+    if (key.starts_with("model.moe.top_k")) return !top_k_counts;
+    constexpr std::array<std::string_view, 16> kShapes{"model.n_",
                                                        "model.block_size",
                                                        "model.moe.num_experts",
                                                        "model.moe.router",
@@ -40,6 +47,7 @@ std::vector<std::string> shape_differences(const RunConfig& theirs, const RunCon
                                                        "model.moe.activation",
                                                        "model.moe.expert_width",
                                                        "model.moe.shared_",
+                                                       "model.moe.dense_",
                                                        "model.norm",
                                                        "model.positions",
                                                        "model.qk_norm",

@@ -19,9 +19,10 @@ namespace {
 
 constexpr std::int64_t kSampleLength = 200;  // characters in the log and samples.jsonl
 
-/// What docs/metrics.md calls moe/layerL/...
+/// What docs/metrics.md calls moe/layerL/... of each layer that has a router.
 void add_health(MetricRow& row, const RoutingTallies& routing) {
   for (std::size_t layer = 0; layer < routing.size(); ++layer) {
+    if (!routing[layer].has_router()) continue;
     const auto health = health_of(routing[layer]);
     const auto prefix = cat("moe/layer", layer, "/");
     row.vectors.push_back({prefix + "load", health.load});

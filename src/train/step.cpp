@@ -61,6 +61,19 @@ double share_dropped(const at::Tensor& served, std::int64_t slots) {
          static_cast<double>(slots);
 }
 
+/// `served`: (L, E) of all tokens of the result. NaN for a layer without a router.
+void note_dropped(const at::Tensor& served, const ModelSpec& spec, StepResult& result) {
+  std::int64_t all = 0;
+  for (std::size_t layer = 0; layer < spec.layers.size(); ++layer) {
+    const auto slots = result.tokens * spec.layers[layer].feed_forward.top_k;
+    all += slots;
+    result.dropped_by_layer.push_back(
+        slots > 0 ? share_dropped(served[static_cast<std::int64_t>(layer)], slots)
+                  : std::numeric_limits<double>::quiet_NaN());
+  }
+  result.dropped_fraction = share_dropped(served, all);
+}
+
 /// What a forward of one batch of an update reads. Without the logits.
 ForwardContext training_context(TrainState& state, std::uint64_t key, std::int64_t micro,
                                 const Batch& batch) {
@@ -174,12 +187,7 @@ StepResult train_step(TrainState& state) {
                           is_averaged_at(config.optim, config.train.max_iters, update));
   move_balance_biases(state);
   laps.end(result.seconds.update);
-  const auto slots = result.tokens * config.model.moe.top_k;  // of a layer
-  if (served.defined()) {
-    result.dropped_fraction = share_dropped(served, slots * config.model.n_layer);
-    for (const auto& layer : served.unbind())
-      result.dropped_by_layer.push_back(share_dropped(layer, slots));
-  }
+  if (served.defined()) note_dropped(served, state.model->spec(), result);
   state.at.step = update;
   state.at.tokens += result.tokens;
   return result;

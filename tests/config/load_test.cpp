@@ -51,7 +51,7 @@ TEST(Config, EveryBuiltInDefaultIsTheContracts) {
         "activation": "relu", "expert_width": null,
         "noise_in_eval": false, "capacity_factor": null, "gate_norm": true, "gate_scale": 1.0,
         "balance": [], "z_loss": 0.0, "router_init_std": null, "jitter": 0.0, "hash_layers": [],
-        "shared_experts": 0, "shared_gate": false}},
+        "shared_experts": 0, "shared_gate": false, "dense_layers": [], "dense_width": null}},
     "optim": {"kind": "adamw", "learning_rate": 0.001, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01,
       "cautious_decay": false, "decay_schedule": "constant", "grad_clip": null,
       "schedule": {"kind": "constant", "warmup_iters": 0, "final_learning_rate": 0.0,

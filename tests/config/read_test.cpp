@@ -250,7 +250,7 @@ TEST(Config, AllProblemsOfAFileAreReportedAtOnceEachWithItsPlace) {
   const Scratch scratch;
   const auto path = scratch / "c.json";
   std::ofstream(path) << R"({"sed": 1, "threads": -1, "deterministic": 1, "data": {"path": 7},
-    "model": {"n_layer": 2.7, "moe": {"topk": 1, "num_experts": 0}},
+    "model": {"n_layer": 2.7, "moe": {"topk": 1, "num_experts": -1}},
     "optim": {"betas": [1, 1], "schedule": 3}})";
   const auto message = config_refusal([&] { load_config(path, {}); });
   EXPECT_EQ(std::count(message.begin(), message.end(), '\n'), 9) << message;

@@ -55,7 +55,9 @@ inline RunConfig every_key_changed() {
                  0.05,
                  {2, 0},
                  7,
-                 true};
+                 true,
+                 {1},
+                 80};
   c.optim.kind = OptimizerKind::muon;
   c.optim.learning_rate = 1.2345678901234567e-11;
   c.optim.betas = {0.1, 1 - 0x1p-19};

@@ -120,7 +120,7 @@ class Config(Case):
             "model.n_layers=3": "did you mean", "model.n_embed=2.7": "whole number", "seed=true": "whole number", "seed=-1": "out of range",
             "seed=9223372036854775808": "whole number", "seed=\"1\"": "whole number", "seed=null": "whole number", "seed=[1]": "whole number",
             "model.n_head=7": "does not divide", "model.moe.top_k=9": "num_experts", "model.moe.top_k=1": "gradient", "model.moe.top_k=0": "range",
-            "model.moe.num_experts=0": "range", "model.moe.num_experts=1025": "range", "model.dropout=1": "out of range",
+            "model.moe.num_experts=-1": "range", "model.moe.num_experts=0": "without any MLP", "model.moe.num_experts=1025": "range", "model.dropout=1": "out of range",
             "model.dropout=-0.1": "out of range", "model.dropout=nan": "a number", "model.dropout=Infinity": "a number",
             "optim.learning_rate=0": "out of range", "optim.learning_rate=-1e-3": "out of range", "optim.learning_rate=fast": "a number",
             "optim.betas=[0.9]": "pair", "optim.betas=0.9": "pair", "optim.betas=[0.9,1]": "betas[1]", "optim.betas=[true,0.9]": "betas[0]",

@@ -2,7 +2,7 @@
 
 import json
 
-from support import CHECKPOINT, Case, main, read_safetensors, safetensors
+from support import CHECKPOINT, USAGE, Case, main, read_safetensors, safetensors
 
 VARIANTS = {"rms": ["model.norm=rms"], "gelu": ["model.moe.activation=gelu"], "silu": ["model.moe.activation=silu"],
             "relu2": ["model.moe.activation=relu2"],
@@ -19,6 +19,9 @@ VARIANTS = {"rms": ["model.norm=rms"], "gelu": ["model.moe.activation=gelu"], "s
             "hash": ["model.moe.hash_layers=[0]", "model.moe.gate=sigmoid", "model.moe.gate_scale=2"],
             "shared": ["model.moe.shared_experts=2", "model.moe.expert_width=24"],
             "shared gate": ["model.moe.shared_experts=1", "model.moe.shared_gate=true", "optim.kind=muon",
+                            "model.moe.capacity_factor=1"],
+            "dense model": ["model.moe.num_experts=0", "model.moe.shared_experts=1"],
+            "dense layer": ["model.n_layer=2", "model.moe.dense_layers=[0]", "model.moe.balance.kind=loss_free",
                             "model.moe.capacity_factor=1"],
             "all": ["model.norm=rms", "model.moe.activation=gelu", "model.bias=false", "model.tied=true",
                     "model.short_conv=2"]}
@@ -161,6 +164,61 @@ class SharedExperts(Trains):
         self.assertEqual(len(views["ablation"]["layers"][0]["zeroed"]), experts)
         self.assertEqual(len(views["similarity"]["layers"][0]["output_overlap"]), experts)
         self.assertEqual(views["ablation"]["loss"], json.loads(self.done("eval", run, "--json").out)["loss"])
+
+
+class DenseLayers(Trains):
+    def json_of(self, *command):
+        return json.loads(self.done(*command, "--json").out)
+
+    def test_a_dense_model_has_no_router_in_any_file(self):
+        run = self.trained("run", *settings("dense model"))
+        names = {name for name in read_safetensors(self.weights(run))[0] if ".smoe." in name}
+        self.assertEqual(names, {f"blocks.0.smoe.shared.0.net.{i}.{kind}" for i in (0, 2) for kind in ("weight", "bias")})
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        self.assertFalse([key for row in rows for key in row if key.startswith("moe/")])
+        self.assertEqual(json.loads((run / "routing.json").read_text())["layers"], [None])
+        self.assertEqual(self.json_of("eval", run, "--data", self.text)["expert_load"], [[]])
+        self.done("report", run)
+
+    def test_a_dense_model_has_depth_to_show_and_no_routing(self):
+        run = self.trained("run", *settings("dense model"))
+        self.assertEqual(len(self.json_of("inspect", run, "--depth")["depth"]["layers"]), 1)
+        self.refuse_all(USAGE, {"routing": (("inspect", run), "is a dense model, which routes nothing; ask for --depth"),
+                                "a view": (("inspect", run, "--ablate"), ("--ablate: ", "is a dense model"))})
+
+    def test_routing_and_views_leave_dense_layers_out(self):
+        run = self.trained("run", *settings("dense layer"))
+        info = self.json_of("info", run)
+        plain = self.json_of("info", self.trained("plain", *settings("dense layer"), "--set", "model.moe.dense_layers=[]"))
+        self.assertLess(info["parameters"], plain["parameters"])
+        layers = self.json_of("inspect", run)["layers"]
+        self.assertIsNone(layers[0])
+        self.assertGreater(layers[1]["max_load"], 0)
+        self.assertIn("expert 0", self.done("inspect", run, "--prompt", "a").out)
+        keys = {key for line in (run / "metrics.jsonl").read_text().splitlines() for key in json.loads(line)}
+        self.assertIn("moe/layer1/load", keys)
+        self.assertIn("moe/layer1/dropped_fraction", keys)
+        self.assertFalse([key for key in keys if key.startswith("moe/layer0/")])
+        views = ("--ablate", "--information", "--depth", "--top-k-sweep", "--similarity", "--saturation")
+        shown = self.json_of("inspect", run, *views)
+        self.assertEqual(shown["ablation"]["layers"][0], {"masked": [], "zeroed": []})
+        loss = self.json_of("eval", run)["loss"]
+        self.assertEqual(shown["ablation"]["loss"], loss)
+        self.assertEqual(shown["top_k_sweep"]["losses"][shown["top_k"] - 1], loss)
+        self.assertIsNone(shown["information"]["layers"][0]["symbol"]["share"])
+        self.assertIsNone(shown["saturation"]["checkpoints"][0]["layers"][0]["kept"])
+        self.done("inspect", run, *views, "--save")
+        self.done("report", run)
+        self.assertIn("Layer 1: load of each expert", (run / "report.html").read_text())
+
+    def test_another_layer_or_width_is_another_model(self):
+        run = self.trained("run", *settings("dense layer"))
+        for change, key in (("model.moe.dense_layers=[1]", "model.moe.dense_layers"), ("model.moe.dense_width=8", "model.moe.dense_width"),
+                            ("model.moe.top_k=1", "model.moe.top_k")):
+            result = self.train_small(self.folder / "from", *settings("dense layer"), "--set", change, "--set",
+                                      "model.moe.gate=softmax_topk", "--init-from", run)
+            self.assertEqual(result.code, CHECKPOINT, result)
+            self.assertIn(f"\n{key}: ", result.err)
 
 
 class TiedWeights(Trains):

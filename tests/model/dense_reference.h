@@ -21,7 +21,10 @@ class DenseMixture {
  public:
   /// Takes copies of the weights of layer 0's mixture and its norm, as leaves of a graph of their
   /// own.
-  explicit DenseMixture(Built& built) : model_(built.config), config_(built.config.moe) {
+  explicit DenseMixture(Built& built)
+      : model_(built.config),
+        config_(built.config.moe),
+        spec_(built.model->spec().layers[0].feed_forward) {
     for (const auto& tensor : built.flat.layout())
       if (tensor.name.starts_with(kLayer) || tensor.name.starts_with(kNorm) || tensor.name == kConv)
         weights_[tensor.name] = built.value(tensor.name).clone().set_requires_grad(true);
@@ -80,12 +83,12 @@ class DenseMixture {
   /// x (N, C), gates (N, E) -> (N, C).
   at::Tensor forward(const at::Tensor& x, const at::Tensor& gates) const {
     auto y = at::zeros_like(x);
-    for (std::int64_t e = 0; e < config_.num_experts; ++e)
+    for (std::int64_t e = 0; e < spec_.experts; ++e)
       y = y + gates.narrow(1, e, 1) * answer(x, "experts." + std::to_string(e));
     auto shared = at::zeros_like(x);
-    for (std::int64_t s = 0; s < config_.shared_experts; ++s)
+    for (std::int64_t s = 0; s < spec_.shared; ++s)
       shared = shared + answer(x, "shared." + std::to_string(s));
-    if (!config_.shared_gate) return y + shared;
+    if (!spec_.shared_gate) return y + shared;
     const auto weight = weights_.at(kLayer + std::string("shared_gate.weight"));  // (1, C)
     return y + shared / (1 + (-(x * weight).sum(-1, /*keepdim=*/true)).exp());
   }
@@ -131,6 +134,7 @@ class DenseMixture {
 
   ModelConfig model_;
   MoeConfig config_;
+  FeedForwardSpec spec_;
   std::map<std::string, at::Tensor> weights_;
 };
 

@@ -122,6 +122,7 @@ TEST_P(Frozen, TheSecondBackwardOfAnUpdateAdds) {
 
 std::vector<Variant> models() {
   auto all = all_models();
+  all.insert(all.end(), std::begin(kDense), std::end(kDense));
   all.insert(all.end(), std::begin(kRoutings), std::end(kRoutings));
   return all;
 }

@@ -38,6 +38,7 @@ std::vector<ModelCase> large_cases() {
     cases.back().set = variant.set;
   };
   for (const auto& variant : kVariants) add(variant);
+  for (const auto& variant : kDense) add(variant);
   for (const auto& variant : kRoutings) add(variant);
   return cases;
 }

@@ -71,13 +71,15 @@ void MixtureTest::expect_dense(const ModelConfig& config, EngineKind engine) {
   const DenseMixture dense(built);
   const auto dense_x = leaf(values.view({n, c}));
   const auto normed = dense.input(dense_x, t);
-  const auto gates = dense.gates(dense.logits(normed, context.noise[0]));
+  const auto& spec = built.model->spec().layers[0].feed_forward;
+  const auto gates = spec.has_router() ? dense.gates(dense.logits(normed, context.noise[0]))
+                                       : normed.new_zeros({n, 0});
   const auto y = dense_x + dense.forward(normed, gates);
   y.backward(upstream.view({n, c}));
 
   EXPECT_LE(relative_error(out.y.view({n, c}), y), kDouble);
   EXPECT_TRUE(at::equal(out.load, gates.gt(0).sum(0).cpu()));
-  EXPECT_EQ(out.load.sum().item<std::int64_t>(), n * config.moe.top_k);
+  EXPECT_EQ(out.load.sum().item<std::int64_t>(), n * spec.top_k);
   EXPECT_LE(relative_error(x.grad().view({n, c}), dense_x.grad()), kDouble);
   // To the largest gradient of all: the router's is rounding alone where its gates are always 1.
   auto scale = largest(dense_x.grad());
@@ -100,6 +102,16 @@ TEST_P(MixtureTest, EqualsAllExpertsOverAllTokensMaskedByTheGates) {
 TEST_P(MixtureTest, EveryVariantEqualsItInDenseForm) {
   for (const auto engine : kEngines)
     for (const auto& variant : kVariants) {
+      SCOPED_TRACE(name_of(engine) + ", " + variant.name);
+      auto varied = config(RouterKind::noisy_topk, Gate::topk_softmax);
+      variant.set(varied);
+      expect_dense(varied, engine);
+    }
+}
+
+TEST_P(MixtureTest, ALayerWithoutARouterIsItsMlp) {
+  for (const auto engine : kEngines)
+    for (const auto& variant : kDense) {
       SCOPED_TRACE(name_of(engine) + ", " + variant.name);
       auto varied = config(RouterKind::noisy_topk, Gate::topk_softmax);
       variant.set(varied);

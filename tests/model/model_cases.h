@@ -50,6 +50,7 @@ inline std::vector<ModelCase> model_cases() {
       {"noise_in_eval", 8, 2, 2, 4, 2, 6, 2, 6, kNoisy, Gate::topk_softmax, 0.2, {}, true},
       {"capacity", 8, 2, 2, 4, 2, 6, 4, 6, kNoisy, Gate::topk_softmax, 0.1, 0.5}};
   for (const auto& variant : kVariants) cases.push_back(variant_case(variant));
+  for (const auto& variant : kDense) cases.push_back(variant_case(variant));
   for (const auto& variant : kRoutings) {
     cases.push_back(variant_case(variant));
     cases.back().has_given_choice = true;

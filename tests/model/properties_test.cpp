@@ -94,10 +94,12 @@ TEST_P(PropertiesTest, CapacityIsForTrainingAndSlotsAddUp) {
   auto model = built.model;
   const auto x = ids();
   const auto& p = GetParam();
-  const auto slots = x.numel() * p.top_k * p.layers;
+  std::int64_t slots = 0;
+  for (const auto& layer : model->spec().layers) slots += x.numel() * layer.feed_forward.top_k;
   const auto evaluated = model->forward(x, {}, context_of(x, /*training=*/false));
   EXPECT_EQ(evaluated.expert_load.sum().item<std::int64_t>(), slots);
-  EXPECT_EQ(evaluated.expert_load.sizes(), (std::vector<std::int64_t>{p.layers, p.experts}));
+  EXPECT_EQ(evaluated.expert_load.sizes(),
+            (std::vector<std::int64_t>{p.layers, model->spec().most_experts()}));
   const auto trained = model->forward(x, {}, context_of(x, /*training=*/true));
   const auto served = trained.expert_load.sum().item<std::int64_t>();
   const auto capacity_factor = config().moe.capacity_factor;

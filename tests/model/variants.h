@@ -146,6 +146,30 @@ inline const Variant kRoutings[] = {
        config.moe.num_experts = std::max(config.moe.num_experts, config.moe.top_k + 1);
      }}};
 
+/// Models some of whose layers have no router.
+inline constexpr Variant kDense[] = {{"dense_model",
+                                      [](ModelConfig& config) {
+                                        config.moe.num_experts = 0;
+                                        config.moe.shared_experts = 1;
+                                      }},
+                                     {"gated_dense_model",
+                                      [](ModelConfig& config) {
+                                        config.moe.num_experts = 0;
+                                        config.moe.shared_experts = 2;
+                                        config.moe.shared_gate = true;
+                                        config.bias = false;
+                                      }},
+                                     {"dense_layer",
+                                      [](ModelConfig& config) {
+                                        config.moe.dense_layers = {0};
+                                        config.moe.shared_experts = 1;
+                                      }},
+                                     {"dense_layer_of_a_width", [](ModelConfig& config) {
+                                        config.moe.activation = Activation::swiglu;
+                                        config.moe.dense_layers = {0};
+                                        config.moe.dense_width = 21;
+                                      }}};
+
 /// The published model, then all variants.
 inline std::vector<Variant> all_models() {
   std::vector<Variant> all{kPublished};

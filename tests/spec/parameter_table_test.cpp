@@ -226,6 +226,23 @@ TEST(ParameterTable, ACountBeyond64BitsIsRefused) {
   EXPECT_THROW(ParameterTable(spec).count(), ConfigError);
 }
 
+TEST(ParameterTable, ALayerWithoutARouterHasSharedExpertsAlone) {
+  auto spec = makemoe(1);
+  auto& mlp = spec.layers[0].feed_forward;
+  mlp.experts = mlp.top_k = 0;
+  mlp.shared = 1;
+  mlp.width = 1024;
+  const ParameterTable table(spec);
+  std::vector<std::string> names;
+  for (const auto& piece : table.published())
+    if (piece.name.find("smoe") != std::string::npos) names.push_back(piece.name);
+  EXPECT_THAT(
+      names,
+      ElementsAre("blocks.0.smoe.shared.0.net.0.weight", "blocks.0.smoe.shared.0.net.0.bias",
+                  "blocks.0.smoe.shared.0.net.2.weight", "blocks.0.smoe.shared.0.net.2.bias"));
+  EXPECT_EQ(table.count_active(), table.count() - 64 * 128 - 31 * 128) << "rows of tables";
+}
+
 TEST(ExpertCapacity, IsTheEvenShareTimesTheFactorAndAtLeastOne) {
   auto spec = makemoe(1).layers[0].feed_forward;
   EXPECT_EQ(expert_capacity(spec, 512), -1) << "no limit";

@@ -217,6 +217,8 @@ TEST(Definition, AMetricThatIsAListOrThatNotEveryTrialWritesIsRefusedWithTheReas
   EXPECT_THAT(
       metric_problem("train/load_loss", R"(, "set": {"model.moe.balance": [{"kind": "switch"}]})"),
       HasSubstr("importance_load"));
+  EXPECT_THAT(metric_problem("moe/layer1/max_load", R"(, "set": {"model.moe.dense_layers": [1]})"),
+              HasSubstr("is of layer 1, which model.moe.dense_layers gives no router"));
   EXPECT_THAT(metric_problem("train/z_loss"), HasSubstr("model.moe.z_loss is above 0"));
 }
 

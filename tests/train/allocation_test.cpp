@@ -70,12 +70,18 @@ TEST(Allocations, NeitherDoesOneWithSideLossesAndABias) {
   EXPECT_EQ(taken_when_warm(config), 0);
 }
 
-TEST(Allocations, NeitherDoesOneWithSharedExperts) {
+TEST(Allocations, NeitherDoesOneWithSharedExpertsOrDenseLayers) {
   if (!test_device().is_cpu()) GTEST_SKIP() << "the workspace is the CPU's";
   auto config = variant(Kernels::fast, RouterKind::noisy_topk, 1);
   config.model.moe.shared_experts = 2;
   EXPECT_EQ(taken_when_warm(config), 0);
   config.model.moe.shared_gate = true;
+  EXPECT_EQ(taken_when_warm(config), 0);
+  config.model.moe.dense_layers = {0};
+  EXPECT_EQ(taken_when_warm(config), 0);
+  config = variant(Kernels::fast, RouterKind::noisy_topk, 1);
+  config.model.moe.num_experts = 0;
+  config.model.moe.shared_experts = 1;
   EXPECT_EQ(taken_when_warm(config), 0);
 }
 

@@ -76,6 +76,8 @@ std::vector<RunConfig> planned_shapes() {
     c.model.moe.shared_gate = true;
     c.model.moe.capacity_factor = 0.5;
   });
+  add([](RunConfig& c) { c.model.moe.dense_layers = {1}; });
+  add([](RunConfig& c) { c.model.moe.num_experts = 0, c.model.moe.shared_experts = 1; });
   return all;
 }
 

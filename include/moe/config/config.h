@@ -89,12 +89,18 @@ struct MoeConfig {
   std::vector<std::int64_t> hash_layers;
   std::int64_t shared_experts = 0;
   bool shared_gate = false;
+  std::vector<std::int64_t> dense_layers;
+  std::optional<std::int64_t> dense_width;
 
   static constexpr auto fields() {
     using C = MoeConfig;
     return std::tuple{
-        Field{"num_experts", &C::num_experts, "experts in each block", between(1, 1024)},
-        Field{"top_k", &C::top_k, "experts for each token; at most num_experts", between(1, 1024)},
+        Field{"num_experts", &C::num_experts,
+              "experts in each block that a router chooses from; 0: none, the shared ones alone",
+              between(0, 1024)},
+        Field{"top_k", &C::top_k,
+              "experts for each token; at most num_experts, and not read if that is 0",
+              between(1, 1024)},
         Field{"router", &C::router,
               "how experts are chosen; noisy_topk adds learned noise in training, hash takes those "
               "of the symbol's hash"},
@@ -136,7 +142,12 @@ struct MoeConfig {
               "experts that every token has besides the chosen ones, of their width and activation",
               between(0, 64)},
         Field{"shared_gate", &C::shared_gate,
-              "whether a sigmoid of each token's own weighs what the shared experts answer"}};
+              "whether a sigmoid of each token's own weighs what the shared experts answer"},
+        Field{"dense_layers", &C::dense_layers,
+              "layers, from 0, with a plain MLP in the place of the mixture", between(0, 511)},
+        Field{"dense_width", &C::dense_width,
+              "width of the hidden layer of these MLPs; null: that of all experts of a token",
+              between(1, 1 << 20)}};
   }
 };
 static_assert(table_is_complete<MoeConfig>);

@@ -14,7 +14,7 @@ namespace moe {
 struct EvalResult {
   double loss = 0;                               // [nats/token]
   std::int64_t tokens = 0;                       // targets counted
-  std::vector<std::vector<double>> expert_load;  // (L, E), each row sums to 1; [1.0] for E = 1
+  std::vector<std::vector<double>> expert_load;  // (L, E), rows sum to 1; empty without a router
 };
 
 /// Every target of `tokens` once: windows of block_size end to end, the last one shorter.

@@ -20,7 +20,7 @@ void add_routing(RoutingTallies& tallies, std::span<const std::int64_t> ids,
 
 /// Where one token goes in one layer, the largest gate first.
 struct TokenRoute {
-  std::vector<std::int64_t> experts;  // (K)
+  std::vector<std::int64_t> experts;  // (K); none without a router
   std::vector<double> gates;          // (K)
 };
 
@@ -33,7 +33,7 @@ std::vector<std::vector<TokenRoute>> prompt_routes(SparseMoELanguageModel& model
 
 /// "tokens", "symbols" (V texts), and "layers" with an object each: "load" (E counts), each figure
 /// of kHealthFigures (null where there is none), "dead" (list of experts), "co_activation" (E, E)
-/// and "symbol_map" (E, V) counts.
+/// and "symbol_map" (E, V) counts; null for a layer without a router.
 Json routing_to_json(const RoutingTallies& tallies, const CharTokenizer& tokenizer);
 
 }  // namespace moe

@@ -9,8 +9,8 @@
 
 namespace moe {
 
-/// How alike the experts of one layer are, and how much each of them does. Shapes: E experts, C
-/// width.
+/// How alike the experts of one layer are that its router chooses from, and how much each of them
+/// does; empty without a router. Shapes: E experts, C width.
 struct ExpertLikeness {
   std::int64_t rank = 0;  // r, directions of each subspace: C / 8, at least 1
   /// (E, E) cosine of the router's rows: 1 where two experts are chosen by the same logits.

@@ -22,10 +22,11 @@ struct TokenRouting {
   std::span<const double> noise_std = {};  // (E); empty: the router has no noise
 };
 
-/// Sums over tokens of what one layer's router did with them.
+/// Sums over tokens of what one layer's router did with them. Without a router, tokens alone.
 struct RoutingTally {
   RoutingTally(std::int64_t experts, std::int64_t vocabulary);
   void add(const TokenRouting& token);
+  bool has_router() const { return !load.empty(); }
 
   std::int64_t tokens = 0;
   Counts load;                        // (E) tokens that chose the expert; the sum is tokens * K
@@ -50,7 +51,7 @@ double entropy(std::span<const double> weights);
 /// Experts whose load is less than 1 % of the even share.
 Counts dead_experts(const Counts& load);
 
-/// One layer over all tokens of a tally that has at least one.
+/// One layer over all tokens of a tally that has at least one, and a router.
 struct LayerHealth {
   std::vector<double> load;       // (E) share of the choices; they sum to 1
   std::vector<double> gate_mass;  // (E) share of the sum of all gates; they sum to 1

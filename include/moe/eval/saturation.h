@@ -15,16 +15,16 @@ namespace moe {
 /// What the routers of one checkpoint do with a split.
 struct SplitChoices {
   std::int64_t tokens = 0, top_k = 0;
-  std::vector<std::vector<std::int32_t>> experts;  // (L, N * K)
+  std::vector<std::vector<std::int32_t>> experts;  // (L, N * K); none in layers without a router
   /// (L): the K-th largest logit less the one after it, before noise, mean over tokens: how far a
-  /// choice is from another. NaN where all experts are chosen.
+  /// choice is from another. NaN where all experts are chosen, or none.
   std::vector<double> margin;
 };
 SplitChoices split_choices(SparseMoELanguageModel& model, const Tokens& tokens,
                            const SplitRequest& request);
 
-/// (L): the share of each token's experts in `a` that it has in `b` too, mean over tokens. Both are
-/// of the same split and have the same K.
+/// (L): the share of each token's experts in `a` that it has in `b` too, mean over tokens; NaN in
+/// layers without a router. Both are of the same split and have the same K.
 std::vector<double> shared_choices(const SplitChoices& a, const SplitChoices& b);
 
 }  // namespace moe

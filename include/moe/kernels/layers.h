@@ -89,7 +89,7 @@ at::Tensor attention_step(const at::Tensor& x, const AttentionParameters& parame
 /// ones without a gate or with one for all of them; x (B, T, C).
 struct MixtureParameters {
   NormParameters norm;
-  LinearParameters route, noise;  // noise: undefined tensors for none
+  LinearParameters route, noise;  // undefined tensors for none: with E = 0; without noise
   /// (A, F, C), (A, F), (A, C, F), (A, C) of A = E + S experts, the shared ones last; with gated
   /// experts w1 (A, 2, F, C) and b1 (A, 2, F): gates, then what they weigh. Biases are undefined
   /// for none.

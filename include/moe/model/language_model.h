@@ -32,7 +32,8 @@ inline constexpr std::int64_t kNoTarget = -1;
 struct LmOutput {
   at::Tensor logits;  // (B, T, V); may be undefined beside a loss (ForwardContext::keeps_logits)
   at::Tensor loss;    // () mean cross-entropy [nats/token]; undefined without targets
-  at::Tensor expert_load;                    // (L, E) int64, tokens each expert served; on the CPU
+  /// (L, E) int64 on the CPU: tokens that each expert served; 0 in a layer without a router.
+  at::Tensor expert_load;
   std::vector<Routing> routing = {};         // of each layer, if the context keeps it
   std::vector<kernels::SideLoss> side = {};  // of each layer, in training
 };

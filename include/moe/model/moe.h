@@ -114,6 +114,7 @@ class SparseMoEImpl : public torch::nn::Module {
   bool draws_noise(const ForwardContext& context) const;
   /// What the router adds to its logits (E); undefined for nothing. Another tensor may stand in for
   /// it for a while (ADR 50); the parameter itself stays as it is.
+  /// Of a layer with a router alone.
   at::Tensor& route_bias() { return topk_ ? topk_->bias() : noisy_->bias(); }
   /// (N, C): what one expert answers to x (N, C), as it reads; from E on a shared one.
   at::Tensor answer(std::int64_t expert, const at::Tensor& x) {
@@ -128,14 +129,18 @@ class SparseMoEImpl : public torch::nn::Module {
     return shared_gate_ ? kernels::LinearParameters{shared_gate_->weight, {}}
                         : kernels::LinearParameters{};
   }
-  kernels::LinearParameters route() const { return topk_ ? topk_->route() : noisy_->route(); }
+  /// Undefined tensors without a router.
+  kernels::LinearParameters route() const {
+    return topk_ ? topk_->route() : noisy_ ? noisy_->route() : kernels::LinearParameters{};
+  }
   /// Undefined tensors if the router has no noise.
   kernels::LinearParameters noise() const {
     return noisy_ ? noisy_->noise() : kernels::LinearParameters{};
   }
   /// (E), or undefined without loss-free balancing.
   const at::Tensor& balance_bias() const {
-    return topk_ ? topk_->balance_bias() : noisy_->balance_bias();
+    static const at::Tensor none{};
+    return topk_ ? topk_->balance_bias() : noisy_ ? noisy_->balance_bias() : none;
   }
   /// (V, K) int32 the experts of each symbol, or undefined: the router chooses.
   const at::Tensor& hashed() const { return hashed_; }

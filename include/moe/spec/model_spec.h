@@ -36,6 +36,7 @@ struct AttentionSpec {
   std::int64_t short_conv = 0;        // kernel of the convolution after its norm; 0: none
 };
 
+/// A mixture, or, without experts to choose from, the shared ones alone: a plain MLP.
 struct FeedForwardSpec {
   std::int64_t experts, top_k;
   std::int64_t width;  // of an expert's hidden layer
@@ -53,6 +54,7 @@ struct FeedForwardSpec {
   std::int64_t shared = 0;      // experts of every token, besides those that are chosen
   bool shared_gate = false;     // the sum of their answers is weighed by a sigmoid
 
+  bool has_router() const { return experts > 0; }
   /// Experts of both kinds; in stacked tensors the shared ones come last.
   std::int64_t all_experts() const { return experts + shared; }
   /// Slots of one token: of the experts that it chooses, then of the shared ones.
@@ -83,6 +85,8 @@ struct ModelSpec {
   bool tied;                              // the last Linear's weight is the token table
   std::vector<LayerSpec> layers;
 
+  /// Experts that a router chooses from, of the layer that has the most.
+  std::int64_t most_experts() const;
   /// Whether a cache may go on beyond the context: keys hold no place in it.
   bool slides() const { return !position_table; }
 };

@@ -181,23 +181,34 @@ inline void norm_backward(const Mixture<T>& layer, Index panel, const T* d_rows)
                            clear_norm_parts(layer.norm_parts + panel * 2 * padded(c), c));
 }
 
-/// d_x of the tokens of one panel: the residual path, the experts' inputs, the router, the norm;
-/// with a convolution between them, d_convolved instead. Keeps d_logits. scratch: (C, kPanel) and
-/// (kPanel, padded(C)), or (2E).
+/// Gradients of a panel's router inputs, rows (count, padded(C)): 0 without a router. Keeps
+/// d_logits. d_normed: (C, kPanel), or (2E), to work in.
 template <class T>
-void tokens_backward(const Mixture<T>& layer, Index panel, T* scratch) {
-  const Index c = layer.width, m = layer.token_slots(), e = layer.experts;
-  const Index first = panel * kPanel;
-  const Index count = first + kPanel < layer.tokens ? kPanel : layer.tokens - first;
-  T *d_normed = scratch, *rows = scratch + c * kPanel;
-  if (convolves(layer.conv)) rows = layer.d_convolved + first * padded(c);
+inline void router_backward(const Mixture<T>& layer, Index panel, Index count, T* d_normed,
+                            T* rows) {
+  const Index c = layer.width, e = layer.experts, first = panel * kPanel;
+  if (e == 0) {
+    for (Index i = 0; i < count * padded(c); ++i) rows[i] = 0;
+    return;
+  }
   T* d_logits = layer.d_logits + panel * 2 * e * kPanel;
-  logit_gradients(layer, first, count, d_logits, scratch);
+  logit_gradients(layer, first, count, d_logits, d_normed);
   linear_backward<T>(layer.route.weight, e, c, {d_logits}, {d_normed});
   if (layer.noisy)
     linear_backward<T>(layer.noise.weight, e, c, {d_logits + e * kPanel}, {d_normed}, true);
   if (layer.jitter.reach > 0) jitter_panel(layer, first, count, d_normed);
   panel_to_rows<T>(d_normed, count, c, [&](Index i) { return rows + i * padded(c); });
+}
+
+/// d_x of the tokens of one panel: the residual path, the experts' inputs, the router, the norm;
+/// with a convolution between them, d_convolved instead. scratch: (C, kPanel) and (kPanel,
+/// padded(C)), or (2E).
+template <class T>
+void tokens_backward(const Mixture<T>& layer, Index panel, T* scratch) {
+  const Index c = layer.width, m = layer.token_slots(), first = panel * kPanel;
+  const Index count = first + kPanel < layer.tokens ? kPanel : layer.tokens - first;
+  T* rows = convolves(layer.conv) ? layer.d_convolved + first * padded(c) : scratch + c * kPanel;
+  router_backward(layer, panel, count, scratch, rows);
   for (Index i = 0; i < count; ++i)
     for (Index slot = (first + i) * m; slot < (first + i + 1) * m; ++slot) {
       if (!layer.serves(slot)) continue;
@@ -227,6 +238,7 @@ void router_gradients(const Mixture<T>& layer) {
   sum_norm_parts(layer.norm, layer.norm_parts, panels, c);
   sum_conv_parts(layer.conv, panels, c);
   shared_gate_gradients(layer);
+  if (e == 0) return;
   const Factor<T> clean{layer.d_logits, kPanel, 2 * e * kPanel};
   const TokenFactor<T> input = token_rows<T>(layer.router_input, c);
   weight_gradient(e, c, clean, input, panels, layer.route.d_weight);

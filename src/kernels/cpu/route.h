@@ -94,20 +94,13 @@ void normalise_tokens(const Mixture<T>& layer, Index panel) {
                  layer.x + first * layer.width, layer.width);
 }
 
-/// Norm (unless normalise_tokens came before), logits, noise, choice and gates of the tokens of one
-/// panel.
+/// Logits, noise, choice and gates of the `count` tokens from `first` on.
 /// scratch: (C, kPanel), (E, kPanel) twice, (blocks of four of E, kPanel), (E).
 template <class T>
-void route_tokens(const Mixture<T>& layer, Index panel, T* scratch) {
-  const Index c = layer.width, e = layer.experts, first = panel * kPanel;
-  const Index count = first + kPanel < layer.tokens ? kPanel : layer.tokens - first;
+inline void choose_for_panel(const Mixture<T>& layer, Index first, Index count, T* scratch) {
+  const Index c = layer.width, e = layer.experts;
   T *values = scratch, *logits = values + c * kPanel, *scale = logits + e * kPanel;
   T *draws = scale + e * kPanel, *all = draws + blocks_of(e) * 4 * kPanel;
-  T* normed = layer.normed + first * padded(c);
-  if (convolves(layer.conv))
-    convolve_panel(layer.conv, first, count, c, normed);
-  else
-    normalise_panel(layer.norm, first, count, layer.x + first * c, c, normed);
   read_router_input(layer, first, count, values);
   const auto linear = [&](const Linear<T>& map_, T* to) {
     apply_linear<T>(map_.weight, map_.bias, e, c, {values}, {to});
@@ -127,8 +120,22 @@ void route_tokens(const Mixture<T>& layer, Index panel, T* scratch) {
     const Index slot = n * layer.token_slots();
     choose_experts(layer, n, mine, all);
     gate_values(layer, mine, layer.chosen + slot, all, layer.gates + slot);
-    fill_shared_slots(layer, n);
   }
+}
+
+/// Norm (unless normalise_tokens came before) and slots of the tokens of one panel. scratch: that
+/// of choose_for_panel.
+template <class T>
+void route_tokens(const Mixture<T>& layer, Index panel, T* scratch) {
+  const Index c = layer.width, first = panel * kPanel;
+  const Index count = first + kPanel < layer.tokens ? kPanel : layer.tokens - first;
+  T* normed = layer.normed + first * padded(c);
+  if (convolves(layer.conv))
+    convolve_panel(layer.conv, first, count, c, normed);
+  else
+    normalise_panel(layer.norm, first, count, layer.x + first * c, c, normed);
+  if (layer.experts > 0) choose_for_panel(layer, first, count, scratch);
+  for (Index n = first; n < first + count; ++n) fill_shared_slots(layer, n);
 }
 
 template <class T>
