@@ -9,7 +9,7 @@ import unittest
 
 from support import (NUMERICS, RESOURCES, STEPS, TINY, RunCase, limited, makemoe, start, strict_json, tree, wait_for)
 
-COMMANDS = ("train", "eval", "generate", "info", "inspect", "import", "export", "config", "bench", "report", "track",
+COMMANDS = ("train", "eval", "generate", "info", "inspect", "import", "export", "upcycle", "config", "bench", "report", "track",
             "sweep", "completion", "man")
 
 

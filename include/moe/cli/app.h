@@ -28,6 +28,7 @@ void add_generate(CLI::App& app, Run& run);
 void add_info(CLI::App& app, Run& run);
 void add_inspect(CLI::App& app, Run& run);
 void add_import(CLI::App& app, Run& run);
+void add_upcycle(CLI::App& app, Run& run);
 void add_export(CLI::App& app, Run& run);
 void add_config(CLI::App& app, Run& run);
 void add_bench(CLI::App& app, Run& run);
