@@ -7,6 +7,7 @@
 #include "moe/base/text.h"
 #include "moe/checkpoint/checkpoint.h"
 #include "moe/config/load.h"
+#include "moe/store/ngrams.h"
 
 namespace moe {
 
@@ -27,6 +28,44 @@ std::vector<NamedTensor> views(const FlatParameters& parameters, const at::Tenso
   for (const auto& tensor : parameters.layout())
     out.push_back({tensor.name, FlatParameters::view(flat, tensor)});
   return out;
+}
+
+/// The keys of the n-gram tables as tensors, (R, n) int64, in memory of their own: a file that is
+/// about to be written only points at it.
+std::vector<NamedTensor> key_tensors(const FlatParameters& parameters) {
+  std::vector<NamedTensor> out;
+  for (const auto& keys : parameters.ngrams()) {
+    auto tensor = at::empty({keys.rows(), keys.order}, at::kLong);
+    std::ranges::copy(keys.symbols, tensor.mutable_data_ptr<std::int64_t>());
+    out.push_back({ngram_keys_name(keys.order), std::move(tensor)});
+  }
+  return out;
+}
+
+/// What model.safetensors holds: the weights, and the keys of tables.
+std::vector<NamedTensor> model_tensors(const FlatParameters& parameters, const at::Tensor& flat,
+                                       const std::vector<NamedTensor>& keys) {
+  auto out = views(parameters, flat);
+  out.insert(out.end(), keys.begin(), keys.end());
+  return out;
+}
+
+/// Reads a file with weights. Keys are a part of the model: rows of other runs are other rows.
+std::string read_model(const fs::path& path, FlatParameters& flat, const ReadRules& rules) {
+  auto target = views(flat, flat.values());
+  auto keys = key_tensors(flat);
+  std::vector<NamedTensor> wanted;
+  for (const auto& one : keys) {
+    wanted.push_back({one.name, one.tensor.clone()});
+    target.push_back({one.name, one.tensor});
+  }
+  auto prefix = read_tensors(path, target, rules);
+  for (std::size_t i = 0; i < keys.size(); ++i)
+    if (!at::equal(keys[i].tensor, wanted[i].tensor))
+      throw CheckpointError(cat(path.string(), ": \"", keys[i].name,
+                                "\" are other keys than the model's, which come from its own "
+                                "text; use weights with those"));
+  return prefix;
 }
 
 /// What optimizer.safetensors holds of an optimizer, or of a copy of it on the CPU.
@@ -122,9 +161,8 @@ void publish(const fs::path& checkpoints, std::int64_t step,
 }  // namespace
 
 void load_weights(const CheckpointRef& ref, FlatParameters& flat, WeightValues values) {
-  auto target = views(flat, flat.values());
-  read_tensors(ref.folder / "model.safetensors", target,
-               {.allows_nonfinite = values == WeightValues::any});
+  read_model(ref.folder / "model.safetensors", flat,
+             {.allows_nonfinite = values == WeightValues::any});
 }
 
 void load_optimizer(const CheckpointRef& ref, FlatParameters& flat, Optimizer& optimizer) {
@@ -150,9 +188,11 @@ void save_checkpoint(const fs::path& run, std::int64_t step, const FlatParameter
     optimizer.blend(values);
   }
   values = values.cpu();
+  const auto keys = key_tensors(flat);
   std::string model_header, optimizer_header;
   std::vector<CheckpointFile> content;
-  content.push_back(safetensors_file("model.safetensors", views(flat, values), model_header));
+  content.push_back(
+      safetensors_file("model.safetensors", model_tensors(flat, values, keys), model_header));
   content.push_back(
       safetensors_file("optimizer.safetensors", views_of_state(flat, file), optimizer_header));
   const auto state_text = json_text(state, 2) + "\n";
@@ -170,7 +210,6 @@ void save_checkpoint(const fs::path& run, std::int64_t step, const FlatParameter
 }
 
 std::string import_weights(const fs::path& safetensors, FlatParameters& flat, WeightValues values) {
-  auto target = views(flat, flat.values());
   ReadRules rules{.converts = true,
                   .ignores_tril = true,
                   .strips_prefix = true,
@@ -178,12 +217,13 @@ std::string import_weights(const fs::path& safetensors, FlatParameters& flat, We
   for (const auto& row : flat.table().rows())
     if (!row.second_name.empty()) rules.second_names[row.second_name] = row.name;
   rules.hints["lm_head.weight"] = " (of tied weights, set model.tied to true)";
-  return read_tensors(safetensors, target, rules);
+  return read_model(safetensors, flat, rules);
 }
 
 void export_weights(const FlatParameters& flat, const ModelConfig& config,
                     const std::function<void(Pieces)>& write) {
-  auto tensors = views(flat, flat.values().cpu());
+  const auto keys = key_tensors(flat);
+  auto tensors = model_tensors(flat, flat.values().cpu(), keys);
   for (const auto& row : flat.table().rows()) {
     if (row.second_name.empty()) continue;
     auto same = std::ranges::find(tensors, row.name, &NamedTensor::name)->tensor;

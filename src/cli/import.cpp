@@ -4,6 +4,7 @@
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
 #include "moe/config/load.h"
+#include "moe/store/ngrams.h"
 #include "moe/tracking/run_folder.h"
 #include "moe/train/material.h"
 #include "moe/train/state.h"
@@ -43,12 +44,15 @@ int run_import(const ImportArgs& args, const Services& services) {
   config.device = "cpu";
   prepare_device(config, services.log);
   const auto [tokenizer, sums] = read_origin(args, config, services.log);
-  auto memory = estimate_memory(config, tokenizer.vocab_size(), {}, resident_memory());
+  const Vocabulary vocabulary(
+      tokenizer.vocab_size(),
+      read_ngram_keys(args.weights, config.model.ngram, tokenizer.vocab_size()));
+  auto memory = estimate_memory(config, vocabulary, {}, resident_memory());
   memory.batch = 0;  // nothing is learned here
   check_memory(memory, "importing");
   // A run at step 0 has a data cursor; any tokens give it one.
   const Tokens placeholder(static_cast<std::size_t>(config.model.block_size) + 1, 0);
-  TrainState state(config, tokenizer.vocab_size(), placeholder, at::kCPU);
+  TrainState state(config, vocabulary, placeholder, at::kCPU);
   if (const auto prefix = import_weights(args.weights, state.flat, args.values); !prefix.empty())
     services.log.warn(
         cat(args.weights, ": the prefix \"", printable(prefix), "\" was taken off every name"));

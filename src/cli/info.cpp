@@ -23,8 +23,8 @@ Json status_of_run(const CheckpointRef& ref) {
 int run_info(const std::string& checkpoint, bool json, Log& log) {
   const auto info = load_noticed(checkpoint, log);
   const auto vocab_size = info.tokenizer.vocab_size();
-  const auto parameters = count_parameters(info.config.model, vocab_size);
-  const auto active = count_active_parameters(info.config.model, vocab_size);
+  const auto parameters = count_parameters(info.config.model, info.vocabulary());
+  const auto active = count_active_parameters(info.config.model, info.vocabulary());
   const auto loss = [&](const char* key) { return info.state.value(key, Json(nullptr)); };
   const auto status = status_of_run(info.ref);
   if (json) {

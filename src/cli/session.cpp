@@ -65,7 +65,7 @@ namespace {
 /// A small difference is left to the reader of the weights, which lists it tensor by tensor.
 void require_weights_for(const CheckpointInfo& info) {
   constexpr double kFar = 16;
-  const auto wanted = count_parameters(info.config.model, info.tokenizer.vocab_size());
+  const auto wanted = count_parameters(info.config.model, info.vocabulary());
   if (static_cast<double>(wanted) * sizeof(float) > kFar * static_cast<double>(info.bytes))
     throw CheckpointError(cat((info.ref.folder / "model.safetensors").string(),
                               ": holds far fewer values than the ", grouped(wanted),
@@ -79,13 +79,13 @@ LoadedModel build_loaded(CheckpointInfo info, WeightValues values, const std::st
     throw ConfigError(join(problems, "\n"));
   require_weights_for(info);
   constexpr double kHeld = 3;  // values, gradients, and the model that they are taken from
-  require_memory(
-      kHeld * sizeof(float) *
-          static_cast<double>(count_parameters(info.config.model, info.tokenizer.vocab_size())),
-      cat(info.ref.folder.string(), ": its model needs"), "use a machine with more memory");
+  require_memory(kHeld * sizeof(float) *
+                     static_cast<double>(count_parameters(info.config.model, info.vocabulary())),
+                 cat(info.ref.folder.string(), ": its model needs"),
+                 "use a machine with more memory");
   info.config.device = device.empty() ? "auto" : device;
   const auto on = prepare_device(info.config, log);
-  SparseMoELanguageModel model(info.config.model, info.tokenizer.vocab_size());
+  SparseMoELanguageModel model(info.config.model, info.vocabulary());
   model->to(on);
   FlatParameters flat(model);
   load_weights(info.ref, flat, values);

@@ -51,11 +51,11 @@ fs::path default_folder(const TrainArgs& args) {
 
 int dry_run(const TrainRequest& request, const TrainArgs& args, Log& log) {
   const auto& config = request.config;
-  const auto [vocab_size, memory] = requirements_of(request, log);
+  const auto [vocabulary, memory] = requirements_of(request, log);
   const Json summary = {{"config", config_to_json(config)},
-                        {"vocab_size", vocab_size},
-                        {"parameters", count_parameters(config.model, vocab_size)},
-                        {"active_parameters", count_active_parameters(config.model, vocab_size)},
+                        {"vocab_size", vocabulary.symbols},
+                        {"parameters", count_parameters(config.model, vocabulary)},
+                        {"active_parameters", count_active_parameters(config.model, vocabulary)},
                         {"memory_bytes", memory.total()},
                         {"device_memory_bytes", memory.on_device()}};
   if (args.json) {

@@ -136,7 +136,7 @@ Json similarity_view(const ViewInput& input) {
 
 Json saturation_view(const ViewInput& input) {
   const auto& info = input.loaded.info;
-  SparseMoELanguageModel model(info.config.model, info.tokenizer.vocab_size());
+  SparseMoELanguageModel model(info.config.model, info.vocabulary());
   model->to(input.loaded.device);
   FlatParameters flat(model);
   std::optional<SplitChoices> newest;

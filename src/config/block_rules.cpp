@@ -1,5 +1,7 @@
 #include "config/block_rules.h"
 
+#include <algorithm>
+
 #include "moe/base/text.h"
 
 namespace moe {
@@ -28,11 +30,25 @@ void check_short_conv(const ModelConfig& m, std::vector<std::string>& problems) 
                            "; lower it"));
 }
 
+void check_ngrams(const ModelConfig& m, std::vector<std::string>& problems) {
+  const auto& orders = m.ngram.orders;
+  for (auto order = orders.begin(); order != orders.end(); ++order) {
+    if (*order > m.block_size)
+      problems.push_back(cat("model.ngram.orders: ", *order,
+                             " symbols are more than model.block_size ", m.block_size,
+                             "; give shorter ones"));
+    if (std::find(orders.begin(), order, *order) != order)
+      problems.push_back(
+          cat("model.ngram.orders: ", *order, " stands in the list twice; remove one"));
+  }
+}
+
 }  // namespace
 
 void check_block(const ModelConfig& model, std::vector<std::string>& problems) {
   check_heads(model, problems);
   check_short_conv(model, problems);
+  check_ngrams(model, problems);
 }
 
 }  // namespace moe

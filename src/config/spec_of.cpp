@@ -105,7 +105,18 @@ DropoutSpec dropout_of(const ModelConfig& config) {
   return {.embedding = places.embedding.value_or(0),
           .attention = places.attention.value_or(config.dropout),
           .residual = places.residual.value_or(config.dropout),
-          .expert = places.expert.value_or(config.dropout)};
+          .expert = places.expert.value_or(config.dropout),
+          .ngrams = config.ngram.dropout};
+}
+
+/// Without keys where the vocabulary has none.
+std::vector<NgramKeys> ngrams_of(const NgramConfig& config, const Vocabulary& vocabulary) {
+  std::vector<NgramKeys> out;
+  for (const auto order : config.orders) {
+    const auto keys = std::ranges::find(vocabulary.ngrams, order, &NgramKeys::order);
+    out.push_back(keys != vocabulary.ngrams.end() ? *keys : NgramKeys{order});
+  }
+  return out;
 }
 
 NormSpec norm_of(const ModelConfig& config) {
@@ -115,7 +126,7 @@ NormSpec norm_of(const ModelConfig& config) {
 
 }  // namespace
 
-ModelSpec spec_of(const ModelConfig& config, std::int64_t vocab) {
+ModelSpec spec_of(const ModelConfig& config, const Vocabulary& vocabulary) {
   const LayerSpec layer{attention_of(config), feed_forward_of(config)};
   std::vector layers(static_cast<std::size_t>(config.n_layer), layer);
   for (const auto hashed : config.moe.hash_layers)
@@ -126,7 +137,7 @@ ModelSpec spec_of(const ModelConfig& config, std::int64_t vocab) {
     make_dense(layers.at(static_cast<std::size_t>(dense)).feed_forward, config.moe.dense_width);
   if (config.moe.num_experts == 0)
     for (auto& one : layers) leave_shared_alone(one.feed_forward);
-  return {.vocab = vocab,
+  return {.vocab = vocabulary.symbols,
           .width = config.n_embed,
           .context = config.block_size,
           .position_table = config.positions == Positions::learned,
@@ -138,7 +149,9 @@ ModelSpec spec_of(const ModelConfig& config, std::int64_t vocab) {
           .norm = norm_of(config),
           .bias = config.bias,
           .tied = config.tied,
-          .layers = std::move(layers)};
+          .layers = std::move(layers),
+          .x0_shortcut = config.x0_shortcut,
+          .ngrams = ngrams_of(config.ngram, vocabulary)};
 }
 
 }  // namespace moe

@@ -48,10 +48,11 @@ DepthLosses losses_by_depth(SparseMoELanguageModel& model, const Tokens& tokens,
     const auto add = [&](LossMean& mean, const at::Tensor& x) {
       mean.add(model->finish(x, batch.targets, context).loss, batch.targets.numel());
     };
-    auto x = model->enter(batch.ids, context);
+    SkipSources skips;
+    auto x = model->enter(batch.ids, context, skips);
     add(embedding, x);
     for (std::int64_t layer = 0; layer < layers; ++layer) {
-      x = model->attend(layer, x, context);
+      x = model->attend(layer, x, context, skips);
       add(attention[static_cast<std::size_t>(layer)], x);
       x = model->mix(layer, x, context).y;
       add(mixture[static_cast<std::size_t>(layer)], x);

@@ -121,10 +121,11 @@ std::vector<ExpertLikeness> expert_likeness(SparseMoELanguageModel& model, const
   for_each_batch(model, tokens, request, [&](const SplitBatch& batch) {
     auto context = batch.context;
     context.keeps_routing = true;
-    auto x = model->enter(batch.ids, context);
+    SkipSources skips;
+    auto x = model->enter(batch.ids, context, skips);
     for (std::size_t layer = 0; layer < sums.size(); ++layer) {
       const auto number = static_cast<std::int64_t>(layer);
-      const auto entry = model->attend(number, x, context);
+      const auto entry = model->attend(number, x, context, skips);
       const auto mixed = model->mix(number, entry, context);
       auto& block = model->block(number);
       sums[layer].add(block.smoe(), block.mixture_input(entry).flatten(0, 1), mixed.routing);

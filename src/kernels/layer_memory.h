@@ -23,6 +23,10 @@ void count_attention(const PassShape& pass, const AttentionSpec& spec, Direction
                      Memory& memory);
 void count_mixture(const PassShape& pass, const FeedForwardSpec& spec, Direction direction,
                    Memory& memory);
+/// What blocks read past those before them, and how one of them takes it in (skips.h).
+void count_skips(const ModelSpec& spec, const PassShape& pass, Memory& memory);
+void count_entry(const ModelSpec& spec, const PassShape& pass, std::int64_t layer,
+                 Direction direction, Memory& memory);
 /// Without logits.
 void count_vocabulary(const PassShape& pass, std::int64_t symbols, Direction direction,
                       Memory& memory);

@@ -10,9 +10,11 @@ void count_forward(const ModelSpec& spec, const PassShape& pass, Memory& memory)
   // Ids, targets and the rows' names.
   for (int i = 0; i < 4; ++i) memory.values<std::int64_t>(pass.tokens());
   memory.values<float>(pass.tokens() * pass.width);  // the embedding
-  for (const auto& layer : spec.layers) {
-    count_attention(pass, layer.attention, Direction::forward, memory);
-    count_mixture(pass, layer.feed_forward, Direction::forward, memory);
+  count_skips(spec, pass, memory);
+  for (std::size_t layer = 0; layer < spec.layers.size(); ++layer) {
+    count_entry(spec, pass, static_cast<std::int64_t>(layer), Direction::forward, memory);
+    count_attention(pass, spec.layers[layer].attention, Direction::forward, memory);
+    count_mixture(pass, spec.layers[layer].feed_forward, Direction::forward, memory);
   }
   count_vocabulary(pass, spec.vocab, Direction::forward, memory);
   const auto layers = static_cast<std::int64_t>(spec.layers.size());
@@ -29,9 +31,10 @@ std::int64_t planned_training_memory(const ModelSpec& spec, std::int64_t windows
   count_forward(spec, pass, memory);
   memory.values<float>(1);  // the gradient of the loss
   count_vocabulary(pass, spec.vocab, Direction::backward, memory);
-  for (auto layer = spec.layers.rbegin(); layer != spec.layers.rend(); ++layer) {
-    count_mixture(pass, layer->feed_forward, Direction::backward, memory);
-    count_attention(pass, layer->attention, Direction::backward, memory);
+  for (auto layer = spec.layers.size(); layer-- > 0;) {
+    count_mixture(pass, spec.layers[layer].feed_forward, Direction::backward, memory);
+    count_attention(pass, spec.layers[layer].attention, Direction::backward, memory);
+    count_entry(spec, pass, static_cast<std::int64_t>(layer), Direction::backward, memory);
   }
   if (spec.dropout.embedding > 0) memory.values<float>(pass.tokens() * pass.width);
   return workspace.peak();

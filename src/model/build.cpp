@@ -30,6 +30,7 @@ void draw_default(at::Tensor out, const ParameterRow& row, Init init, at::Genera
     case Role::norm_bias:
     case Role::balance_bias:
     case Role::short_conv:
+    case Role::ngram_table:
       out.fill_(0);
       return;
     case Role::token_table:
@@ -102,18 +103,18 @@ void initialise(SparseMoELanguageModel& model, std::uint64_t seed) {
   flat.values().copy_(drawn);
 }
 
-std::int64_t count_parameters(const ModelConfig& config, std::int64_t vocab_size) {
-  return ParameterTable(spec_of(config, vocab_size)).count();
+std::int64_t count_parameters(const ModelConfig& config, const Vocabulary& vocabulary) {
+  return ParameterTable(spec_of(config, vocabulary)).count();
 }
 
-std::int64_t count_active_parameters(const ModelConfig& config, std::int64_t vocab_size) {
-  return ParameterTable(spec_of(config, vocab_size)).count_active();
+std::int64_t count_active_parameters(const ModelConfig& config, const Vocabulary& vocabulary) {
+  return ParameterTable(spec_of(config, vocabulary)).count_active();
 }
 
-double count_step_flops(const ModelConfig& config, std::int64_t vocab_size,
+double count_step_flops(const ModelConfig& config, const Vocabulary& vocabulary,
                         std::int64_t sequences) {
   const auto c = static_cast<double>(config.n_embed), t = static_cast<double>(config.block_size);
-  const ParameterTable table(spec_of(config, vocab_size));
+  const ParameterTable table(spec_of(config, vocabulary));
   const auto weights = static_cast<double>(table.count_multiplied());
   // A token has (t + 1) / 2 scores on average, each of two products.
   const auto attention = static_cast<double>(config.n_layer) * 2 * (t + 1) * c;

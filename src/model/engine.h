@@ -19,6 +19,17 @@ class Engine {
                            std::int64_t first_position, const ForwardContext& context) const {
     return model.embed(ids, first_position, context);
   }
+  /// What blocks read past those before them (SparseMoELanguageModelImpl::skips), and what one of
+  /// them takes in of it. By default as the model reads.
+  virtual SkipSources skips(SparseMoELanguageModelImpl& model, const at::Tensor& x,
+                            const at::Tensor& ids, const at::Tensor& before,
+                            const ForwardContext& context) const {
+    return model.skips(x, ids, before, context);
+  }
+  virtual at::Tensor enter(BlockImpl& block, const at::Tensor& x, const SkipSources& skips,
+                           const ForwardContext& /*context*/) const {
+    return block.enter(x, skips);
+  }
   /// x + attention(norm(x)). `cache` may be null.
   virtual at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
                             LayerCache* cache) const = 0;

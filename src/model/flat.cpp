@@ -25,7 +25,8 @@ std::int64_t PublishedTensor::numel() const {
   return count;
 }
 
-FlatParameters::FlatParameters(SparseMoELanguageModel model) : table_(model->spec()) {
+FlatParameters::FlatParameters(SparseMoELanguageModel model)
+    : table_(model->spec()), ngrams_(model->spec().ngrams) {
   const auto parameters = model->named_parameters();
   TORCH_CHECK(parameters.size() == table_.rows().size(),
               "the modules have parameters that are not in the table");

@@ -86,6 +86,21 @@ class FusedEngine final : public Engine {
         run_of(context));
   }
 
+  SkipSources skips(SparseMoELanguageModelImpl& model, const at::Tensor& x, const at::Tensor& ids,
+                    const at::Tensor& before, const ForwardContext& context) const override {
+    const auto& spec = model.spec();
+    if (!spec.reads_skips()) return {};
+    return kernels::make_skips(x, spec.x0_shortcut, model.ngram_tables(), ids, before,
+                               dropout_of(context, spec.dropout.ngrams, 0, DrawKind::ngram_dropout),
+                               run_of(context));
+  }
+
+  at::Tensor enter(BlockImpl& block, const at::Tensor& x, const SkipSources& skips,
+                   const ForwardContext& context) const override {
+    if (skips.tape == nullptr) return x;
+    return kernels::enter_block(x, block.skip_weights(), skips, run_of(context));
+  }
+
   at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
                     LayerCache* cache) const override {
     const auto position = cache != nullptr ? cache->length : 0;

@@ -59,6 +59,19 @@ BlockImpl::BlockImpl(const ModelSpec& spec, std::int64_t layer)
     sa_conv_ = register_module("sa_conv", ShortConv(spec.width, own.attention.short_conv));
   if (own.feed_forward.short_conv > 0)
     smoe_conv_ = register_module("smoe_conv", ShortConv(spec.width, own.feed_forward.short_conv));
+  if (spec.x0_shortcut) {
+    resid_lambda_ = register_module("resid_lambda", Lambda());
+    x0_lambda_ = register_module("x0_lambda", Lambda());
+  }
+  if (!spec.ngrams.empty()) ngram_lambda_ = register_module("ngram_lambda", Lambda());
+}
+
+at::Tensor BlockImpl::enter(const at::Tensor& x, const SkipSources& sources) {
+  auto y = x;
+  if (!x0_lambda_.is_empty())
+    y = resid_lambda_->weight() * y + x0_lambda_->weight() * sources.stream;
+  if (!ngram_lambda_.is_empty()) y = y + ngram_lambda_->weight() * sources.ngrams;
+  return y;
 }
 
 at::Tensor BlockImpl::attend(const at::Tensor& x, const ForwardContext& context,
@@ -95,13 +108,14 @@ SparseMoELanguageModelImpl::SparseMoELanguageModelImpl(const ModelSpec& spec, En
   if (spec.position_table)
     position_embedding_table_ =
         register_module("position_embedding_table", torch::nn::Embedding(spec.context, spec.width));
+  if (!spec.ngrams.empty()) ngram_ = register_module("ngram", NgramTables(spec));
   for (std::size_t layer = 0; layer < spec.layers.size(); ++layer)
     blocks_->push_back(Block(spec, static_cast<std::int64_t>(layer)));
 }
 
 SparseMoELanguageModelImpl::SparseMoELanguageModelImpl(const ModelConfig& config,
-                                                       std::int64_t vocab_size)
-    : SparseMoELanguageModelImpl(spec_of(config, vocab_size), engine_kind(config.kernels)) {}
+                                                       const Vocabulary& vocabulary)
+    : SparseMoELanguageModelImpl(spec_of(config, vocabulary), engine_kind(config.kernels)) {}
 
 LmOutput SparseMoELanguageModelImpl::forward(const at::Tensor& ids, const at::Tensor& targets,
                                              const ForwardContext& context) {
@@ -112,9 +126,10 @@ LmOutput SparseMoELanguageModelImpl::forward(const at::Tensor& ids, const at::Te
   std::vector<at::Tensor> loads;
   std::vector<Routing> routing;
   std::vector<kernels::SideLoss> side;
-  auto x = enter(ids, context);
+  SkipSources skips;
+  auto x = enter(ids, context, skips);
   for (std::int64_t layer = 0; layer < static_cast<std::int64_t>(spec_.layers.size()); ++layer) {
-    auto mixed = mix(layer, attend(layer, x, context), here);
+    auto mixed = mix(layer, attend(layer, x, context, skips), here);
     x = std::move(mixed.y);
     loads.push_back(std::move(mixed.load));
     if (context.keeps_routing) routing.push_back(std::move(mixed.routing));
@@ -127,13 +142,19 @@ LmOutput SparseMoELanguageModelImpl::forward(const at::Tensor& ids, const at::Te
   return out;
 }
 
-at::Tensor SparseMoELanguageModelImpl::enter(const at::Tensor& ids, const ForwardContext& context) {
-  return engine().embed(*this, ids, 0, context);
+at::Tensor SparseMoELanguageModelImpl::enter(const at::Tensor& ids, const ForwardContext& context,
+                                             SkipSources& skips) {
+  auto x = engine().embed(*this, ids, 0, context);
+  skips = engine().skips(*this, x, ids, /*before=*/{}, context);
+  return x;
 }
 
 at::Tensor SparseMoELanguageModelImpl::attend(std::int64_t layer, const at::Tensor& x,
-                                              const ForwardContext& context) {
-  return engine().attend(block(layer), x, context, /*cache=*/nullptr);
+                                              const ForwardContext& context,
+                                              const SkipSources& skips) {
+  auto& part = block(layer);
+  return engine().attend(part, engine().enter(part, x, skips, context), context,
+                         /*cache=*/nullptr);
 }
 
 MoeOutput SparseMoELanguageModelImpl::mix(std::int64_t layer, const at::Tensor& x,
@@ -172,6 +193,15 @@ LmOutput SparseMoELanguageModelImpl::predict(const at::Tensor& x, const at::Tens
   return out;
 }
 
+SkipSources SparseMoELanguageModelImpl::skips(const at::Tensor& x, const at::Tensor& ids,
+                                              const at::Tensor& before,
+                                              const ForwardContext& context) {
+  SkipSources out;
+  if (spec_.x0_shortcut) out.stream = x;
+  if (!ngram_.is_empty()) out.ngrams = ngram_->forward(ids, before, context);
+  return out;
+}
+
 const Engine& SparseMoELanguageModelImpl::engine() const {
   return engine_for(engine_, lm_head_->tensors().weight.device());
 }
@@ -200,6 +230,14 @@ at::Tensor SparseMoELanguageModelImpl::last_logits(const at::Tensor& ids,
   return logits_of_last(ids, /*cache=*/nullptr, context);
 }
 
+at::Tensor SparseMoELanguageModelImpl::symbols_before(const at::Tensor& ids,
+                                                      KeyValueCache* cache) const {
+  if (ngram_.is_empty() || cache == nullptr) return {};
+  const auto before = cache->symbols.defined() ? cache->symbols : ngram_->outside(ids);
+  cache->symbols = at::cat({before, ids}, 1).narrow(1, ids.size(1), before.size(1)).contiguous();
+  return before;
+}
+
 at::Tensor SparseMoELanguageModelImpl::logits_of_last(const at::Tensor& ids, KeyValueCache* cache,
                                                       const ForwardContext& context) {
   TORCH_CHECK(!context.training, "logits of the last position alone are for evaluation");
@@ -208,6 +246,7 @@ at::Tensor SparseMoELanguageModelImpl::logits_of_last(const at::Tensor& ids, Key
   auto here = context;
   here.symbols = ids.contiguous().view({-1});
   auto x = how.embed(*this, ids, cache != nullptr ? cache->length() : 0, context);
+  const auto skips = how.skips(*this, x, ids, symbols_before(ids, cache), context);
   const auto keep_last = [&](std::int64_t count) {  // what follows sees no other position
     const auto time = x.size(1), first = time - count;
     if (first <= 0) return;
@@ -217,7 +256,7 @@ at::Tensor SparseMoELanguageModelImpl::logits_of_last(const at::Tensor& ids, Key
   for (std::size_t layer = 0; layer < spec_.layers.size(); ++layer) {
     auto& part = block(static_cast<std::int64_t>(layer));
     auto* kept = cache != nullptr ? &cache->layers[layer] : nullptr;
-    x = how.attend(part, x, here, kept);
+    x = how.attend(part, how.enter(part, x, skips, here), here, kept);
     if (layer + 1 == spec_.layers.size())
       keep_last(std::max<std::int64_t>(1, part.smoe().spec().short_conv));
     x = how.mix(part, x, here, kept).y;

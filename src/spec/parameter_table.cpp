@@ -53,6 +53,12 @@ class RowWriter {
            Role::position_table,
            ParameterGroup::embedding,
            spec_.tied ? c_ : 0});
+    for (const auto& keys : spec_.ngrams)
+      add({cat("ngram.", keys.order, ".weight"),
+           {keys.rows(), c_},
+           {},
+           Role::ngram_table,
+           ParameterGroup::table});
     for (std::size_t layer = 0; layer < spec_.layers.size(); ++layer) {
       const auto at = cat("blocks.", layer, ".");
       attention(at + "sa.", spec_.layers[layer].attention);
@@ -61,6 +67,7 @@ class RowWriter {
       norm(at + "ln2");
       convolution(at + "sa_conv", spec_.layers[layer].attention.short_conv);
       convolution(at + "smoe_conv", spec_.layers[layer].feed_forward.short_conv);
+      skips(at);
     }
     norm("ln_f");
     const auto head = ParameterGroup::head;
@@ -121,6 +128,16 @@ class RowWriter {
     add(std::move(row));
   }
 
+  /// What a block weighs the stream, its beginning and the n-gram tables' rows by.
+  void skips(const std::string& at) {
+    constexpr double kNgramStart = 0.1;  // modded-nanogpt's
+    if (spec_.x0_shortcut) {
+      gain(at + "resid_lambda", 1, 1);
+      gain(at + "x0_lambda", 1, 0);
+    }
+    if (!spec_.ngrams.empty()) gain(at + "ngram_lambda", 1, kNgramStart);
+  }
+
   void mixture(const std::string& at, const FeedForwardSpec& spec) {
     const auto e = spec.all_experts(), f = spec.width;
     const Shape one{e}, two{e, 2};  // pieces: an expert's, or its gate's and its up's
@@ -164,6 +181,8 @@ class PieceWriter {
   std::vector<PublishedPiece> write(const std::vector<LayerSpec>& layers) {
     whole("token_embedding_table.weight");
     whole("position_embedding_table.weight");
+    for (const auto& row : rows_)
+      if (row.role == Role::ngram_table) whole(row.name);
     for (std::size_t layer = 0; layer < layers.size(); ++layer) {
       const auto at = cat("blocks.", layer, ".");
       attention(at + "sa.", layers[layer].attention.heads);
@@ -172,6 +191,8 @@ class PieceWriter {
       linear(at + "ln2");
       whole(at + "sa_conv.weight");
       whole(at + "smoe_conv.weight");
+      for (const auto* lambda : {"resid_lambda", "x0_lambda", "ngram_lambda"})
+        whole(cat(at, lambda, ".weight"));
     }
     linear("ln_f");
     linear("lm_head");
@@ -235,6 +256,7 @@ std::int64_t active_numel(const ParameterRow& row) {
   switch (row.role) {
     case Role::token_table:
     case Role::position_table:
+    case Role::ngram_table:
       return row.shape[1];
     default:
       return row.experts == 0 ? row.numel() : row.numel() / row.experts * row.chosen_experts;
@@ -242,7 +264,8 @@ std::int64_t active_numel(const ParameterRow& row) {
 }
 
 bool is_table(const ParameterRow& row) {
-  return row.role == Role::token_table || row.role == Role::position_table;
+  return row.role == Role::token_table || row.role == Role::position_table ||
+         row.role == Role::ngram_table;
 }
 
 /// The sum over trained rows of what `numel` says; throws ConfigError if it overflows.

@@ -10,6 +10,7 @@
 #include "moe/base/text.h"
 #include "moe/config/load.h"
 #include "moe/store/manifest.h"
+#include "moe/store/ngrams.h"
 #include "store/names.h"
 
 namespace moe {
@@ -112,6 +113,8 @@ CheckpointInfo read_checkpoint_info(const CheckpointRef& ref) {
   }
   info.tokenizer = CharTokenizer::from_json(
       read("tokenizer.json"), (ref.folder / "tokenizer.json").string(), ErrorKind::checkpoint);
+  info.ngrams = read_ngram_keys(ref.folder / "model.safetensors", info.config.model.ngram,
+                                info.tokenizer.vocab_size());
   info.state = read("state.json");
   const auto state = (ref.folder / "state.json").string();
   info.ref.step = json_integer(info.state, "step", 0, state, kUseAnother, ErrorKind::checkpoint);

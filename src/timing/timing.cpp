@@ -31,22 +31,27 @@ struct TimedText {
   CharTokenizer tokenizer;
   Tokens tokens;
   TextSize size;
+  std::vector<NgramKeys> ngrams = {};
+
+  Vocabulary vocabulary() const { return {tokenizer.vocab_size(), ngrams}; }
 };
 
 TimedText timed_text(const RunConfig& config, Log& log) {
   if (!config.data.path.empty()) {
     auto material = read_material(config, log);
     const auto size = material.size();
-    return {material.tokenizer, std::move(material.corpus.train), size};
+    return {material.tokenizer, std::move(material.corpus.train), size, std::move(material.ngrams)};
   }
   std::string alphabet;
   for (std::int64_t i = 0; i < kVocabulary; ++i) alphabet += static_cast<char>('0' + i);
   Generator generator(stream_key(static_cast<std::uint64_t>(config.seed), "bench"));
   Tokens tokens(kRandomTokens);
   for (auto& token : tokens) token = static_cast<std::int32_t>(generator.below(kVocabulary));
+  auto ngrams = ngrams_of(config, kVocabulary, tokens);
   return {CharTokenizer::from_text(alphabet),
           std::move(tokens),
-          {kRandomTokens, kRandomTokens, kRandomTokens, 0}};
+          {kRandomTokens, kRandomTokens, kRandomTokens, 0},
+          std::move(ngrams)};
 }
 
 double median(std::vector<double> values) {
@@ -150,7 +155,7 @@ MachineUse machine_use(const TrainState& state, double step) {
   const auto machine = measure_machine(state.device);
   const auto& train = state.config.train;
   const auto newton_schulz = newton_schulz_use(state);
-  const auto flops = count_step_flops(state.config.model, state.model->vocab_size(),
+  const auto flops = count_step_flops(state.config.model, state.model->spec().vocabulary(),
                                       train.batch_size * train.grad_accumulation) +
                      (newton_schulz ? newton_schulz->flops : 0);
   const auto products = flops / machine.product, update = update_bytes(state) / machine.memory;
@@ -175,7 +180,7 @@ TimingComparison comparison(TrainState& state, const TimedText& text, std::int64
   at::set_num_threads(threads);
   auto config = state.config;
   config.model.kernels = Kernels::reference;
-  TrainState reference(config, text.tokenizer.vocab_size(), text.tokens, state.device);
+  TrainState reference(config, text.vocabulary(), text.tokens, state.device);
   out.reference_step = time_steps(reference, steps, interrupt).step;
   out.reference_evaluation = evaluation_rate(reference, text.tokens);
   return out;
@@ -184,7 +189,7 @@ TimingComparison comparison(TrainState& state, const TimedText& text, std::int64
 /// `process`: what was resident before the text was read [bytes].
 void require_memory_to_time(const TimingRequest& request, const TimedText& text,
                             std::int64_t process) {
-  auto memory = estimate_memory(request.config, text.tokenizer.vocab_size(), text.size, process);
+  auto memory = estimate_memory(request.config, text.vocabulary(), text.size, process);
   if (request.compares) {  // with another kernel, beside the first
     memory.batch *= 2;
     memory.model *= 2;
@@ -200,7 +205,7 @@ Timings measure_timings(const TimingRequest& request, const InterruptFlag& inter
   const auto process = resident_memory();
   const auto text = timed_text(config, log);
   require_memory_to_time(request, text, process);
-  TrainState state(config, text.tokenizer.vocab_size(), text.tokens, request.device);
+  TrainState state(config, text.vocabulary(), text.tokens, request.device);
   const auto tokens_per_step =
       config.train.batch_size * config.model.block_size * config.train.grad_accumulation;
   Timings out;

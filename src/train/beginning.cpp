@@ -38,7 +38,7 @@ std::vector<std::string> shape_differences(const RunConfig& theirs, const RunCon
   std::erase_if(keys, [&](std::string_view key) {
     if (key.starts_with("model.moe.router_init_std")) return true;
     if (key.starts_with("model.moe.top_k")) return !top_k_counts;
-    constexpr std::array<std::string_view, 16> kShapes{"model.n_",
+    constexpr std::string_view kShapes[]{"model.n_",
                                                        "model.block_size",
                                                        "model.moe.num_experts",
                                                        "model.moe.router",
@@ -52,6 +52,8 @@ std::vector<std::string> shape_differences(const RunConfig& theirs, const RunCon
                                                        "model.positions",
                                                        "model.qk_norm",
                                                        "model.short_conv",
+                                                       "model.x0_shortcut",
+                                                       "model.ngram.orders",
                                                        "model.bias",
                                                        "model.tied"};
     return std::ranges::none_of(kShapes, [&](auto shape) { return key.starts_with(shape); });
@@ -67,9 +69,8 @@ std::string shape_problem(const CheckpointInfo& other, const std::vector<std::st
 }
 
 bool has_same_tensors(const CheckpointInfo& other, const RunConfig& config) {
-  const auto symbols = other.tokenizer.vocab_size();
-  const ParameterTable theirs(spec_of(other.config.model, symbols));
-  const ParameterTable ours(spec_of(config.model, symbols));
+  const ParameterTable theirs(spec_of(other.config.model, other.vocabulary()));
+  const ParameterTable ours(spec_of(config.model, other.vocabulary()));
   return std::ranges::equal(theirs.rows(), ours.rows(), [](const auto& a, const auto& b) {
     return a.name == b.name && a.shape == b.shape;
   });
@@ -85,7 +86,7 @@ void require_same_shapes(const CheckpointInfo& other, const RunConfig& config) {
 /// The weights of --init-from, laid out as a model of `config` has them. Throws CheckpointError
 /// with the keys that differ, and with some of the tensors.
 at::Tensor fitting_weights(const CheckpointInfo& other, const RunConfig& config) {
-  FlatParameters flat(SparseMoELanguageModel(config.model, other.tokenizer.vocab_size()));
+  FlatParameters flat(SparseMoELanguageModel(config.model, other.vocabulary()));
   try {
     load_weights(other.ref, flat);
   } catch (const WeightsMismatch& error) {
@@ -128,24 +129,24 @@ StartingPoint find_starting_point(const TrainRequest& request, Log& log) {
 }
 
 Material read_material_for(const RunConfig& config, const StartingPoint& start, Log& log) {
+  if (!start.own && !start.other) return read_material(config, log);
   auto texts = read_texts(config, log);
+  const auto& info = start.own ? start.own->info : *start.other;
   if (start.own) {
-    const auto& own = start.own->info;
-    const auto where = (own.ref.folder / "state.json").string();
-    require_same_texts(texts, read_facts(own.state, where).sums, config);
-    return make_material(std::move(texts), own.tokenizer, config);
+    const auto where = (info.ref.folder / "state.json").string();
+    require_same_texts(texts, read_facts(info.state, where).sums, config);
   }
-  if (start.other)
-    return make_material(std::move(texts), start.other->tokenizer, config, ErrorKind::checkpoint);
-  const auto vocabulary = vocabulary_of(texts, config);
-  return make_material(std::move(texts), vocabulary, config);
+  auto material = make_material(std::move(texts), info.tokenizer, config,
+                                start.own ? ErrorKind::data : ErrorKind::checkpoint);
+  material.ngrams = info.ngrams;
+  return material;
 }
 
 /// `process`: what was resident before the text was read [bytes].
 TrainRequirements requirements_for(const RunConfig& config, const Material& material,
                                    std::int64_t process) {
-  const auto vocab_size = material.tokenizer.vocab_size();
-  return {vocab_size, estimate_memory(config, vocab_size, material.size(), process)};
+  return {material.vocabulary(),
+          estimate_memory(config, material.vocabulary(), material.size(), process)};
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ class Loop {
         interrupt_(interrupt),
         log_(log),
         files_(files),
-        state_(request.config, material_.tokenizer.vocab_size(), material_.corpus.train,
+        state_(request.config, material_.vocabulary(), material_.corpus.train,
                choose_device(request.config.device)) {}
 
   /// Takes over the weights of another run, laid out as this one's.

@@ -7,6 +7,7 @@
 #include "moe/base/file.h"
 #include "moe/base/text.h"
 #include "moe/config/load.h"
+#include "moe/data/ngrams.h"
 
 namespace moe {
 
@@ -113,7 +114,19 @@ Material make_material(RunTexts texts, const CharTokenizer& vocabulary, const Ru
 Material read_material(const RunConfig& config, Log& log) {
   auto texts = read_texts(config, log);
   const auto vocabulary = vocabulary_of(texts, config);
-  return make_material(std::move(texts), vocabulary, config);
+  auto material = make_material(std::move(texts), vocabulary, config);
+  material.ngrams = ngrams_of(config, vocabulary.vocab_size(), material.corpus.train);
+  return material;
+}
+
+std::vector<NgramKeys> ngrams_of(const RunConfig& config, std::int64_t symbols,
+                                 const Tokens& train) {
+  const auto& ngram = config.model.ngram;
+  std::vector<NgramKeys> out;
+  for (const auto order : ngram.orders)
+    out.push_back(find_ngrams(train, symbols,
+                              {order, ngram.min_count, ngram.max_rows, config.model.block_size}));
+  return out;
 }
 
 }  // namespace moe

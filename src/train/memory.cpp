@@ -31,6 +31,8 @@ double text_memory(const RunConfig& config, const TextSize& text) {
 double composed_memory(const ModelSpec& spec, double tokens) {
   const auto c = static_cast<double>(spec.width), context = static_cast<double>(spec.context);
   double values = 4 * static_cast<double>(spec.vocab);
+  const auto sources = (spec.x0_shortcut ? 1.0 : 0.0) + static_cast<double>(spec.ngrams.size());
+  values += sources * (2 + 2 * static_cast<double>(spec.layers.size())) * c;
   for (const auto& layer : spec.layers) {
     const auto experts = static_cast<double>(layer.feed_forward.token_slots()) * (4 + 6) * c;
     values += 10 * c + 4 * static_cast<double>(layer.attention.heads) * context + experts;
@@ -40,9 +42,9 @@ double composed_memory(const ModelSpec& spec, double tokens) {
   return sizeof(float) * tokens * values;
 }
 
-double batch_memory(const RunConfig& config, std::int64_t vocab_size, bool on_device) {
+double batch_memory(const RunConfig& config, const Vocabulary& vocabulary, bool on_device) {
   const auto windows = config.train.batch_size, time = config.model.block_size;
-  const auto spec = spec_of(config.model, vocab_size);
+  const auto spec = spec_of(config.model, vocabulary);
   // Inputs and targets as they are drawn; where each window begins, twice.
   constexpr double kTokenBytes = 2 * sizeof(std::int64_t), kWindowBytes = 2 * sizeof(std::int64_t);
   const auto tokens = static_cast<double>(windows) * static_cast<double>(time);
@@ -58,11 +60,11 @@ double batch_memory(const RunConfig& config, std::int64_t vocab_size, bool on_de
          drawn;
 }
 
-double model_memory(const RunConfig& config, std::int64_t vocab_size) {
+double model_memory(const RunConfig& config, const Vocabulary& vocabulary) {
   const auto& model = config.model;
   // Values, gradients and what the optimizer keeps. The weights of another run are let go before
   // that is written to.
-  const ParameterTable table(spec_of(model, vocab_size));
+  const ParameterTable table(spec_of(model, vocabulary));
   const auto set_aside = config.optim.average.start ? table.count() : 0;  // while another is there
   const auto values = 2 * static_cast<double>(table.count()) +
                       static_cast<double>(count_optimizer_state(config.optim, table)) +
@@ -72,7 +74,7 @@ double model_memory(const RunConfig& config, std::int64_t vocab_size) {
   constexpr double kBytesPerCount = 8 + 16 + 8;
   const auto e = static_cast<double>(model.moe.num_experts);
   const auto tallies = kBytesPerCount * static_cast<double>(model.n_layer) * e *
-                       (static_cast<double>(vocab_size) + e);
+                       (static_cast<double>(vocabulary.symbols) + e);
   return sizeof(float) * values + scratch + tallies;
 }
 
@@ -128,16 +130,19 @@ std::int64_t MemoryEstimate::on_device() const {
   return cuda_device < 0 ? 0 : whole_bytes(batch + model);
 }
 
-MemoryEstimate estimate_memory(const RunConfig& config, std::int64_t vocab_size,
+MemoryEstimate estimate_memory(const RunConfig& config, const Vocabulary& vocabulary,
                                const TextSize& text, std::int64_t process) {
   MemoryEstimate out;
   out.cuda_device = cuda_device_of(config.device);
   out.process = static_cast<double>(process);
   out.text = text_memory(config, text);
-  out.reading =
-      static_cast<double>(text.bytes) + static_cast<double>(text.held) * sizeof(std::int32_t);
-  out.batch = batch_memory(config, vocab_size, out.cuda_device >= 0);
-  out.model = model_memory(config, vocab_size);
+  const auto counting =  // the runs that n-gram tables are made of, once the text itself is gone
+      config.model.ngram.orders.empty() ? 0.0
+                                        : static_cast<double>(text.train) * sizeof(std::int64_t);
+  out.reading = std::max(static_cast<double>(text.bytes), counting) +
+                static_cast<double>(text.held) * sizeof(std::int32_t);
+  out.batch = batch_memory(config, vocabulary, out.cuda_device >= 0);
+  out.model = model_memory(config, vocabulary);
   if (out.cuda_device >= 0) out.staging = out.model;  // as many copies, one after another
   return out;
 }

@@ -16,9 +16,9 @@ namespace {
 
 constexpr std::int64_t kFormatVersion = 1;
 
-SparseMoELanguageModel build_model(const RunConfig& config, std::int64_t vocab_size,
+SparseMoELanguageModel build_model(const RunConfig& config, const Vocabulary& vocabulary,
                                    at::Device device) {
-  SparseMoELanguageModel model(config.model, vocab_size);
+  SparseMoELanguageModel model(config.model, vocabulary);
   initialise(model, static_cast<std::uint64_t>(config.seed));
   model->to(device);
   return model;
@@ -81,11 +81,11 @@ class StateReader {
 
 }  // namespace
 
-TrainState::TrainState(const RunConfig& run_config, std::int64_t vocab_size,
+TrainState::TrainState(const RunConfig& run_config, const Vocabulary& vocabulary,
                        const Tokens& train_tokens, at::Device on)
     : config(run_config),
       device(on),
-      model(build_model(run_config, vocab_size, on)),
+      model(build_model(run_config, vocabulary, on)),
       flat(model),
       optimizer(run_config.optim, plan_updates(run_config.optim, flat.table()), flat.trained()),
       sampler(train_tokens, run_config.model.block_size, window_order(run_config.data.order),

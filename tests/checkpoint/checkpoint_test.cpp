@@ -107,6 +107,23 @@ class Checkpoint : public ::testing::Test {
   Optimizer optimizer;
 };
 
+TEST_F(Checkpoint, RemembersTheRunsThatRowsOfTablesBelongTo) {
+  auto tables = config;
+  tables.model.ngram.orders = {2};
+  const auto symbols = tokenizer.vocab_size();
+  const Vocabulary own(symbols, {{2, {0, 1, 1, 0}}}), other(symbols, {{2, {0, 0, 1, 1}}});
+  FlatParameters saved(SparseMoELanguageModel(tables.model, own));
+  FlatParameters strange(SparseMoELanguageModel(tables.model, other));
+  const Optimizer moves(tables.optim, saved.values());
+  FileLayer files;
+  save_checkpoint(run, 3, saved, moves, {{"step", 3}, {"best_step", -1}}, tables, tokenizer,
+                  /*is_best=*/false, files);
+  const auto ref = list_checkpoints(run).front();
+  EXPECT_EQ(read_checkpoint_info(ref).ngrams, own.ngrams);
+  EXPECT_NO_THROW(load_weights(ref, saved));
+  EXPECT_THROW(load_weights(ref, strange), CheckpointError);
+}
+
 TEST_F(Checkpoint, LoadsBitEqualToWhatWasSaved) {
   save(7);
   const auto values = flat.values().clone(), average = optimizer.state("exp_avg").clone();

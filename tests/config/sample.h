@@ -35,6 +35,8 @@ inline RunConfig every_key_changed() {
   c.model.qk_norm = QkNorm::head;
   c.model.qk_gain = 1.75;
   c.model.short_conv = 4;
+  c.model.x0_shortcut = true;
+  c.model.ngram = {{3, 2}, 7, 1000, 0.25};
   c.model.bias = false;
   c.model.tied = true;
   c.model.kernels = Kernels::reference;

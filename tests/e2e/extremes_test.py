@@ -27,7 +27,7 @@ LARGEST = {"integer": 2**63 - 1}  # where there is no bound
 # 1024 experts for each token, a hundred million tokens, and so many steps. The long form has those of keys.
 SLOW = {("train.grad_accumulation", 65536), ("model.n_layer", 512), ("model.moe.top_k", 1024), ("generate --max-new-tokens", 100_000_000), ("bench --steps", 100_000)}
 
-LISTS = {"optim.betas": 2, "model.moe.hash_layers": 1, "model.moe.dense_layers": 1}  # keys that hold so many numbers
+LISTS = {"optim.betas": 2, "model.moe.hash_layers": 1, "model.moe.dense_layers": 1, "model.ngram.orders": 1}  # keys that hold so many numbers
 
 CONFIG = {"threads": 1, "device": "cpu", "model": {"n_embed": 16, "n_head": 2, "n_layer": 1, "block_size": 8, "dropout": 0.1,
           "moe": {"num_experts": 4, "top_k": 2}}, "train": {"max_iters": 20, "batch_size": 4, "eval_interval": 10, "log_interval": 5}}

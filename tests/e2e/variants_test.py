@@ -1,5 +1,7 @@
 """Models that differ from the published one: through training, resuming, files and the Python original's names."""
 
+import array
+import collections
 import json
 
 from support import CHECKPOINT, USAGE, Case, main, read_safetensors, safetensors
@@ -12,6 +14,8 @@ VARIANTS = {"rms": ["model.norm=rms"], "gelu": ["model.moe.activation=gelu"], "s
             "rotary": ["model.positions=rotary"], "no positions": ["model.positions=none"],
             "qk norm": ["model.qk_norm=head", "model.qk_gain=2"],
             "short convolution": ["model.short_conv=3", "model.positions=rotary"],
+            "x0 shortcut": ["model.x0_shortcut=true"],
+            "n-grams": ["model.ngram.orders=[2,3]", "model.ngram.min_count=2", "model.ngram.dropout=0.1"],
             "no bias": ["model.bias=false"], "tied": ["model.tied=true"],
             "balanced": ['model.moe.balance=[{"kind": "switch"}, {"kind": "loss_free"}]', "model.moe.z_loss=0.001",
                          "train.grad_accumulation=2"],
@@ -219,6 +223,56 @@ class DenseLayers(Trains):
                                       "model.moe.gate=softmax_topk", "--init-from", run)
             self.assertEqual(result.code, CHECKPOINT, result)
             self.assertIn(f"\n{key}: ", result.err)
+
+class Ngrams(Trains):
+    """Rows of tables belong to runs of symbols, which a text decides and a checkpoint remembers."""
+
+    KEYS = "ngram.3.keys"
+
+    def keys(self, run):
+        header, data = read_safetensors(self.weights(run))
+        begin, end = header[self.KEYS]["data_offsets"]
+        values = array.array("q", data[begin:end])
+        return [tuple(values[i:i + 3]) for i in range(0, len(values), 3)], header
+
+    def test_the_keys_are_the_frequent_runs_of_the_text_to_train_on(self):
+        run = self.trained("run", *settings("n-grams"))
+        keys, header = self.keys(run)
+        self.assertEqual(header["ngram.3.weight"]["shape"][0], len(keys))
+        text = self.text.read_text()
+        ids = {symbol: i for i, symbol in enumerate(sorted(set(text)))}
+        train = [ids[symbol] for symbol in text[:int(0.9 * len(text))]]
+        counts = collections.Counter(zip(train, train[1:], train[2:]))
+        self.assertEqual([key for key in keys if len(ids) not in key], sorted(run for run, n in counts.items() if n >= 2))
+
+    def test_they_go_along_in_exports_imports_and_counts(self):
+        run = self.trained("run", *settings("n-grams"))
+        out = self.folder / "w.safetensors"
+        self.done("export", run, "--out", out)
+        other = self.folder / "other"
+        other.write_text("".join(sorted(set(self.text.read_text()))) * 3)  # the same symbols, no run of which is frequent
+        self.done("import", out, "--config", run / "config.json", "--data", other, "--out", self.folder / "again")
+        self.assertEqual(self.weights(self.folder / "again"), self.weights(run))
+        info = json.loads(self.done("info", run, "--json").out)
+        planned = json.loads(self.done("train", *self.small, *settings("n-grams"), "--dry-run", "--json", "--out", self.folder / "no").out)
+        self.assertEqual(planned["parameters"], info["parameters"])
+        keys, header = self.keys(run)
+        width = header["ngram.3.weight"]["shape"][1]
+        without = json.loads(self.done("info", self.trained("plain"), "--json").out)
+        self.assertEqual(info["active_parameters"] - without["active_parameters"], 2 * width + 1)
+
+    def test_weights_without_the_tables_are_no_beginning_for_a_model_with_them(self):
+        plain = self.trained("plain")
+        result = self.train_small(self.folder / "from", *settings("n-grams"), "--init-from", plain)
+        self.assertEqual(result.code, CHECKPOINT, result)
+        self.assertIn("model.ngram.orders", result.err)
+        with_tables = self.trained("with", *settings("n-grams"))
+        self.assertEqual(self.train_small(self.folder / "on", *settings("n-grams"), "--init-from", with_tables).code, 0)
+
+    def test_a_table_without_rows_is_refused(self):
+        result = self.train_small(self.folder / "none", "--set", "model.ngram.orders=[3]", "--set", "model.ngram.min_count=1000")
+        self.assertEqual(result.code, 2, result)
+        self.assertIn("model.ngram.min_count: no run of 3 symbols stands 1000 times", result.err)
 
 
 class TiedWeights(Trains):

@@ -41,7 +41,7 @@ ModelConfig config_of(const nlohmann::json& shape, Kernels kernels) {
 struct Fixture {
   Fixture(const std::string& name, Kernels kernels, at::ScalarType type)
       : golden(test::read_golden(name)),
-        model(config_of(golden.shape, kernels), golden.shape.at("vocab_size")),
+        model(config_of(golden.shape, kernels), golden.shape.at("vocab_size").get<std::int64_t>()),
         flat((model->to(test_device(), type), model)),
         ids(golden.at("ids").to(test_device())),
         targets(golden.at("targets").to(test_device())) {

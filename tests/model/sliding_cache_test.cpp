@@ -64,11 +64,13 @@ TEST_P(SlidingCache, OfOneLayerGivesWhatTheLastPositionsGive) {
 
 TEST_P(SlidingCache, OfTwoLayersRemembersMore) { EXPECT_GE(deviation(2), kRemembered); }
 
-TEST_P(SlidingCache, WithConvolutionsGivesWhatTheReadableModulesGive) {
+TEST_P(SlidingCache, OfConvolutionsAndTablesGivesWhatTheReadableModulesGive) {
   const at::NoGradGuard no_grad;
   const auto [engine, positions] = GetParam();
   auto config = sliding_config(2, positions);
   config.short_conv = 3;
+  config.x0_shortcut = true;
+  config.ngram.orders = {2, 4};
   Built built(config, engine), plain(config, EngineKind::reference);
   const auto ids = random_ids(3, kTokens);
   KeyValueCache cache, plain_cache;

@@ -46,6 +46,19 @@ inline constexpr Variant kVariants[] = {
        config.short_conv = config.block_size;
        config.positions = Positions::none;
      }},
+    {"x0_shortcut", [](ModelConfig& config) { config.x0_shortcut = true; }},
+    {"ngrams",
+     [](ModelConfig& config) {
+       config.ngram.orders = {2, 3};
+       config.ngram.dropout = 0.3;
+     }},
+    {"all_skips",
+     [](ModelConfig& config) {
+       config.x0_shortcut = true;
+       config.ngram.orders = {4};
+       config.positions = Positions::rotary;
+       config.dropouts.embedding = 0.2;
+     }},
     {"dropouts",
      [](ModelConfig& config) {
        config.dropouts = {.embedding = 0.3, .attention = 0, .residual = 0.4, .expert = {}};

@@ -88,6 +88,31 @@ TEST(ParameterTable, EachConvolutionHasAWeightForEachChannelAndLagThatATokenIsMu
                                      "blocks.1.sa_conv.weight", "blocks.1.smoe_conv.weight"));
 }
 
+TEST(ParameterTable, ATokenReadsOneRowOfEachNgramTableAndTheWeightsOfItsBlocks) {
+  auto spec = makemoe(2);
+  const ParameterTable plain(spec);
+  spec.x0_shortcut = true;
+  spec.ngrams = {{2, {0, 1, 3, 4}}, {3, {0, 1, 2, 0, 1, 3, 5, 5, 5}}};
+  const ParameterTable table(spec);
+  const std::int64_t lambdas = 2 * 3;
+  EXPECT_EQ(table.count(), plain.count() + (2 + 3) * 128 + lambdas);
+  EXPECT_EQ(table.count_active(), plain.count_active() + 2 * 128 + lambdas);
+  EXPECT_EQ(table.count_multiplied(), plain.count_multiplied() + lambdas);
+  std::vector<std::string> published;
+  for (const auto& piece : table.published()) {
+    const auto& row = table.rows()[piece.row];
+    if (row.group == ParameterGroup::table) published.push_back(piece.name);
+    if (piece.name == "blocks.1.resid_lambda.weight") {
+      EXPECT_EQ(row.start, 1);
+    } else if (piece.name == "blocks.1.x0_lambda.weight") {
+      EXPECT_EQ(row.start, 0);
+    } else if (piece.name == "blocks.1.ngram_lambda.weight") {
+      EXPECT_EQ(row.start, 0.1);
+    }
+  }
+  EXPECT_THAT(published, ElementsAre("ngram.2.weight", "ngram.3.weight"));
+}
+
 TEST(ParameterTable, AModelWithoutBiasesHasNoRowOfThem) {
   const ParameterTable with(makemoe()), without(makemoe(8, /*bias=*/false));
   for (const auto& row : without.rows())

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "model/engine.h"
 #include "moe/config/spec_of.h"
@@ -39,6 +41,25 @@ inline ModelConfig tiny_config() {
   return config;
 }
 
+/// kVocab symbols, and for each n-gram table about half of all keys, whatever their places: every
+/// third and fifth.
+inline Vocabulary vocabulary_of(const ModelConfig& config) {
+  Vocabulary vocabulary(kVocab);
+  for (const auto order : config.ngram.orders) {
+    NgramKeys keys{order};
+    for (std::int64_t number = 0; number < *count_runs(kVocab, order); ++number) {
+      if (number % 3 != 0 && number % 5 != 0) continue;
+      auto rest = number;
+      std::vector<std::int32_t> run(static_cast<std::size_t>(order));
+      for (auto id = run.rbegin(); id != run.rend(); ++id, rest /= kVocab + 1)
+        *id = static_cast<std::int32_t>(rest % (kVocab + 1));
+      keys.symbols.insert(keys.symbols.end(), run.begin(), run.end());
+    }
+    vocabulary.ngrams.push_back(std::move(keys));
+  }
+  return vocabulary;
+}
+
 /// A model, in double unless said, with the weights that seed 1 draws, in flat buffers.
 struct Built {
   explicit Built(const ModelConfig& model_config, at::ScalarType type = at::kDouble)
@@ -48,14 +69,16 @@ struct Built {
     // Away from 0, so that what starts there is seen.
     for (const auto& tensor : flat.layout()) {
       const auto& row = flat.table().rows()[tensor.row];
-      if (!row.is_trained() || row.role == Role::short_conv)
+      const bool is_lambda = row.shape == std::vector<std::int64_t>{1};
+      if (is_lambda) value(tensor.name).add_(0.2);
+      if (!row.is_trained() || row.role == Role::short_conv || row.role == Role::ngram_table)
         value(tensor.name).copy_(at::arange(tensor.numel()).cos().mul(0.2).view(tensor.shape));
     }
   }
 
   static SparseMoELanguageModel drawn(const ModelConfig& config, EngineKind engine,
                                       at::ScalarType type) {
-    const auto spec = spec_of(config, kVocab);
+    const auto spec = spec_of(config, vocabulary_of(config));
     SparseMoELanguageModel source(spec, engine), model(spec, engine);
     initialise(source, /*seed=*/1);
     model->to(test_device(), type);

@@ -62,6 +62,11 @@ std::vector<RunConfig> planned_shapes() {
   add([](RunConfig& c) { c.model.moe.num_experts = 9, c.model.moe.top_k = 3; });
   add([](RunConfig& c) { c.model.moe.capacity_factor = 0.5; });
   add([](RunConfig& c) { c.model.short_conv = 3; });
+  add([](RunConfig& c) { c.model.x0_shortcut = true; });
+  add([](RunConfig& c) {
+    c.model.x0_shortcut = true;
+    c.model.ngram = {{2, 3}, 1, {}, 0.1};
+  });
   add([](RunConfig& c) {
     c.model.moe.balance = {{BalanceKind::switch_loss}, {BalanceKind::importance_load}};
     c.model.moe.jitter = 0.1;

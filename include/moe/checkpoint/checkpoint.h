@@ -35,7 +35,8 @@ class WeightsMismatch : public CheckpointError {
 };
 
 /// Fills `flat` from the checkpoint's model.safetensors. All differences in names and shapes are
-/// listed at once in a WeightsMismatch, and nothing is changed then.
+/// listed at once in a WeightsMismatch, and nothing is changed then. Keys of n-gram tables that are
+/// not the model's are a CheckpointError.
 void load_weights(const CheckpointRef& ref, FlatParameters& flat,
                   WeightValues values = WeightValues::finite);
 /// Fills what the optimizer keeps and its counts of updates. If it averages weights, those of the

@@ -9,6 +9,7 @@
 
 #include "moe/config/balance.h"
 #include "moe/config/field.h"
+#include "moe/config/ngram.h"
 #include "moe/config/optim.h"
 #include "moe/config/tracking.h"
 #include "moe/spec/model_spec.h"
@@ -193,6 +194,8 @@ struct ModelConfig {
   QkNorm qk_norm = QkNorm::none;
   double qk_gain = 1;
   std::int64_t short_conv = 0;
+  bool x0_shortcut = false;
+  NgramConfig ngram;
   bool bias = true, tied = false;
   Kernels kernels = Kernels::fast;
   MoeConfig moe;
@@ -230,6 +233,10 @@ struct ModelConfig {
               "after each norm of a block, each channel adds a weighted sum of its values at the "
               "last so many positions, from 2 on; 0: none",
               between(0, 65536)},
+        Field{
+            "x0_shortcut", &C::x0_shortcut,
+            "whether each block reads a learned mean of the stream and of what entered the first"},
+        Field{"ngram", &C::ngram, "tables of n-grams, added before every block"},
         Field{"bias", &C::bias, "whether Linears have biases; those of layer norms stay"},
         Field{"tied", &C::tied,
               "whether the last Linear's weight is the token table; tables are then drawn as "

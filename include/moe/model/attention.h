@@ -39,6 +39,7 @@ struct LayerCache : kernels::KeyValues {
 /// One LayerCache a layer.
 struct KeyValueCache {
   std::vector<LayerCache> layers;
+  at::Tensor symbols;  // (B, reach) the last ones, of a model with n-gram tables
   std::int64_t length() const { return layers.empty() ? 0 : layers.front().length; }
 };
 

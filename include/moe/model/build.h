@@ -16,13 +16,14 @@ namespace moe {
 void initialise(SparseMoELanguageModel& model, std::uint64_t seed);
 
 /// Total parameters of a config, counted without building it; throws ConfigError on overflow.
-std::int64_t count_parameters(const ModelConfig& config, std::int64_t vocab_size);
+std::int64_t count_parameters(const ModelConfig& config, const Vocabulary& vocabulary);
 /// Those that one token's forward reads: rows of tables, chosen experts, everything else.
-std::int64_t count_active_parameters(const ModelConfig& config, std::int64_t vocab_size);
+std::int64_t count_active_parameters(const ModelConfig& config, const Vocabulary& vocabulary);
 
 /// Operations of the matrix products of one training step over `sequences` whole windows, forward
 /// and backward, with the scores that causal attention needs [FLOP].
-double count_step_flops(const ModelConfig& config, std::int64_t vocab_size, std::int64_t sequences);
+double count_step_flops(const ModelConfig& config, const Vocabulary& vocabulary,
+                        std::int64_t sequences);
 
 /// "auto", "cpu", "cuda" or "cuda:N". Throws ConfigError for another text and ResourceError with a
 /// hint when the device is not there.

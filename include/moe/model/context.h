@@ -49,7 +49,8 @@ enum class DrawKind : std::uint32_t {
   projection_dropout,
   expert_dropout,
   embedding_dropout,
-  router_jitter
+  router_jitter,
+  ngram_dropout
 };
 
 /// Kinds beyond the fourth begin anew, four at a time, above the sites of all layers: a new kind

@@ -36,6 +36,8 @@ class FlatParameters {
   /// Who writes which gradient first in an update (ForwardContext::gradients).
   kernels::GradientLedger& ledger() { return ledger_; }
   const ParameterTable& table() const { return table_; }
+  /// Of the n-gram tables, which are part of every file with weights.
+  const std::vector<NgramKeys>& ngrams() const { return ngrams_; }
   /// In the order of the published model's state_dict, `tril` buffers left out.
   const std::vector<PublishedTensor>& layout() const { return layout_; }
   /// Those that gradients and the optimizer know.
@@ -45,6 +47,7 @@ class FlatParameters {
 
  private:
   ParameterTable table_;
+  std::vector<NgramKeys> ngrams_;
   at::Tensor values_, trained_, gradients_;
   kernels::GradientLedger ledger_{{}, {}};
   std::vector<PublishedTensor> layout_;

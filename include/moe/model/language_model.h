@@ -14,12 +14,14 @@
 #include "moe/model/moe.h"
 #include "moe/model/norm.h"
 #include "moe/model/short_conv.h"
+#include "moe/model/skips.h"
 
 namespace moe {
 
 // Shapes: B sequences, T positions, N = B*T, C width, E experts, V vocabulary, L layers.
 
 class Engine;
+using kernels::SkipSources;
 
 /// Which of the engines computes a model: the fastest of its device, or one by name.
 enum class EngineKind { fast, reference, stacked };
@@ -44,13 +46,16 @@ at::Tensor total_loss(const LmOutput& out);
 void backward(const LmOutput& out, const at::Tensor& factor);
 
 /// Communication, then computation: x += sa(ln1(x)); x += smoe(ln2(x)). A convolution may follow
-/// each norm.
+/// each norm; before all, what blocks read past those before them may join the stream.
 class BlockImpl : public torch::nn::Module {
  public:
   BlockImpl(const ModelSpec& spec, std::int64_t layer);
   /// x (B, T, C) -> (B, T, C). `cache` may be null.
   at::Tensor attend(const at::Tensor& x, const ForwardContext& context, LayerCache* cache);
   MoeOutput mix(const at::Tensor& x, const ForwardContext& context, LayerCache* cache);
+  /// resid_lambda * x + x0_lambda * sources.stream + ngram_lambda * sources.ngrams, as far as there
+  /// are such.
+  at::Tensor enter(const at::Tensor& x, const SkipSources& sources);
   /// What attention, and the mixture, reads of x.
   at::Tensor attention_input(const at::Tensor& x, LayerCache* cache = nullptr);
   at::Tensor mixture_input(const at::Tensor& x, LayerCache* cache = nullptr);
@@ -64,12 +69,16 @@ class BlockImpl : public torch::nn::Module {
   /// (C, k); undefined for none.
   at::Tensor sa_conv() const { return weight_of(sa_conv_); }
   at::Tensor smoe_conv() const { return weight_of(smoe_conv_); }
+  kernels::SkipWeights skip_weights() const {
+    return {weight_of(resid_lambda_), weight_of(x0_lambda_), weight_of(ngram_lambda_), layer_ == 0};
+  }
   std::int64_t layer() const { return layer_; }
   const DropoutSpec& dropout() const { return dropout_; }
 
  private:
-  static at::Tensor weight_of(const ShortConv& conv) {
-    return conv.is_empty() ? at::Tensor() : conv->weight();
+  template <class Module>
+  static at::Tensor weight_of(const Module& module) {
+    return module.is_empty() ? at::Tensor() : module->weight();
   }
 
   std::int64_t layer_;
@@ -78,6 +87,7 @@ class BlockImpl : public torch::nn::Module {
   SparseMoE smoe_;
   Norm ln1_, ln2_;
   ShortConv sa_conv_{nullptr}, smoe_conv_{nullptr};
+  Lambda resid_lambda_{nullptr}, x0_lambda_{nullptr}, ngram_lambda_{nullptr};
 };
 TORCH_MODULE(Block);
 
@@ -85,7 +95,7 @@ TORCH_MODULE(Block);
 class SparseMoELanguageModelImpl : public torch::nn::Module {
  public:
   SparseMoELanguageModelImpl(const ModelSpec& spec, EngineKind engine);
-  SparseMoELanguageModelImpl(const ModelConfig& config, std::int64_t vocab_size);
+  SparseMoELanguageModelImpl(const ModelConfig& config, const Vocabulary& vocabulary);
 
   /// ids (B, T) int64 with T <= context and every id in [0, V) (the caller's promise); targets
   /// the same shape, where kNoTarget is allowed, or undefined.
@@ -101,9 +111,11 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
   at::Tensor last_logits(const at::Tensor& ids, const ForwardContext& context);
 
   /// The parts of a forward, as the model's engine computes them, for what is to be looked at
-  /// between them: one after another they are `forward`, bit for bit. x (B, T, C).
-  at::Tensor enter(const at::Tensor& ids, const ForwardContext& context);
-  at::Tensor attend(std::int64_t layer, const at::Tensor& x, const ForwardContext& context);
+  /// between them: one after another they are `forward`, bit for bit. x (B, T, C). `enter` finds
+  /// what blocks read past those before them, which `attend` takes in.
+  at::Tensor enter(const at::Tensor& ids, const ForwardContext& context, SkipSources& skips);
+  at::Tensor attend(std::int64_t layer, const at::Tensor& x, const ForwardContext& context,
+                    const SkipSources& skips);
   MoeOutput mix(std::int64_t layer, const at::Tensor& x, const ForwardContext& context);
   LmOutput finish(const at::Tensor& x, const at::Tensor& targets, const ForwardContext& context);
   BlockImpl& block(std::int64_t layer);
@@ -116,6 +128,10 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
   at::Tensor embed(const at::Tensor& ids, std::int64_t first_position,
                    const ForwardContext& context);
   LmOutput predict(const at::Tensor& x, const at::Tensor& targets);
+  /// What blocks read past those before them, of x that enters the first; ids (B, T) follow
+  /// `before` (B, reach), or begin a window where that is undefined.
+  SkipSources skips(const at::Tensor& x, const at::Tensor& ids, const at::Tensor& before,
+                    const ForwardContext& context);
 
   const ModelSpec& spec() const { return spec_; }
   std::int64_t vocab_size() const { return spec_.vocab; }
@@ -126,17 +142,24 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
   }
   /// (E) of one layer's router; undefined without loss-free balancing.
   at::Tensor balance_bias(std::int64_t layer) { return block(layer).smoe().balance_bias(); }
+  /// Without tables where there are none.
+  kernels::NgramTables ngram_tables() const {
+    return ngram_.is_empty() ? kernels::NgramTables{} : ngram_->tables();
+  }
   Norm ln_f() const { return ln_f_; }
   LmHead lm_head() const { return lm_head_; }
 
  private:
   const Engine& engine() const;
+  /// The symbols before `ids`, which join those that the cache holds; undefined: none.
+  at::Tensor symbols_before(const at::Tensor& ids, KeyValueCache* cache) const;
   at::Tensor logits_of_last(const at::Tensor& ids, KeyValueCache* cache,
                             const ForwardContext& context);
 
   ModelSpec spec_;
   EngineKind engine_;
   torch::nn::Embedding token_embedding_table_, position_embedding_table_{nullptr};
+  NgramTables ngram_{nullptr};
   torch::nn::ModuleList blocks_;
   Norm ln_f_;
   LmHead lm_head_;

@@ -6,6 +6,7 @@
 
 #include "moe/spec/balance.h"
 #include "moe/spec/kinds.h"
+#include "moe/spec/vocabulary.h"
 
 namespace moe {
 
@@ -20,10 +21,11 @@ struct NormSpec {
 
 /// Probabilities of dropping a value in training, place by place.
 struct DropoutSpec {
-  double embedding;  // what enters the first block
-  double attention;  // weights
-  double residual;   // what attention adds to the stream
-  double expert;     // what an expert answers
+  double embedding;   // what enters the first block
+  double attention;   // weights
+  double residual;    // what attention adds to the stream
+  double expert;      // what an expert answers
+  double ngrams = 0;  // sums of n-gram tables' rows
 };
 
 struct AttentionSpec {
@@ -84,9 +86,20 @@ struct ModelSpec {
   bool bias;                              // of the last Linear
   bool tied;                              // the last Linear's weight is the token table
   std::vector<LayerSpec> layers;
+  bool x0_shortcut = false;            // blocks read what enters the first again
+  std::vector<NgramKeys> ngrams = {};  // of the tables whose rows blocks add
 
   /// Experts that a router chooses from, of the layer that has the most.
   std::int64_t most_experts() const;
+  /// Symbols before a token that tell which rows it has.
+  std::int64_t ngram_reach() const {
+    std::int64_t most = 1;
+    for (const auto& table : ngrams) most = table.order > most ? table.order : most;
+    return most - 1;
+  }
+  /// Whether a block reads more than the stream.
+  bool reads_skips() const { return x0_shortcut || !ngrams.empty(); }
+  Vocabulary vocabulary() const { return {vocab, ngrams}; }
   /// Whether a cache may go on beyond the context: keys hold no place in it.
   bool slides() const { return !position_table; }
 };

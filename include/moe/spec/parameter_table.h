@@ -12,6 +12,7 @@ namespace moe {
 enum class Role {
   token_table,     // a row is looked up for each symbol
   position_table,  // likewise for each position
+  ngram_table,     // likewise for each run of symbols that has one
   norm_weight,
   norm_bias,
   linear_weight,  // (..., out, in)
@@ -44,7 +45,7 @@ struct ParameterRow {
   std::int64_t experts = 0;         // as many equal parts; 0: every token reads it
   std::int64_t chosen_experts = 0;  // that a token reads
   std::string second_name = {};     // under which the published model has the tensor too: tied
-  double start = 1;                 // of a norm's weight
+  double start = 1;                 // of a norm's weight, or of a gain
 
   std::int64_t numel() const;
   std::int64_t piece_numel() const;

@@ -12,6 +12,7 @@
 #include "moe/base/log.h"
 #include "moe/config/config.h"
 #include "moe/data/tokenizer.h"
+#include "moe/spec/vocabulary.h"
 
 namespace moe {
 
@@ -30,8 +31,11 @@ struct CheckpointInfo {
   CheckpointRef ref;
   RunConfig config;
   CharTokenizer tokenizer;
-  Json state;               // state.json
-  std::uint64_t bytes = 0;  // all files
+  std::vector<NgramKeys> ngrams;  // of the tables that the config asks for
+  Json state;                     // state.json
+  std::uint64_t bytes = 0;        // all files
+
+  Vocabulary vocabulary() const { return {tokenizer.vocab_size(), ngrams}; }
 };
 
 /// Verifies sizes and checksums of every file first. Throws CheckpointError naming file and tensor.

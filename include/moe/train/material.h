@@ -42,13 +42,20 @@ struct Material {
   CharTokenizer tokenizer;
   Corpus corpus;
   DataSums sums;
-  std::size_t text_bytes = 0;  // of the texts, while they were read
+  std::size_t text_bytes = 0;          // of the texts, while they were read
+  std::vector<NgramKeys> ngrams = {};  // of the model's tables
 
+  Vocabulary vocabulary() const { return {tokenizer.vocab_size(), ngrams}; }
   TextSize size() const;
 };
 
+/// The keys of the tables that a config asks for, from the text to train on. Throws ConfigError for
+/// a table that would have no row.
+std::vector<NgramKeys> ngrams_of(const RunConfig& config, std::int64_t symbols,
+                                 const Tokens& train);
+
 /// Encodes and splits. Throws DataError for texts that are too short, and an Error of `unknown` for
-/// symbols that the vocabulary lacks.
+/// symbols that the vocabulary lacks. The keys of n-gram tables are left to be filled in.
 Material make_material(RunTexts texts, const CharTokenizer& vocabulary, const RunConfig& config,
                        ErrorKind unknown = ErrorKind::data);
 

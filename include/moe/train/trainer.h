@@ -70,12 +70,12 @@ struct MemoryEstimate {
 };
 
 /// `process` is what was resident before the text was read. The device need not be there.
-MemoryEstimate estimate_memory(const RunConfig& config, std::int64_t vocab_size,
+MemoryEstimate estimate_memory(const RunConfig& config, const Vocabulary& vocabulary,
                                const TextSize& text, std::int64_t process);
 
 /// What a run asks for before it begins.
 struct TrainRequirements {
-  std::int64_t vocab_size;
+  Vocabulary vocabulary;
   MemoryEstimate memory;
 };
 /// The vocabulary is that of the checkpoint which the run resumes from or begins with, else of its

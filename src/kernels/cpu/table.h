@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/cpu/arguments.h"
+#include "kernels/cpu/skip_arguments.h"
 
 namespace moe::kernels::cpu {
 
@@ -35,6 +36,9 @@ struct Table : Products<T> {
   void (*step_output)(const AttentionStep<T>&, std::int64_t task, T* scratch);
   void (*expert_part)(const Mixture<T>&, std::int64_t task, T* parts);
   void (*combine_parts)(const Mixture<T>&, const T* parts);
+
+  void (*skip_forward)(const Skip<T>&, std::int64_t token_panel);
+  void (*skip_backward)(const Skip<T>&, std::int64_t token_panel);
 
   std::int64_t (*mixture_scratch)(const Mixture<T>&);
   void (*normalise_tokens)(const Mixture<T>&, std::int64_t token_panel);

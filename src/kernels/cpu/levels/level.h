@@ -5,6 +5,7 @@
 #include "kernels/cpu/adamw.h"
 #include "kernels/cpu/levels/products.h"
 #include "kernels/cpu/muon.h"
+#include "kernels/cpu/skip.h"
 #include "kernels/cpu/step.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
@@ -33,6 +34,8 @@ constexpr Table<T> make_table(const char* name) {
   t.step_output = step_output<T>;
   t.expert_part = expert_part<T>;
   t.combine_parts = combine_parts<T>;
+  t.skip_forward = skip_forward<T>;
+  t.skip_backward = skip_backward<T>;
   t.mixture_scratch = mixture_scratch<T>;
   t.normalise_tokens = normalise_tokens<T>;
   t.route = route_tokens<T>;
