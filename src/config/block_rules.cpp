@@ -49,6 +49,11 @@ void check_block(const ModelConfig& model, std::vector<std::string>& problems) {
   check_heads(model, problems);
   check_short_conv(model, problems);
   check_ngrams(model, problems);
+  if (model.value_residual && model.n_layer == 1)
+    problems.push_back(
+        "model.value_residual: there is no block behind the first; raise model.n_layer, or set it "
+        "to "
+        "false");
 }
 
 }  // namespace moe

@@ -100,6 +100,13 @@ void make_dense(FeedForwardSpec& spec, std::optional<std::int64_t> width) {
   spec.shared_gate = false;
 }
 
+void share_values(std::vector<LayerSpec>& layers) {
+  for (auto& layer : layers) layer.attention.mixes_values = true;
+  layers.front().attention.mixes_values = false;
+  layers.front().attention.gives_values = true;
+  layers.back().attention.begins_values = true;
+}
+
 DropoutSpec dropout_of(const ModelConfig& config) {
   const auto& places = config.dropouts;
   return {.embedding = places.embedding.value_or(0),
@@ -137,6 +144,7 @@ ModelSpec spec_of(const ModelConfig& config, const Vocabulary& vocabulary) {
     make_dense(layers.at(static_cast<std::size_t>(dense)).feed_forward, config.moe.dense_width);
   if (config.moe.num_experts == 0)
     for (auto& one : layers) leave_shared_alone(one.feed_forward);
+  if (config.value_residual) share_values(layers);
   return {.vocab = vocabulary.symbols,
           .width = config.n_embed,
           .context = config.block_size,

@@ -72,11 +72,12 @@ class Ablator {
     skips_ = {};
     auto x =
         model_->enter(batch.ids, context, skips_).clone();  // survives the workspace's next round
-    skips_ = kept(skips_);
+    kernels::keep_apart(skips_);
     for (std::size_t layer = 0; layer < masked_.size(); ++layer) {
       const auto number = static_cast<std::int64_t>(layer);
       workspace_.reset();
       const auto entry = model_->attend(number, x, context, skips_).clone();
+      if (layer == 0) kernels::keep_apart(skips_);  // with its values
       add_layer(number, entry, batch, context);
       workspace_.reset();
       x = model_->mix(number, entry, context).y.clone();
@@ -124,13 +125,6 @@ class Ablator {
     for (auto layer = first + 1; layer < static_cast<std::int64_t>(masked_.size()); ++layer)
       x = model_->mix(layer, model_->attend(layer, x, context, skips_), context).y;
     mean.add(model_->finish(x, batch.targets, context).loss, batch.targets.numel());
-  }
-
-  /// The same in memory of its own.
-  static SkipSources kept(SkipSources skips) {
-    for (auto* source : {&skips.stream, &skips.ngrams})
-      if (source->defined()) *source = source->clone();
-    return skips;
   }
 
   SparseMoELanguageModel& model_;

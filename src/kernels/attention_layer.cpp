@@ -3,6 +3,7 @@
 #include "kernels/conv_call.h"
 #include "kernels/layer_call.h"
 #include "kernels/layer_memory.h"
+#include "kernels/value_call.h"
 
 namespace moe::kernels {
 
@@ -18,10 +19,16 @@ cpu::Cache<T> cache_arguments(KeyValues& cache, const at::Tensor& x, std::int64_
           cache.values.mutable_data_ptr<T>()};
 }
 
+/// Values that a layer of one width shares with others, with those that fill up its panels.
+template <class T>
+std::int64_t count_values(const cpu::Attention<T>& layer) {
+  return layer.windows * layer.panels() * cpu::kPanel * layer.width;
+}
+
 /// The memory that forward takes and, if it keeps, leaves to backward. Returns the convolution's
 /// room for its weight.
 template <class T>
-T* lay_out_forward(cpu::Attention<T>& layer, Memory& memory) {
+T* lay_out_forward(cpu::Attention<T>& layer, bool keeps, Memory& memory) {
   const auto tokens = layer.windows * layer.panels() * cpu::kPanel, c = layer.width;
   lay_out_statistics(layer.norm, tokens, memory);
   layer.normed = memory.values<T>(tokens * cpu::padded(c));
@@ -30,6 +37,8 @@ T* lay_out_forward(cpu::Attention<T>& layer, Memory& memory) {
   layer.softmax_max = memory.values<T>(tokens * layer.heads);
   layer.softmax_scale = memory.values<T>(tokens * layer.heads);
   if (layer.query_key.normalises) layer.query_key.before = memory.values<T>(tokens * 2 * c);
+  if (layer.value_residual.mixes && keeps)
+    layer.value_residual.own = memory.values<T>(count_values(layer));
   return lay_out_conv(layer.conv, layer.windows * layer.time, c, memory);
 }
 
@@ -43,6 +52,7 @@ void lay_out_backward(cpu::Attention<T>& layer, Memory& memory) {
   if (layer.query_key.normalises)
     layer.query_key.gain_parts = memory.values<T>(layer.windows * 2 * c / layer.heads);
   lay_out_conv_parts(layer.conv, layer.windows, c, memory);
+  if (layer.value_residual.mixes) layer.value_residual.parts = memory.values<double>(layer.windows);
 }
 
 /// For `time` positions of heads of D values.
@@ -64,14 +74,16 @@ cpu::QueryKey<T> query_key_arguments(const AttentionParameters& parameters, std:
 template <class T>
 class AttentionCall : public LayerCall {
  public:
-  AttentionCall(AttentionParameters parameters, const LayerRun& run, bool keeps, KeyValues* cache)
+  AttentionCall(AttentionParameters parameters, const LayerRun& run, bool keeps, KeyValues* cache,
+                const SkipSources* skips)
       : parameters_(std::move(parameters)),
         rows_(run.rows),
         memory_(run.workspace, c10::CppTypeToScalarType<T>::value),
         gradients_(run.gradients),
         table_(table_of<T>(run)),
         keeps_(keeps),
-        cache_(cache) {
+        cache_(cache),
+        skips_(skips != nullptr ? *skips : SkipSources{}) {
     layer_.weights_dropout = dropout_arguments(parameters_.weights_dropout);
     layer_.output_dropout = dropout_arguments(parameters_.output_dropout);
   }
@@ -79,11 +91,13 @@ class AttentionCall : public LayerCall {
   Tensors forward(const at::Tensor& x) override {
     x_ = x.contiguous();
     auto out = memory_.result(x.sizes());
-    const auto begin = memory_.position();
     const auto c = x.size(2);
     layer_.windows = x.size(0);
     layer_.time = x.size(1);
     layer_.width = c;
+    layer_.value_residual = value_arguments<T>(parameters_);
+    share_values(layer_.value_residual, &skips_, count_values(layer_), memory_);
+    const auto begin = memory_.position();
     layer_.heads = parameters_.heads;
     if (cache_ != nullptr) layer_.cache = cache_arguments<T>(*cache_, x_, layer_.time);
     layer_.score_scale = parameters_.score_scale;
@@ -95,7 +109,7 @@ class AttentionCall : public LayerCall {
     layer_.norm = norm_arguments<T>(parameters_.norm);
     layer_.query_key = query_key_arguments<T>(parameters_, layer_.time, c / layer_.heads);
     layer_.conv = conv_arguments<T>(parameters_.conv, layer_.time);
-    turn_weight(parameters_.conv, lay_out_forward(layer_, memory_));
+    turn_weight(parameters_.conv, lay_out_forward(layer_, keeps_, memory_));
     run_with_scratch<T>(
         layer_.windows, memory_, table_.attention_scratch(layer_),
         [&](std::int64_t w, T* scratch) { table_.attention_forward(layer_, w, scratch); });
@@ -110,6 +124,7 @@ class AttentionCall : public LayerCall {
     auto d_x = memory_.result(d_out.sizes());
     layer_.d_out = d_out.template const_data_ptr<T>();
     layer_.d_x = d_x.template mutable_data_ptr<T>();
+    share_value_gradients(layer_.value_residual, skips_.tape.get(), memory_);
     const auto begin = memory_.position();
     lay_out_backward(layer_, memory_);
     point_at_gradients(layer_.norm, parameters_.norm, gradients_);
@@ -123,6 +138,8 @@ class AttentionCall : public LayerCall {
         [&](std::int64_t w, T* scratch) { table_.attention_backward(layer_, w, scratch); });
     cpu::run_tasks(table_.attention_gradient_tasks(layer_), at::get_num_threads(),
                    [&](std::int64_t t, int) { table_.attention_gradients(layer_, t); });
+    add_value_parts(layer_.value_residual, layer_.windows,
+                    gradient_slot<T>(parameters_.value_lambda, gradients_));
     memory_.rewind(begin);
     return d_x;
   }
@@ -135,18 +152,22 @@ class AttentionCall : public LayerCall {
   const cpu::Table<T>& table_;
   bool keeps_;
   KeyValues* cache_;
+  SkipSources skips_;
   at::Tensor x_;
   cpu::Attention<T> layer_{};
 };
 
 template <class T>
 at::Tensor run_attention_step(const at::Tensor& x, const AttentionParameters& parameters,
-                              const LayerRun& run, KeyValues& cache, CachePlace place) {
+                              const LayerRun& run, KeyValues& cache, CachePlace place,
+                              const SkipSources* skips) {
   Memory memory(run.workspace, c10::CppTypeToScalarType<T>::value);
   auto out = memory.result(x.sizes());
-  const auto begin = memory.position();
   const auto b = x.size(0), c = x.size(2);
   cpu::AttentionStep<T> step{};
+  step.value_residual = value_arguments<T>(parameters);
+  share_values(step.value_residual, skips, b * c, memory);
+  const auto begin = memory.position();
   step.sequences = b;
   step.width = c;
   step.heads = parameters.heads;
@@ -184,12 +205,13 @@ at::Tensor run_attention_step(const at::Tensor& x, const AttentionParameters& pa
 }  // namespace
 
 at::Tensor attention_layer(const at::Tensor& x, const AttentionParameters& parameters,
-                           const LayerRun& run, KeyValues* cache) {
-  const auto source = gradient_source(
-      {x, parameters.norm.weight, parameters.norm.bias, parameters.qkv, parameters.q_norm.weight,
-       parameters.k_norm.weight, parameters.proj.weight, parameters.proj.bias, parameters.conv});
+                           const LayerRun& run, KeyValues* cache, const SkipSources* skips) {
+  const auto source =
+      gradient_source({x, parameters.norm.weight, parameters.norm.bias, parameters.qkv,
+                       parameters.q_norm.weight, parameters.k_norm.weight, parameters.proj.weight,
+                       parameters.proj.bias, parameters.conv, parameters.value_lambda});
   const auto call =
-      make_call<AttentionCall>(x.scalar_type(), parameters, run, source.defined(), cache);
+      make_call<AttentionCall>(x.scalar_type(), parameters, run, source.defined(), cache, skips);
   return run_layer(x, source, call)[0];
 }
 
@@ -200,10 +222,11 @@ KeyValues make_key_values(const at::Tensor& x, std::int64_t positions) {
 }
 
 at::Tensor attention_step(const at::Tensor& x, const AttentionParameters& parameters,
-                          const LayerRun& run, KeyValues& cache, CachePlace place) {
+                          const LayerRun& run, KeyValues& cache, CachePlace place,
+                          const SkipSources* skips) {
   return x.scalar_type() == at::kDouble
-             ? run_attention_step<double>(x, parameters, run, cache, place)
-             : run_attention_step<float>(x, parameters, run, cache, place);
+             ? run_attention_step<double>(x, parameters, run, cache, place, skips)
+             : run_attention_step<float>(x, parameters, run, cache, place, skips);
 }
 
 void count_attention(const PassShape& pass, const AttentionSpec& spec, Direction direction,
@@ -216,10 +239,13 @@ void count_attention(const PassShape& pass, const AttentionSpec& spec, Direction
   layer.query_key.normalises = spec.qk_norm != QkNorm::none;
   layer.query_key.rotates = spec.rotary_base.has_value();
   layer.conv.taps = spec.short_conv;
+  layer.value_residual.mixes = spec.mixes_values;
   memory.values<float>(pass.tokens() * pass.width);  // the result
+  const bool shares = direction == Direction::forward ? spec.gives_values : spec.begins_values;
+  if (shares) memory.values<float>(count_values(layer));
   const auto begin = memory.position();
   if (direction == Direction::forward)
-    lay_out_forward(layer, memory);
+    lay_out_forward(layer, pass.keeps, memory);
   else
     lay_out_backward(layer, memory);
   count_scratch<float>(memory, cpu::table<float>().attention_scratch(layer));

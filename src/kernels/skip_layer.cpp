@@ -1,28 +1,10 @@
 #include <algorithm>
 
 #include "kernels/layer_memory.h"
+#include "kernels/skip_tape.h"
 #include "moe/kernels/skips.h"
 
 namespace moe::kernels {
-
-/// What the blocks of one forward share, and what backward sums up for them.
-struct SkipTape {
-  SkipTape(const NgramTables& ngrams, const DropoutDraws& dropout, const LayerRun& run,
-           at::ScalarType type)
-      : tables(ngrams.tables),
-        drop(dropout_arguments(dropout)),
-        rows(run.rows),
-        gradients(run.gradients),
-        memory(run.workspace, type) {}
-
-  std::vector<NgramTable> tables;
-  at::Tensor chosen;  // (tables, N) int64 rows; negative: none
-  cpu::Dropout drop;
-  RowIds rows;
-  GradientLedger* gradients;
-  Memory memory;
-  at::Tensor d_stream, d_ngrams;  // (B, T, C), once the last block's backward has begun them
-};
 
 namespace {
 
@@ -225,6 +207,16 @@ at::Tensor enter_block(const at::Tensor& x, const SkipWeights& weights, const Sk
       if (!source.defined()) source = gradient_source({table.weight});
   const auto call = make_call<EntryCall>(x.scalar_type(), weights, sources, run);
   return run_layer(x, source, call)[0];
+}
+
+void keep_apart(SkipSources& skips) {
+  const auto copy = [](at::Tensor& tensor) {
+    if (tensor.defined()) tensor = tensor.clone();
+  };
+  copy(skips.stream);
+  copy(skips.ngrams);
+  copy(skips.values);
+  if (skips.tape != nullptr) copy(skips.tape->values);
 }
 
 void count_skips(const ModelSpec& spec, const PassShape& pass, Memory& memory) {

@@ -51,10 +51,10 @@ at::Tensor HeadImpl::slice(std::int64_t which) const {
   return qkv_.select(0, which).narrow(0, head_ * spec_.head_width, spec_.head_width);
 }
 
-at::Tensor HeadImpl::forward(const at::Tensor& x, const QueryKeyStage& stage,
+at::Tensor HeadImpl::forward(const at::Tensor& x, at::Tensor value, const QueryKeyStage& stage,
                              const at::Tensor& mask, LayerCache* cache) {
   const auto query = stage.query(x.matmul(slice(0).t()));  // (B, T, D)
-  auto key = stage.key(x.matmul(slice(1).t())), value = x.matmul(slice(2).t());
+  auto key = stage.key(x.matmul(slice(1).t()));
   if (cache != nullptr) {
     key = cache->join(cache->keys.select(1, head_), key);
     value = cache->join(cache->values.select(1, head_), value);
@@ -78,6 +78,7 @@ MultiHeadAttentionImpl::MultiHeadAttentionImpl(const ModelSpec& spec, std::int64
           torch::nn::Linear(torch::nn::LinearOptions(spec_.heads * spec_.head_width, spec.width)
                                 .bias(spec_.bias)))) {
   for (std::int64_t head = 0; head < spec_.heads; ++head) heads_.emplace_back(qkv_, spec_, head);
+  if (spec_.mixes_values) value_lambda_ = register_module("value_lambda", Lambda());
   if (spec_.qk_norm == QkNorm::none) return;
   constexpr NormSpec kNorm{NormKind::rms, /*eps=*/1e-6, /*bias=*/false};
   q_norm_ = register_module("q_norm", Norm(spec_.head_width, kNorm));
@@ -102,15 +103,27 @@ QueryKeyStage MultiHeadAttentionImpl::query_key_stage(std::int64_t first, std::i
   return {q_norm_, k_norm_, angles(first, count, x)};
 }
 
+at::Tensor MultiHeadAttentionImpl::mixed_values(const at::Tensor& own, SkipSources& skips) const {
+  if (spec_.gives_values) skips.values = own;
+  if (!spec_.mixes_values) return own;
+  const auto& lambda = value_lambda_->weight();
+  return (1 - lambda) * own + lambda * skips.values;
+}
+
 at::Tensor MultiHeadAttentionImpl::forward(const at::Tensor& x, const ForwardContext& context,
-                                           LayerCache* cache) {
+                                           LayerCache* cache, SkipSources& skips) {
   if (cache != nullptr) cache->make_room(x, spec_, positions_);
   const auto mask = weights_mask(x, context);
   const auto stage = query_key_stage(cache != nullptr ? cache->length : 0, x.size(1), x);
-  std::vector<at::Tensor> answers;
-  for (std::int64_t head = 0; head < spec_.heads; ++head)
-    answers.push_back(heads_[static_cast<std::size_t>(head)]->forward(
-        x, stage, mask.defined() ? mask.select(2, head) : mask, cache));
+  std::vector<at::Tensor> values, answers;
+  for (auto& head : heads_) values.push_back(head->value(x));
+  if (spec_.gives_values || spec_.mixes_values)
+    values = mixed_values(at::stack(values, 2), skips).unbind(2);
+  for (std::int64_t head = 0; head < spec_.heads; ++head) {
+    const auto i = static_cast<std::size_t>(head);
+    answers.push_back(heads_[i]->forward(x, values[i], stage,
+                                         mask.defined() ? mask.select(2, head) : mask, cache));
+  }
   if (cache != nullptr) cache->length += x.size(1);
   return project(at::cat(answers, -1), context);
 }

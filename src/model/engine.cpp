@@ -9,8 +9,8 @@ namespace {
 class ReferenceEngine final : public Engine {
  public:
   at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
-                    LayerCache* cache) const override {
-    return block.attend(x, context, cache);
+                    LayerCache* cache, SkipSources& skips) const override {
+    return block.attend(x, context, cache, skips);
   }
   MoeOutput mix(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
                 LayerCache* cache) const override {

@@ -30,9 +30,10 @@ class Engine {
                            const ForwardContext& /*context*/) const {
     return block.enter(x, skips);
   }
-  /// x + attention(norm(x)). `cache` may be null.
+  /// x + attention(norm(x)). `cache` may be null. The first block's values join `skips`, if others
+  /// read them.
   virtual at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
-                            LayerCache* cache) const = 0;
+                            LayerCache* cache, SkipSources& skips) const = 0;
   /// MoeOutput::y is x + mixture(norm(x)). `cache` may be null.
   virtual MoeOutput mix(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
                         LayerCache* cache) const = 0;

@@ -32,7 +32,9 @@ kernels::AttentionParameters attention_of(BlockImpl& block, const at::Tensor& x,
       sa.spec().scale,
       dropout_of(context, block.dropout().attention, block.layer(), DrawKind::attention_dropout),
       dropout_of(context, block.dropout().residual, block.layer(), DrawKind::projection_dropout),
-      block.sa_conv()};
+      block.sa_conv(),
+      sa.value_lambda(),
+      sa.spec().gives_values};
 }
 
 kernels::MixtureParameters mixture_of(const BlockImpl& block, std::int64_t tokens,
@@ -89,7 +91,7 @@ class FusedEngine final : public Engine {
   SkipSources skips(SparseMoELanguageModelImpl& model, const at::Tensor& x, const at::Tensor& ids,
                     const at::Tensor& before, const ForwardContext& context) const override {
     const auto& spec = model.spec();
-    if (!spec.reads_skips()) return {};
+    if (!spec.reads_skips() && !spec.has_value_residual()) return {};
     return kernels::make_skips(x, spec.x0_shortcut, model.ngram_tables(), ids, before,
                                dropout_of(context, spec.dropout.ngrams, 0, DrawKind::ngram_dropout),
                                run_of(context));
@@ -97,25 +99,25 @@ class FusedEngine final : public Engine {
 
   at::Tensor enter(BlockImpl& block, const at::Tensor& x, const SkipSources& skips,
                    const ForwardContext& context) const override {
-    if (skips.tape == nullptr) return x;
+    if (!skips.stream.defined() && !skips.ngrams.defined()) return x;
     return kernels::enter_block(x, block.skip_weights(), skips, run_of(context));
   }
 
   at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
-                    LayerCache* cache) const override {
+                    LayerCache* cache, SkipSources& skips) const override {
     const auto position = cache != nullptr ? cache->length : 0;
     const auto positions = block.sa().positions();
     const auto parameters = attention_of(block, x, position, context);
     const auto run = run_of(context);
-    if (cache == nullptr) return kernels::attention_layer(x, parameters, run);
+    if (cache == nullptr) return kernels::attention_layer(x, parameters, run, nullptr, &skips);
     if (!cache->keys.defined())
       static_cast<kernels::KeyValues&>(*cache) = kernels::make_key_values(x, positions);
     TORCH_CHECK(position == 0 || x.size(1) == 1, "after ", position, " positions one follows, not ",
                 x.size(1));
-    auto out = position == 0
-                   ? kernels::attention_layer(x, parameters, run, cache)
-                   : kernels::attention_step(x, parameters, run, *cache,
-                                             {cache->place(positions), cache->filled(positions)});
+    auto out = position == 0 ? kernels::attention_layer(x, parameters, run, cache, &skips)
+                             : kernels::attention_step(
+                                   x, parameters, run, *cache,
+                                   {cache->place(positions), cache->filled(positions)}, &skips);
     cache->length += x.size(1);
     return out;
   }

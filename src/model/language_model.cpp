@@ -74,9 +74,9 @@ at::Tensor BlockImpl::enter(const at::Tensor& x, const SkipSources& sources) {
   return y;
 }
 
-at::Tensor BlockImpl::attend(const at::Tensor& x, const ForwardContext& context,
-                             LayerCache* cache) {
-  return x + sa_->forward(attention_input(x, cache), context, cache);
+at::Tensor BlockImpl::attend(const at::Tensor& x, const ForwardContext& context, LayerCache* cache,
+                             SkipSources& skips) {
+  return x + sa_->forward(attention_input(x, cache), context, cache, skips);
 }
 
 MoeOutput BlockImpl::mix(const at::Tensor& x, const ForwardContext& context, LayerCache* cache) {
@@ -150,11 +150,10 @@ at::Tensor SparseMoELanguageModelImpl::enter(const at::Tensor& ids, const Forwar
 }
 
 at::Tensor SparseMoELanguageModelImpl::attend(std::int64_t layer, const at::Tensor& x,
-                                              const ForwardContext& context,
-                                              const SkipSources& skips) {
+                                              const ForwardContext& context, SkipSources& skips) {
   auto& part = block(layer);
   return engine().attend(part, engine().enter(part, x, skips, context), context,
-                         /*cache=*/nullptr);
+                         /*cache=*/nullptr, skips);
 }
 
 MoeOutput SparseMoELanguageModelImpl::mix(std::int64_t layer, const at::Tensor& x,
@@ -246,7 +245,7 @@ at::Tensor SparseMoELanguageModelImpl::logits_of_last(const at::Tensor& ids, Key
   auto here = context;
   here.symbols = ids.contiguous().view({-1});
   auto x = how.embed(*this, ids, cache != nullptr ? cache->length() : 0, context);
-  const auto skips = how.skips(*this, x, ids, symbols_before(ids, cache), context);
+  auto skips = how.skips(*this, x, ids, symbols_before(ids, cache), context);
   const auto keep_last = [&](std::int64_t count) {  // what follows sees no other position
     const auto time = x.size(1), first = time - count;
     if (first <= 0) return;
@@ -256,7 +255,7 @@ at::Tensor SparseMoELanguageModelImpl::logits_of_last(const at::Tensor& ids, Key
   for (std::size_t layer = 0; layer < spec_.layers.size(); ++layer) {
     auto& part = block(static_cast<std::int64_t>(layer));
     auto* kept = cache != nullptr ? &cache->layers[layer] : nullptr;
-    x = how.attend(part, how.enter(part, x, skips, here), here, kept);
+    x = how.attend(part, how.enter(part, x, skips, here), here, kept, skips);
     if (layer + 1 == spec_.layers.size())
       keep_last(std::max<std::int64_t>(1, part.smoe().spec().short_conv));
     x = how.mix(part, x, here, kept).y;

@@ -10,7 +10,7 @@ namespace {
 
 /// All heads at once: (B, T, C) -> (B, T, H * D).
 at::Tensor stacked_heads(MultiHeadAttentionImpl& sa, const at::Tensor& x,
-                         const ForwardContext& context, LayerCache* cache) {
+                         const ForwardContext& context, LayerCache* cache, SkipSources& skips) {
   const auto& spec = sa.spec();
   const auto b = x.size(0), t = x.size(1), c = x.size(2), h = spec.heads, d = spec.head_width;
   const auto qkv = x.view({b * t, c})
@@ -18,7 +18,7 @@ at::Tensor stacked_heads(MultiHeadAttentionImpl& sa, const at::Tensor& x,
                        .view({b, t, 3, h, d})
                        .permute({2, 0, 3, 1, 4});  // (3, B, H, T, D)
   const auto stage = sa.query_key_stage(cache != nullptr ? cache->length : 0, t, x);
-  auto keys = stage.key(qkv.select(0, 1)), values = qkv.select(0, 2);
+  auto keys = stage.key(qkv.select(0, 1)), values = sa.mixed_values(qkv.select(0, 2), skips);
   if (cache != nullptr) {
     cache->make_room(x, spec, sa.positions());
     const auto joined = [&](const at::Tensor& kept, const at::Tensor& fresh) {
@@ -41,10 +41,10 @@ at::Tensor stacked_heads(MultiHeadAttentionImpl& sa, const at::Tensor& x,
 class StackedEngine final : public Engine {
  public:
   at::Tensor attend(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
-                    LayerCache* cache) const override {
+                    LayerCache* cache, SkipSources& skips) const override {
     auto& sa = block.sa();
-    return x +
-           sa.project(stacked_heads(sa, block.attention_input(x, cache), context, cache), context);
+    return x + sa.project(stacked_heads(sa, block.attention_input(x, cache), context, cache, skips),
+                          context);
   }
   MoeOutput mix(BlockImpl& block, const at::Tensor& x, const ForwardContext& context,
                 LayerCache* cache) const override {

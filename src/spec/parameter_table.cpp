@@ -31,6 +31,9 @@ std::int64_t numel_of(const Shape& shape) {
   return count;
 }
 
+/// Half of each, as the paper and modded-nanogpt begin.
+constexpr double kValueStart = 0.5;
+
 /// The Linears of a router, if there is one.
 std::vector<const char*> routers_of(const FeedForwardSpec& spec) {
   if (!spec.has_router()) return {};
@@ -117,6 +120,7 @@ class RowWriter {
     const auto group = ParameterGroup::matrix;
     add({at + "qkv", {3, inner, c_}, {spec.head_width, c_}, Role::linear_weight, group, c_});
     linear(at + "proj", group, c_, inner, spec.bias, /*is_residual=*/true);
+    if (spec.mixes_values) gain(at + "value_lambda", 1, kValueStart);
     if (spec.qk_norm == QkNorm::none) return;
     gain(at + "q_norm", spec.head_width, spec.qk_gain);
     gain(at + "k_norm", spec.head_width, 1);
@@ -220,6 +224,7 @@ class PieceWriter {
       piece(name + "value.weight", at + "qkv", 2 * heads + head);
     }
     linear(at + "proj");
+    whole(at + "value_lambda.weight");
     whole(at + "q_norm.weight");
     whole(at + "k_norm.weight");
   }

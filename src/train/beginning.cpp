@@ -54,6 +54,7 @@ std::vector<std::string> shape_differences(const RunConfig& theirs, const RunCon
                                                        "model.short_conv",
                                                        "model.x0_shortcut",
                                                        "model.ngram.orders",
+                                                       "model.value_residual",
                                                        "model.bias",
                                                        "model.tied"};
     return std::ranges::none_of(kShapes, [&](auto shape) { return key.starts_with(shape); });

@@ -36,6 +36,7 @@ double composed_memory(const ModelSpec& spec, double tokens) {
   for (const auto& layer : spec.layers) {
     const auto experts = static_cast<double>(layer.feed_forward.token_slots()) * (4 + 6) * c;
     values += 10 * c + 4 * static_cast<double>(layer.attention.heads) * context + experts;
+    if (layer.attention.mixes_values) values += 4 * c;
     for (const auto taps : {layer.attention.short_conv, layer.feed_forward.short_conv})
       if (taps > 0) values += 4 * c;  // with the rows before, and sums
   }

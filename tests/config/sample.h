@@ -37,6 +37,7 @@ inline RunConfig every_key_changed() {
   c.model.short_conv = 4;
   c.model.x0_shortcut = true;
   c.model.ngram = {{3, 2}, 7, 1000, 0.25};
+  c.model.value_residual = true;
   c.model.bias = false;
   c.model.tied = true;
   c.model.kernels = Kernels::reference;

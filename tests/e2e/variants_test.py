@@ -16,6 +16,7 @@ VARIANTS = {"rms": ["model.norm=rms"], "gelu": ["model.moe.activation=gelu"], "s
             "short convolution": ["model.short_conv=3", "model.positions=rotary"],
             "x0 shortcut": ["model.x0_shortcut=true"],
             "n-grams": ["model.ngram.orders=[2,3]", "model.ngram.min_count=2", "model.ngram.dropout=0.1"],
+            "value residual": ["model.n_layer=2", "model.value_residual=true"],
             "no bias": ["model.bias=false"], "tied": ["model.tied=true"],
             "balanced": ['model.moe.balance=[{"kind": "switch"}, {"kind": "loss_free"}]', "model.moe.z_loss=0.001",
                          "train.grad_accumulation=2"],

@@ -43,6 +43,23 @@ TEST(Ablation, HasTheLossOfAnEvaluationAndLeavesTheWeightsAsTheyWere) {
   EXPECT_TRUE(are_equal(before, snapshot(model)));
 }
 
+TEST(Ablation, OfBlocksThatReadPastOthersHasTheLossOfAnEvaluationToo) {
+  auto config = small_config();
+  config.x0_shortcut = config.value_residual = true;
+  config.ngram.orders = {2};
+  SparseMoELanguageModel model(config, Vocabulary(kVocabularySize, {{2, {0, 3, 3, 6, 7, 2}}}));
+  initialise(model, 5);
+  {
+    const at::NoGradGuard no_grad;
+    for (auto& item : model->named_parameters())
+      if (item.key().find("lambda") != std::string::npos || item.key() == "ngram.2.weight")
+        item.value().add_(0.3);
+  }
+  const auto tokens = cyclic_tokens(100);
+  const auto found = ablate(model, tokens, kWholeSplit);
+  EXPECT_EQ(found.loss, evaluate_full(model, tokens, 42).loss);
+}
+
 TEST(Ablation, IsTheEvaluationOfAModelThatLacksTheExpert) {
   const auto tokens = cyclic_tokens(203);
   for (const auto kernels : {Kernels::fast, Kernels::reference})

@@ -56,6 +56,7 @@ const std::vector<Axis>& space() {
       {"model.x0_shortcut", {"false", "true"}},
       {"model.ngram.orders", {"[]", "[2]", "[3, 2]"}},
       {"model.ngram.dropout", {"0", "0.3"}},
+      {"model.value_residual", {"false", "true"}},
       {"model.moe.num_experts", {"1", "3", "4", "9"}},
       {"model.moe.top_k", {"1", "2", "3"}},
       {"model.moe.router",

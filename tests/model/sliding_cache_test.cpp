@@ -69,7 +69,7 @@ TEST_P(SlidingCache, OfConvolutionsAndTablesGivesWhatTheReadableModulesGive) {
   const auto [engine, positions] = GetParam();
   auto config = sliding_config(2, positions);
   config.short_conv = 3;
-  config.x0_shortcut = true;
+  config.x0_shortcut = config.value_residual = true;
   config.ngram.orders = {2, 4};
   Built built(config, engine), plain(config, EngineKind::reference);
   const auto ids = random_ids(3, kTokens);

@@ -52,8 +52,10 @@ inline constexpr Variant kVariants[] = {
        config.ngram.orders = {2, 3};
        config.ngram.dropout = 0.3;
      }},
+    {"value_residual", [](ModelConfig& config) { config.value_residual = config.n_layer > 1; }},
     {"all_skips",
      [](ModelConfig& config) {
+       config.value_residual = config.n_layer > 1;
        config.x0_shortcut = true;
        config.ngram.orders = {4};
        config.positions = Positions::rotary;

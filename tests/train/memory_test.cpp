@@ -63,9 +63,12 @@ std::vector<RunConfig> planned_shapes() {
   add([](RunConfig& c) { c.model.moe.capacity_factor = 0.5; });
   add([](RunConfig& c) { c.model.short_conv = 3; });
   add([](RunConfig& c) { c.model.x0_shortcut = true; });
+  add([](RunConfig& c) { c.model.value_residual = true; });
   add([](RunConfig& c) {
     c.model.x0_shortcut = true;
     c.model.ngram = {{2, 3}, 1, {}, 0.1};
+    c.model.value_residual = true;
+    c.model.n_layer = 3;
   });
   add([](RunConfig& c) {
     c.model.moe.balance = {{BalanceKind::switch_loss}, {BalanceKind::importance_load}};

@@ -196,6 +196,7 @@ struct ModelConfig {
   std::int64_t short_conv = 0;
   bool x0_shortcut = false;
   NgramConfig ngram;
+  bool value_residual = false;
   bool bias = true, tied = false;
   Kernels kernels = Kernels::fast;
   MoeConfig moe;
@@ -237,6 +238,8 @@ struct ModelConfig {
             "x0_shortcut", &C::x0_shortcut,
             "whether each block reads a learned mean of the stream and of what entered the first"},
         Field{"ngram", &C::ngram, "tables of n-grams, added before every block"},
+        Field{"value_residual", &C::value_residual,
+              "whether attention behind the first block mixes that one's values with its own"},
         Field{"bias", &C::bias, "whether Linears have biases; those of layer norms stay"},
         Field{"tied", &C::tied,
               "whether the last Linear's weight is the token table; tables are then drawn as "

@@ -62,7 +62,12 @@ struct AttentionParameters {
   double score_scale;
   DropoutDraws weights_dropout, output_dropout;
   at::Tensor conv = {};  // (C, k): column j weighs the position j before; undefined: conv(x) = x
+  /// Of a block behind the first: (1) how much of the first one's values its own take in. Those of
+  /// the first are kept for them where it gives_values.
+  at::Tensor value_lambda = {};
+  bool gives_values = false;
 };
+struct SkipSources;  // skips.h
 /// Keys and values of the positions that a layer has seen: keys (B, C, capacity), values
 /// (B, capacity, C); and what its convolution has seen last.
 struct KeyValues {
@@ -72,9 +77,11 @@ struct KeyValues {
 /// Room for `positions` of B sequences, in x's precision; x (B, T, C).
 KeyValues make_key_values(const at::Tensor& x, std::int64_t positions);
 
-/// `cache`, where given, gets what there is of positions 0 to T - 1: for evaluation.
+/// `cache`, where given, gets what there is of positions 0 to T - 1: for evaluation. `skips`, which
+/// may be null without a value residual, are of the same forward.
 at::Tensor attention_layer(const at::Tensor& x, const AttentionParameters& parameters,
-                           const LayerRun& run, KeyValues* cache = nullptr);
+                           const LayerRun& run, KeyValues* cache = nullptr,
+                           const SkipSources* skips = nullptr);
 /// Where a step's keys and values go in the cache, and how many positions, from the first place on,
 /// there are with them.
 struct CachePlace {
@@ -83,7 +90,8 @@ struct CachePlace {
 /// The same for one new token of each sequence, x (B, 1, C), whose angles, if there are any, are
 /// (1, D). Those before it are in the cache, and it joins them. No dropout, no gradients.
 at::Tensor attention_step(const at::Tensor& x, const AttentionParameters& parameters,
-                          const LayerRun& run, KeyValues& cache, CachePlace place);
+                          const LayerRun& run, KeyValues& cache, CachePlace place,
+                          const SkipSources* skips = nullptr);
 
 /// x + sum over the K chosen experts of gate * dropout(expert(conv(norm(x)))), and of the S shared
 /// ones without a gate or with one for all of them; x (B, T, C).

@@ -32,6 +32,7 @@ struct SkipTape;
 struct SkipSources {
   at::Tensor stream;  // (B, T, C) what enters the first block; undefined: it is not read again
   at::Tensor ngrams;  // (B, T, C) sums of rows; undefined: there are no tables
+  at::Tensor values;  // of the first block's attention, of the composed modules
   std::shared_ptr<SkipTape> tape = {};  // of the fused layers: where gradients are summed up
 };
 
@@ -41,6 +42,10 @@ struct SkipSources {
 SkipSources make_skips(const at::Tensor& x, bool reads_stream, const NgramTables& ngrams,
                        const at::Tensor& ids, const at::Tensor& before, const DropoutDraws& dropout,
                        const LayerRun& run);
+
+/// Copies what a workspace holds into memory of its own, for a forward whose parts are called one
+/// by one, without gradients.
+void keep_apart(SkipSources& skips);
 
 /// What a block weighs its sources by, (1) each; undefined for what it does not read.
 struct SkipWeights {

@@ -12,6 +12,7 @@
 #include "moe/kernels/layers.h"
 #include "moe/model/context.h"
 #include "moe/model/norm.h"
+#include "moe/model/skips.h"
 #include "moe/spec/model_spec.h"
 
 namespace moe {
@@ -69,10 +70,13 @@ struct QueryKeyStage {
 class HeadImpl : public torch::nn::Module {
  public:
   HeadImpl(at::Tensor qkv, const AttentionSpec& spec, std::int64_t head);
-  /// `mask` (B, T, T) multiplies the attention weights (dropout); undefined: none. With a cache, x
-  /// continues what it holds; the caller counts its positions.
-  at::Tensor forward(const at::Tensor& x, const QueryKeyStage& stage, const at::Tensor& mask,
-                     LayerCache* cache);
+  /// `value` (B, T, D) is what the head mixes; `mask` (B, T, T) multiplies the attention weights
+  /// (dropout); undefined: none. With a cache, x continues what it holds; the caller counts its
+  /// positions.
+  at::Tensor forward(const at::Tensor& x, at::Tensor value, const QueryKeyStage& stage,
+                     const at::Tensor& mask, LayerCache* cache);
+  /// The head's own values of x, (B, T, D).
+  at::Tensor value(const at::Tensor& x) const { return x.matmul(slice(2).t()); }
 
  private:
   at::Tensor slice(std::int64_t which) const;  // (D, C)
@@ -88,12 +92,20 @@ class MultiHeadAttentionImpl : public torch::nn::Module {
  public:
   MultiHeadAttentionImpl(const ModelSpec& spec, std::int64_t layer);
   /// With a cache, x continues what it holds, and the cache grows by T.
-  at::Tensor forward(const at::Tensor& x, const ForwardContext& context, LayerCache* cache);
+  at::Tensor forward(const at::Tensor& x, const ForwardContext& context, LayerCache* cache,
+                     SkipSources& skips);
 
   /// Of positions [first, first + count), like x in precision and device.
   QueryKeyStage query_key_stage(std::int64_t first, std::int64_t count, const at::Tensor& x);
   /// Of positions [first, first + count), (count, D), like x; undefined: they do not rotate.
   at::Tensor angles(std::int64_t first, std::int64_t count, const at::Tensor& x);
+  /// What heads mix instead of their own values (any shape), where there is a value residual; those
+  /// of the first block become a part of `skips`.
+  at::Tensor mixed_values(const at::Tensor& own, SkipSources& skips) const;
+  /// (1), or undefined: the values are its own.
+  at::Tensor value_lambda() const {
+    return value_lambda_.is_empty() ? at::Tensor() : value_lambda_->weight();
+  }
   /// Of the attention weights (B, T, H, T), or undefined.
   at::Tensor weights_mask(const at::Tensor& x, const ForwardContext& context) const;
   /// proj and its dropout; heads (B, T, H * D).
@@ -119,6 +131,7 @@ class MultiHeadAttentionImpl : public torch::nn::Module {
   std::vector<Head> heads_;
   torch::nn::Linear proj_;
   Norm q_norm_{nullptr}, k_norm_{nullptr};
+  Lambda value_lambda_{nullptr};
   at::Tensor angles_;  // of the context, as `angles` was last asked for them
 };
 TORCH_MODULE(MultiHeadAttention);

@@ -21,7 +21,6 @@ namespace moe {
 // Shapes: B sequences, T positions, N = B*T, C width, E experts, V vocabulary, L layers.
 
 class Engine;
-using kernels::SkipSources;
 
 /// Which of the engines computes a model: the fastest of its device, or one by name.
 enum class EngineKind { fast, reference, stacked };
@@ -51,7 +50,8 @@ class BlockImpl : public torch::nn::Module {
  public:
   BlockImpl(const ModelSpec& spec, std::int64_t layer);
   /// x (B, T, C) -> (B, T, C). `cache` may be null.
-  at::Tensor attend(const at::Tensor& x, const ForwardContext& context, LayerCache* cache);
+  at::Tensor attend(const at::Tensor& x, const ForwardContext& context, LayerCache* cache,
+                    SkipSources& skips);
   MoeOutput mix(const at::Tensor& x, const ForwardContext& context, LayerCache* cache);
   /// resid_lambda * x + x0_lambda * sources.stream + ngram_lambda * sources.ngrams, as far as there
   /// are such.
@@ -112,10 +112,11 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
 
   /// The parts of a forward, as the model's engine computes them, for what is to be looked at
   /// between them: one after another they are `forward`, bit for bit. x (B, T, C). `enter` finds
-  /// what blocks read past those before them, which `attend` takes in.
+  /// what blocks read past those before them, which `attend` takes in; that of the first block adds
+  /// its values.
   at::Tensor enter(const at::Tensor& ids, const ForwardContext& context, SkipSources& skips);
   at::Tensor attend(std::int64_t layer, const at::Tensor& x, const ForwardContext& context,
-                    const SkipSources& skips);
+                    SkipSources& skips);
   MoeOutput mix(std::int64_t layer, const at::Tensor& x, const ForwardContext& context);
   LmOutput finish(const at::Tensor& x, const at::Tensor& targets, const ForwardContext& context);
   BlockImpl& block(std::int64_t layer);

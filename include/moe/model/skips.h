@@ -12,6 +12,8 @@
 
 namespace moe {
 
+using kernels::SkipSources;
+
 // What blocks read past the blocks before them. Shapes: B sequences, T positions, N = B*T, C width,
 // R rows of a table.
 

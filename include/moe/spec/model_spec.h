@@ -36,6 +36,9 @@ struct AttentionSpec {
   double qk_gain;                     // that the gain of queries starts with
   std::optional<double> rotary_base;  // nullopt: positions do not rotate
   std::int64_t short_conv = 0;        // kernel of the convolution after its norm; 0: none
+  // Of a value residual: the first block gives its values, the others mix them with their own; in
+  // backward the last one is the first to have gradients for them.
+  bool gives_values = false, mixes_values = false, begins_values = false;
 };
 
 /// A mixture, or, without experts to choose from, the shared ones alone: a plain MLP.
@@ -97,8 +100,9 @@ struct ModelSpec {
     for (const auto& table : ngrams) most = table.order > most ? table.order : most;
     return most - 1;
   }
-  /// Whether a block reads more than the stream.
+  /// Whether a block takes more into the stream than the block before it left there.
   bool reads_skips() const { return x0_shortcut || !ngrams.empty(); }
+  bool has_value_residual() const { return layers.front().attention.gives_values; }
   Vocabulary vocabulary() const { return {vocab, ngrams}; }
   /// Whether a cache may go on beyond the context: keys hold no place in it.
   bool slides() const { return !position_table; }

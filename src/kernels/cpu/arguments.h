@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/skip_arguments.h"
 #include "moe/spec/balance.h"
 #include "moe/spec/kinds.h"
 
@@ -135,6 +136,7 @@ struct AttentionStep {
   ShortConv<T> conv;  // of its normed values
   Linear<T> qkv, proj;
   QueryKey<T> query_key;
+  ValueResidual<T> value_residual;
   const T* x;  // (B, C)
   T* out;      // (B, C)
   Cache<T> cache;
@@ -156,6 +158,7 @@ struct Attention {
   Linear<T> qkv;      // weight (3C, C): query, key, value
   Linear<T> proj;     // (C, C)
   QueryKey<T> query_key;
+  ValueResidual<T> value_residual;
   const T* x;  // (N, C)
   T* out;      // (N, C)
   // Kept for backward, or scratch of the forward alone.

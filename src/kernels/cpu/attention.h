@@ -5,6 +5,7 @@
 #include "kernels/cpu/norm.h"
 #include "kernels/cpu/query_key.h"
 #include "kernels/cpu/short_conv.h"
+#include "kernels/cpu/value_residual.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
@@ -38,7 +39,10 @@ class AttentionWindow : AttentionPlaces<T> {
     }
     apply_linear<T>(layer_.qkv.weight, /*bias=*/nullptr, 3 * c_, c_, panels(panel_),
                     {qkv_panel(0, 0), panels_, 3 * c_ * kPanel});
-    for (Index p = 0; p < panels_; ++p) meet(p);
+    for (Index p = 0; p < panels_; ++p) {
+      meet(p);
+      mix_values(layer_.value_residual, place(p) * c_ * kPanel, c_ * kPanel, qkv_panel(p, 2 * c_));
+    }
     for (Index p = 0; p < panels_; ++p) {
       const TokenLanes lanes = keys_of(p);
       for (Index h = 0; h < layer_.heads; ++h) head(h).attend(p, lanes);
@@ -56,6 +60,7 @@ class AttentionWindow : AttentionPlaces<T> {
     linear_backward<T>(layer_.proj.weight, c_, c_, panels(d_output(0)), d_qkv);
     for (Index h = 0; h < layer_.heads; ++h) head(h).backward();
     meet_backward();
+    value_backward();
     linear_backward<T>(layer_.qkv.weight, 3 * c_, c_, d_qkv, panels(panel_));
     read_backward();
   }
@@ -140,6 +145,15 @@ class AttentionWindow : AttentionPlaces<T> {
                                   parts + part * d_);
         });
     }
+  }
+
+  void value_backward() {
+    const auto& stage = layer_.value_residual;
+    double total = 0;
+    for (Index p = 0; p < panels_; ++p)
+      total +=
+          mix_values_backward(stage, place(p) * c_ * kPanel, c_ * kPanel, d_qkv_panel(p, 2 * c_));
+    if (stage.mixes) stage.parts[window_] = total;
   }
 
   void add_to_residual(Index p) {

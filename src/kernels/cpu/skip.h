@@ -1,6 +1,5 @@
 #pragma once
 
-#include "kernels/cpu/skip_arguments.h"
 #include "kernels/cpu/vector.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {

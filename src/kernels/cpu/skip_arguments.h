@@ -21,4 +21,18 @@ struct Skip {
   double* parts;           // (panels, 3) of the gradients of the weights
 };
 
+/// How the values of an attention layer meet those of the first block: that one gives them, later
+/// ones mix them in (value_residual.h).
+template <class T>
+struct ValueResidual {
+  bool gives = false, mixes = false;
+  T lambda = 0;
+  T* first = nullptr;  // (B * P, C, kPanel), or, of a step, (B, C)
+  T* own = nullptr;    // (B * P, C, kPanel) kept for backward; null: not kept
+  // Backward.
+  T* d_first = nullptr;     // as `first`: its sum over the blocks behind
+  bool begins = false;      // that sum begins here
+  double* parts = nullptr;  // (B) one window's part of the weight's gradient
+};
+
 }  // namespace moe::kernels::cpu

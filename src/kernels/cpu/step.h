@@ -5,6 +5,7 @@
 #include "kernels/cpu/norm.h"
 #include "kernels/cpu/query_key.h"
 #include "kernels/cpu/short_conv.h"
+#include "kernels/cpu/value_residual.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {
 
@@ -95,8 +96,8 @@ template <class T>
 void step_attend(const AttentionStep<T>& step, Index n, T* scratch) {
   const Index c = step.width, d = c / step.heads, capacity = step.cache.capacity;
   const Index seen = step.filled;
-  T *query = step.qkv_values + n * 3 * c, *key = query + c;
-  const T* value = key + c;
+  T *query = step.qkv_values + n * 3 * c, *key = query + c, *value = key + c;
+  mix_values(step.value_residual, n * c, c, value);
   const auto& stage = step.query_key;
   for (Index h = 0; h < step.heads; ++h) {
     query_key_of_token(stage, stage.query_gain, d, query + h * d);

@@ -1,7 +1,6 @@
 #pragma once
 
 #include "kernels/cpu/arguments.h"
-#include "kernels/cpu/skip_arguments.h"
 
 namespace moe::kernels::cpu {
 
