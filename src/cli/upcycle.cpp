@@ -78,19 +78,19 @@ int run_upcycle(const UpcycleArgs& args, const Services& services) {
   const auto& info = loaded.info;
   const auto config = sparse_config(info.config, args);
   require_same_model(info.config, config);
-  const auto vocab_size = info.tokenizer.vocab_size();
+  const auto vocabulary = info.vocabulary();
   if (const auto problem =
-          upcycling_problem(loaded.model->spec(), spec_of(config.model, vocab_size));
+          upcycling_problem(loaded.model->spec(), spec_of(config.model, vocabulary));
       !problem.empty())
     throw ConfigError(cat(info.ref.folder.string(), ": ", problem));
   auto on_cpu = config;
   on_cpu.device = "cpu";
-  auto memory = estimate_memory(on_cpu, vocab_size, {}, resident_memory());
+  auto memory = estimate_memory(on_cpu, vocabulary, {}, resident_memory());
   memory.batch = 0;  // nothing is learned here
   check_memory(memory, "upcycling");
   // A run at step 0 has a data cursor; any tokens give it one.
   const Tokens placeholder(static_cast<std::size_t>(config.model.block_size) + 1, 0);
-  TrainState state(config, vocab_size, placeholder, at::kCPU);
+  TrainState state(config, vocabulary, placeholder, at::kCPU);
   upcycle(FlatParameters(loaded.model), state.flat);
   auto folder = RunFolder::create(args.out, services.files);
   folder.write_json("config.json", config_to_json(config));
