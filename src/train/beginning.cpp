@@ -39,24 +39,24 @@ std::vector<std::string> shape_differences(const RunConfig& theirs, const RunCon
     if (key.starts_with("model.moe.router_init_std")) return true;
     if (key.starts_with("model.moe.top_k")) return !top_k_counts;
     constexpr std::string_view kShapes[]{"model.n_",
-                                                       "model.block_size",
-                                                       "model.moe.num_experts",
-                                                       "model.moe.router",
-                                                       "model.moe.hash_layers",
-                                                       "model.moe.balance",
-                                                       "model.moe.activation",
-                                                       "model.moe.expert_width",
-                                                       "model.moe.shared_",
-                                                       "model.moe.dense_",
-                                                       "model.norm",
-                                                       "model.positions",
-                                                       "model.qk_norm",
-                                                       "model.short_conv",
-                                                       "model.x0_shortcut",
-                                                       "model.ngram.orders",
-                                                       "model.value_residual",
-                                                       "model.bias",
-                                                       "model.tied"};
+                                         "model.block_size",
+                                         "model.moe.num_experts",
+                                         "model.moe.router",
+                                         "model.moe.hash_layers",
+                                         "model.moe.balance",
+                                         "model.moe.activation",
+                                         "model.moe.expert_width",
+                                         "model.moe.shared_",
+                                         "model.moe.dense_",
+                                         "model.norm",
+                                         "model.positions",
+                                         "model.qk_norm",
+                                         "model.short_conv",
+                                         "model.x0_shortcut",
+                                         "model.ngram.orders",
+                                         "model.value_residual",
+                                         "model.bias",
+                                         "model.tied"};
     return std::ranges::none_of(kShapes, [&](auto shape) { return key.starts_with(shape); });
   });
   return keys;

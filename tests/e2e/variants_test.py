@@ -225,6 +225,7 @@ class DenseLayers(Trains):
             self.assertEqual(result.code, CHECKPOINT, result)
             self.assertIn(f"\n{key}: ", result.err)
 
+
 class Ngrams(Trains):
     """Rows of tables belong to runs of symbols, which a text decides and a checkpoint remembers."""
 
