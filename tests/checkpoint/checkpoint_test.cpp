@@ -114,6 +114,7 @@ TEST_F(Checkpoint, RemembersTheRunsThatRowsOfTablesBelongTo) {
   const Vocabulary own(symbols, {{2, {0, 1, 1, 0}}}), other(symbols, {{2, {0, 0, 1, 1}}});
   FlatParameters saved(SparseMoELanguageModel(tables.model, own));
   FlatParameters strange(SparseMoELanguageModel(tables.model, other));
+  saved.values().fill_(1);
   const Optimizer moves(tables.optim, saved.values());
   FileLayer files;
   save_checkpoint(run, 3, saved, moves, {{"step", 3}, {"best_step", -1}}, tables, tokenizer,

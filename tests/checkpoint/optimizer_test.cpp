@@ -23,6 +23,7 @@ struct Saved {
       : config(run),
         flat(SparseMoELanguageModel(config.model, tokenizer.vocab_size())),
         optimizer(make()) {
+    flat.values().copy_(at::arange(flat.values().numel(), at::kFloat));
     double value = 1;
     for (const auto& part : optimizer.state())
       part.values.copy_(at::arange(part.values.numel(), at::kFloat) * value++);
