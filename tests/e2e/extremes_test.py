@@ -209,10 +209,12 @@ class Flags(ExtremesCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.run_folder = cls.home / "run"
-        trained = makemoe("train", "--config", cls.config, "--data", cls.text, "--out", cls.run_folder, "--stop-after", 1)
-        if trained.code != 0:
-            raise AssertionError(trained)
+        cls.run_folder, cls.dense = cls.home / "run", cls.home / "dense"
+        without_router = ("--set", "model.moe.num_experts=0", "--set", "model.moe.shared_experts=1")
+        for folder, more in ((cls.run_folder, ()), (cls.dense, without_router)):
+            trained = makemoe("train", "--config", cls.config, "--data", cls.text, "--out", folder, "--stop-after", 1, *more)
+            if trained.code != 0:
+                raise AssertionError(trained)
         cls.file = cls.home / "sweep.json"
         cls.file.write_text(json.dumps({"base": str(cls.config), "set": {"data.path": str(cls.text), "train.max_iters": 1},
                                         "space": {"optim.learning_rate": {"choices": [0.001]}}, "strategy": {"kind": "grid"}}))
@@ -224,7 +226,7 @@ class Flags(ExtremesCase):
         return {"train": ("--config", self.config, "--data", self.text, "--out", out, "--set", "train.max_iters=2"),
                 "generate": (self.run_folder, "--max-new-tokens", 3, "--seed", 1),
                 "bench": ("--config", self.config, "--steps", 1, "--json"),
-                "inspect": (self.run_folder, "--depth"),
+                "inspect": (self.run_folder, "--depth"), "upcycle": (self.dense, "--num-experts", 4, "--out", out),
                 "sweep run": (self.file, "--out", out), "sweep worker": (self.swept,)}[name]
 
     def flags(self):

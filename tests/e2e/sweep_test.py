@@ -74,7 +74,7 @@ class WholeSweeps(SweepCase):
     def test_the_first_example_of_the_document_runs_without_a_failure(self):
         example = (SOURCE / "docs" / "sweeps.md").read_text().partition("```json\n")[2].partition("```")[0]
         (self.folder / "sweep").mkdir()
-        shutil.copy(SOURCE / "configs" / "quickstart.json", self.folder)
+        shutil.copy(SOURCE / "configs" / "small.json", self.folder)
         program = self.quick_program("#!/bin/sh\necho '{\"step\": 1, \"val/loss\": 1}' > $4/metrics.jsonl\n")
         out = self.folder / "out"
         self.done("sweep", "run", self.write("sweep/example.json", example), "--data", TEXT, "--out", out, "-j", 8, env=program)
