@@ -48,9 +48,10 @@ class Study(Case):
 
     def test_the_tables_of_the_page_are_those_of_the_record(self):
         page = RECIPES.read_text(encoding="utf-8")
-        for line in study("table")[1].splitlines():
-            if line.startswith("| `"):
-                self.assertIn(line, page)
+        rows = [line for line in study("table")[1].splitlines() if line.startswith("| `")]
+        self.assertTrue(rows)
+        for row in rows:
+            self.assertIn(row, page)
 
     def test_a_measured_row_has_a_config(self):
         for run in json.loads(RECORD.read_text())["runs"]:

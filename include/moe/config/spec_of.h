@@ -7,8 +7,8 @@
 
 namespace moe {
 
-/// The model that a config describes, over a vocabulary. The one place where
-/// widths, rates and scales are computed from keys.
+/// The model that a config describes, over a vocabulary. The one place where widths, rates and
+/// scales are computed from keys.
 ModelSpec spec_of(const ModelConfig& config, const Vocabulary& vocabulary);
 
 }  // namespace moe
