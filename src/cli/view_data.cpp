@@ -6,6 +6,7 @@
 #include "cli/views.h"
 #include "moe/base/error.h"
 #include "moe/base/text.h"
+#include "moe/data/symbol_class.h"
 #include "moe/eval/ablation.h"
 #include "moe/eval/depth.h"
 #include "moe/eval/information.h"
@@ -29,6 +30,26 @@ Json figures(const std::vector<double>& values) {
 Json figures(const std::vector<std::vector<double>>& rows) {
   auto list = Json::array();
   for (const auto& row : rows) list.push_back(figures(row));
+  return list;
+}
+
+/// The classes of a vocabulary's symbols.
+TargetKinds kinds_of(const CharTokenizer& tokenizer) {
+  TargetKinds kinds{static_cast<std::int64_t>(kSymbolClasses.size())};
+  for (const auto symbol : tokenizer.symbols())
+    kinds.of.push_back(static_cast<std::int64_t>(class_of(symbol)));
+  return kinds;
+}
+
+/// (E), and (E, classes).
+Json rises(const std::vector<LossRise>& experts) {
+  auto list = Json::array();
+  for (const auto& rise : experts) list.push_back(figure(rise.all));
+  return list;
+}
+Json rises_by_kind(const std::vector<LossRise>& experts) {
+  auto list = Json::array();
+  for (const auto& rise : experts) list.push_back(figures(rise.by_kind));
   return list;
 }
 
@@ -78,12 +99,19 @@ void add_flips(Json& later, const SplitChoices& choices, const Stage& stage) {
 }  // namespace
 
 Json ablation_view(const ViewInput& input) {
-  const auto found = ablate(input.loaded.model, input.target.tokens, input.request);
-  auto layers = Json::array();
+  const auto found = ablate(input.loaded.model, input.target.tokens, input.request,
+                            kinds_of(input.loaded.info.tokenizer));
+  auto kinds = Json::array(), layers = Json::array();
+  for (std::size_t kind = 0; kind < kSymbolClasses.size(); ++kind)
+    kinds.push_back({{"class", kSymbolClasses[kind]},
+                     {"tokens", found.tokens_by_kind[kind]},
+                     {"loss", figure(found.loss_by_kind[kind])}});
   for (std::size_t layer = 0; layer < found.masked.size(); ++layer)
-    layers.push_back(
-        {{"masked", figures(found.masked[layer])}, {"zeroed", figures(found.zeroed[layer])}});
-  return {{"loss", found.loss}, {"layers", layers}};
+    layers.push_back({{"masked", rises(found.masked[layer])},
+                      {"zeroed", rises(found.zeroed[layer])},
+                      {"masked_by_class", rises_by_kind(found.masked[layer])},
+                      {"zeroed_by_class", rises_by_kind(found.zeroed[layer])}});
+  return {{"loss", found.loss}, {"classes", kinds}, {"layers", layers}};
 }
 
 Json information_view(const ViewInput& input) {

@@ -40,6 +40,16 @@ std::string expert_table(const Json& layers, const std::string& corner, const ch
   return laid_out(table);
 }
 
+/// "newline +0.0123": the class of targets whose loss rises most; `rises` has a value a class.
+std::string worst_class(const Json& rises, const Json& classes) {
+  const auto most = std::max_element(rises.begin(), rises.end(), [](const Json& a, const Json& b) {
+    return !b.is_null() && (a.is_null() || a.get<double>() < b.get<double>());
+  });
+  if (most == rises.end() || most->is_null()) return "-";
+  const auto at = static_cast<std::size_t>(most - rises.begin());
+  return cat(classes.at(at).at("class").get<std::string>(), " ", change(*most, 2));
+}
+
 /// Of a table (E, E): the mean over pairs of different experts, and the pair with the most.
 struct Pairs {
   double mean = 0, most = 0;
@@ -91,7 +101,11 @@ std::string ablation_text(const Json& view) {
              "next best takes over:\n",
              expert_table(view.at("layers"), "masked", "masked", shown),
              "\nIts rise where an expert is chosen as ever and answers nothing:\n",
-             expert_table(view.at("layers"), "zeroed", "zeroed", shown));
+             expert_table(view.at("layers"), "zeroed", "zeroed", shown),
+             "\nThe kind of target that loses most where an expert can not be chosen:\n",
+             expert_table(view.at("layers"), "masked", "masked_by_class", [&](const Json& rises) {
+               return worst_class(rises, view.at("classes"));
+             }));
 }
 
 std::string information_text(const Json& view) {

@@ -15,7 +15,7 @@ namespace {
 
 // inspect/*.json are files that may hold anything: what is not as expected is left out.
 
-constexpr std::size_t kViewLayers = 64, kViewExperts = 256, kViewStages = 80;
+constexpr std::size_t kViewLayers = 64, kViewExperts = 256, kViewStages = 80, kViewClasses = 16;
 constexpr int kViewDigits = 4;
 constexpr double kNoFigure = std::numeric_limits<double>::quiet_NaN();
 
@@ -107,6 +107,45 @@ Markup headed(const char* title, const Json& view, const Markup& content) {
   return element("h4", {}, title) + element("p", {{"class", "note"}}, where) + content;
 }
 
+/// "newline +0.12": the class of targets that loses most; `rises` has a value for each class.
+std::string worst_class(const Json& rises, const std::vector<const Json*>& classes) {
+  std::string out = "–";
+  double most = -std::numeric_limits<double>::infinity();
+  for (std::size_t i = 0; i < classes.size() && rises.is_array() && i < rises.size(); ++i) {
+    const auto rise = number_of(rises[i]);
+    const auto& name = member(*classes[i], "class");
+    if (!(rise > most) || !name.is_string()) continue;
+    most = rise;
+    out = cat(name.get<std::string>(), " ", change_text(rise));
+  }
+  return out;
+}
+
+/// A row an expert, a column a layer; empty for views from before classes were told apart.
+Markup worst_classes(const Json& view) {
+  const auto classes = list_in(view, "classes", kViewClasses);
+  const auto layers = list_in(view, "layers", kViewLayers);
+  if (classes.empty()) return {};
+  HtmlTable table{
+      "The kind of target that loses most [nats/token] where an expert can not be chosen",
+      {"expert"},
+      {}};
+  std::vector<std::vector<const Json*>> experts;
+  std::size_t most = 0;
+  for (const auto* layer : layers) {
+    table.heads.push_back(cat("layer ", experts.size()));
+    experts.push_back(list_in(*layer, "masked_by_class", kViewExperts));
+    most = std::max(most, experts.back().size());
+  }
+  for (std::size_t e = 0; e < most; ++e) {
+    std::vector<Markup> row{text(cat(e))};
+    for (const auto& column : experts)
+      row.push_back(text(e < column.size() ? worst_class(*column[e], classes) : "–"));
+    table.rows.push_back(std::move(row));
+  }
+  return most > 0 ? draw(table) : Markup();
+}
+
 Markup ablation(const Json& file) {
   const auto& view = member(file, "ablation");
   return expert_table(view, "masked",
@@ -116,7 +155,8 @@ Markup ablation(const Json& file) {
          expert_table(view, "zeroed",
                       "Rise of the loss [nats/token] where an expert is chosen as ever and answers "
                       "nothing",
-                      change_text);
+                      change_text) +
+         worst_classes(view);
 }
 
 Markup information(const Json& file) {

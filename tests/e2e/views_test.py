@@ -11,6 +11,7 @@ from support import CHECKPOINT, DATA, NUMERICS, STEPS, USAGE, RunCase, makemoe, 
 LAYERS, EXPERTS, TOP_K = 2, 4, 2
 VIEWS = {"--ablate": "ablation", "--information": "information", "--depth": "depth", "--top-k-sweep": "top_k_sweep",
          "--similarity": "similarity", "--saturation": "saturation"}
+CLASSES = ("lower case", "upper case", "digit", "punctuation", "space", "newline", "other")
 FACTORS = ("symbol", "previous", "next", "position")
 COLUMNS = 80
 
@@ -59,6 +60,22 @@ class Views(RunCase):
         self.assertEqual(answer["top_k_sweep"]["losses"][TOP_K - 1], self.loss)
         self.assertEqual((answer["top_k_sweep"]["top_k"], len(answer["top_k_sweep"]["losses"])), (TOP_K, EXPERTS))
 
+    def test_classes_of_targets_weighed_by_their_number_have_the_loss_and_its_rise(self):
+        ablation = self.view(self.deep, "--ablate")["ablation"]
+        self.assertEqual(tuple(one["class"] for one in ablation["classes"]), CLASSES)
+        weights = [one["tokens"] for one in ablation["classes"]]
+
+        def mean(values):
+            return sum(weight * (value or 0) for weight, value in zip(weights, values)) / sum(weights)
+
+        self.assertAlmostEqual(mean([one["loss"] for one in ablation["classes"]]), self.loss, places=5)
+        for layer in ablation["layers"]:
+            for key in ("masked", "zeroed"):
+                for rise, by_class in zip(layer[key], layer[f"{key}_by_class"]):
+                    self.assertAlmostEqual(mean(by_class), rise, places=5)
+        for one, rise in zip(ablation["classes"], ablation["layers"][0]["masked_by_class"][0]):
+            self.assertEqual((one["loss"] is None, rise is None), (one["tokens"] == 0,) * 2)
+
     def test_gains_of_all_layers_sum_to_what_the_model_gains(self):
         depth = self.view(self.deep, "--depth")["depth"]
         gains = sum(layer[f"{part}_gain"] for layer in depth["layers"] for part in ("attention", "mixture"))
@@ -70,6 +87,8 @@ class Views(RunCase):
             self.assertEqual(len(answer[key]["layers"]), LAYERS)
         for layer in answer["ablation"]["layers"]:
             self.assertEqual([len(layer[key]) for key in ("masked", "zeroed")], [EXPERTS, EXPERTS])
+            for key in ("masked", "zeroed"):
+                self.assertEqual([len(rises) for rises in layer[f"{key}_by_class"]], [len(CLASSES)] * EXPERTS)
         for layer in answer["information"]["layers"]:
             self.assertEqual(tuple(layer), FACTORS)
             for factor in layer.values():

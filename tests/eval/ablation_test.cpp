@@ -26,11 +26,11 @@ TEST(Ablation, OfAnExpertThatNoTokenChoseChangesNoBit) {
   set_logits(model, 1, {1, 3, kNever, 2, 0});
   const auto found = ablate(model, cyclic_tokens(301), kWholeSplit);
   for (const std::size_t unused : {2U, 0U, 4U}) {
-    EXPECT_EQ(found.masked[1][unused], 0) << unused;
-    EXPECT_EQ(found.zeroed[1][unused], 0) << unused;
+    EXPECT_EQ(found.masked[1][unused].all, 0) << unused;
+    EXPECT_EQ(found.zeroed[1][unused].all, 0) << unused;
   }
-  EXPECT_NE(found.masked[1][1], 0);
-  EXPECT_NE(found.zeroed[1][1], 0);
+  EXPECT_NE(found.masked[1][1].all, 0);
+  EXPECT_NE(found.zeroed[1][1].all, 0);
 }
 
 TEST(Ablation, HasTheLossOfAnEvaluationAndLeavesTheWeightsAsTheyWere) {
@@ -77,20 +77,60 @@ TEST(Ablation, IsTheEvaluationOfAModelThatLacksTheExpert) {
         mixture_of(masked, layer).route().bias.detach()[expert].fill_(-kInfiniteLogit);
         mixture_of(zeroed, layer).weights().w2.detach()[expert].zero_();
         mixture_of(zeroed, layer).weights().b2.detach()[expert].zero_();
-        EXPECT_EQ(found.masked[place(layer)][place(expert)],
+        EXPECT_EQ(found.masked[place(layer)][place(expert)].all,
                   evaluate_full(masked, tokens, 42).loss - found.loss);
-        EXPECT_EQ(found.zeroed[place(layer)][place(expert)],
+        EXPECT_EQ(found.zeroed[place(layer)][place(expert)].all,
                   evaluate_full(zeroed, tokens, 42).loss - found.loss);
       }
     }
+}
+
+/// Symbols 0 to 2, 3 to 6, and none.
+const TargetKinds kThreeKinds{3, {0, 0, 0, 1, 1, 1, 1}};
+
+TEST(Ablation, RisesOfKindsOfTargetsWeighedByTheirNumberAreTheRiseOfAll) {
+  auto model = small_model();
+  const auto found = ablate(model, cyclic_tokens(301), kWholeSplit, kThreeKinds);
+  const auto all = ablate(model, cyclic_tokens(301), kWholeSplit);
+  ASSERT_EQ(found.tokens_by_kind, (std::vector<std::int64_t>{128, 172, 0}));
+  for (std::size_t e = 0; e < place(kExperts); ++e)
+    for (const auto* rises : {&found.masked, &found.zeroed}) {
+      const auto& rise = (*rises)[1][e];
+      double sum = 0;
+      for (std::size_t kind : {0U, 1U})
+        sum += rise.by_kind[kind] * static_cast<double>(found.tokens_by_kind[kind]);
+      EXPECT_NEAR(sum / static_cast<double>(found.tokens), rise.all, kLossRounding);
+      EXPECT_GT(std::abs(rise.by_kind[0] - rise.by_kind[1]), kLossRounding);
+      EXPECT_TRUE(std::isnan(rise.by_kind[2])) << "no such target";
+    }
+  EXPECT_EQ(found.loss, all.loss);
+  EXPECT_EQ(found.masked[2][1].all, all.masked[2][1].all);
+  EXPECT_TRUE(all.masked[2][1].by_kind.empty());
+}
+
+TEST(Ablation, LossesOfKindsAreThoseOfTheirTargetsAlone) {
+  auto model = small_model();
+  const auto tokens = cyclic_tokens(kContext + 1);  // one window
+  const auto found = ablate(model, tokens, kWholeSplit, kThreeKinds);
+  const at::NoGradGuard no_grad;
+  for_each_batch(model, tokens, kWholeSplit, [&](const SplitBatch& batch) {
+    const auto targets = batch.targets.flatten();
+    const auto logits = model->forward(batch.ids, {}, batch.context).logits.flatten(0, -2);
+    const auto losses = at::cross_entropy_loss(logits, targets, {}, at::Reduction::None);
+    const auto mean = [&](const at::Tensor& of) {
+      return losses.masked_select(of).mean().item<double>();
+    };
+    EXPECT_NEAR(found.loss_by_kind[0], mean(targets.le(2)), kLossRounding);
+    EXPECT_NEAR(found.loss_by_kind[1], mean(targets.gt(2)), kLossRounding);
+  });
 }
 
 TEST(Ablation, MaskingOneOfEqualExpertsChangesNothingButGates) {
   auto model = small_model();
   make_experts_equal(model, 0);
   const auto found = ablate(model, cyclic_tokens(301), kWholeSplit);
-  for (const auto rise : found.masked[0]) EXPECT_NEAR(rise, 0, kLossRounding);
-  EXPECT_GT(std::abs(found.zeroed[0][0]), kLossRounding);
+  for (const auto& rise : found.masked[0]) EXPECT_NEAR(rise.all, 0, kLossRounding);
+  EXPECT_GT(std::abs(found.zeroed[0][0].all), kLossRounding);
 }
 
 TEST(Ablation, MasksRoutersWithoutBiasToo) {
@@ -111,7 +151,7 @@ TEST(Ablation, MasksRoutersWithoutBiasToo) {
   const auto a = ablate(with, tokens, kWholeSplit), b = ablate(without, tokens, kWholeSplit);
   for (std::size_t layer = 0; layer < place(kLayers); ++layer)
     for (std::size_t e = 0; e < place(kExperts); ++e)
-      EXPECT_NEAR(a.masked[layer][e], b.masked[layer][e], kLossRounding);
+      EXPECT_NEAR(a.masked[layer][e].all, b.masked[layer][e].all, kLossRounding);
   EXPECT_FALSE(mixture_of(without, 0).route().bias.defined());
 }
 
@@ -135,8 +175,8 @@ TEST(Ablation, OfTheOnlyExpertCanNotMaskIt) {
   config.moe.num_experts = config.moe.top_k = 1;
   auto model = small_model(config);
   const auto found = ablate(model, cyclic_tokens(50), kWholeSplit);
-  EXPECT_TRUE(std::isnan(found.masked[0][0]));
-  EXPECT_TRUE(std::isfinite(found.zeroed[0][0]));
+  EXPECT_TRUE(std::isnan(found.masked[0][0].all));
+  EXPECT_TRUE(std::isfinite(found.zeroed[0][0].all));
 }
 
 TEST(Ablation, WhereAllExpertsAreChosenTheOthersTakeTheGate) {
@@ -145,8 +185,8 @@ TEST(Ablation, WhereAllExpertsAreChosenTheOthersTakeTheGate) {
   auto model = small_model(config);
   make_experts_equal(model, 2);
   const auto found = ablate(model, cyclic_tokens(100), kWholeSplit);
-  for (const auto rise : found.masked[2]) EXPECT_NEAR(rise, 0, kLossRounding);
-  for (const auto rise : found.masked[0]) EXPECT_TRUE(std::isfinite(rise));
+  for (const auto& rise : found.masked[2]) EXPECT_NEAR(rise.all, 0, kLossRounding);
+  for (const auto& rise : found.masked[0]) EXPECT_TRUE(std::isfinite(rise.all));
 }
 
 TEST(Ablation, ThatASignalEndsLeavesTheWeightsAsTheyWere) {

@@ -62,8 +62,9 @@ TEST_F(Page, WhatIsMissingOrDamagedIsSaidAndTheRestIsShown) {
 TEST_F(Page, ViewsThatWereSavedAreShownWithTheirStep) {
   const auto run = make_run("a", evaluation(0, 4));
   write(run / "inspect/ablation.json",
-        R"({"step":1500,"split":"val","windows":8,"ablation":{"loss":1.5,"layers":[
-           {"masked":[0.25,null],"zeroed":[-0.5,0]}]}})");
+        R"({"step":1500,"split":"val","windows":8,"ablation":{"loss":1.5,
+           "classes":[{"class":"space"},{"class":"newline"}],"layers":[
+           {"masked":[0.25,null],"zeroed":[-0.5,0],"masked_by_class":[[0.125,0.75],[null,null]]}]}})");
   write(run / "inspect/depth.json",
         R"({"step":1500,"depth":{"embedding":3,"layers":[{"attention":2.5,"mixture":2,
            "attention_gain":0.5,"mixture_gain":0.5}]}})");
@@ -71,14 +72,16 @@ TEST_F(Page, ViewsThatWereSavedAreShownWithTheirStep) {
         R"({"step":1500,"top_k_sweep":{"top_k":2,"losses":[1.75,1.5,1.625]}})");
   EXPECT_THAT(page_of({run}),
               AllOf(HasSubstr("Step 1,500, split val, 8 windows."), HasSubstr("+0.2500"),
-                    HasSubstr("-0.5000"), HasSubstr("2 (trained)"), HasSubstr("Loss by depth"),
+                    HasSubstr("-0.5000"), HasSubstr("newline +0.7500"), Not(HasSubstr("space +")),
+                    HasSubstr("2 (trained)"), HasSubstr("Loss by depth"),
                     Not(HasSubstr("Saturation of the routing"))));
 }
 
 TEST_F(Page, OfViewsThatHoldAnythingElseNothingIsShown) {
   const auto run = make_run("a", evaluation(0, 4));
   const auto without = page_of({run});
-  write(run / "inspect/ablation.json", R"({"ablation":{"layers":[{"masked":3},7,null]}})");
+  write(run / "inspect/ablation.json", R"({"ablation":{"classes":[1,{"class":2}],
+      "layers":[{"masked":3,"masked_by_class":7},7,null]}})");
   write(run / "inspect/information.json", R"({"information":[1]})");
   write(run / "inspect/saturation.json", R"({"saturation":{"checkpoints":"</script>"}})");
   write(run / "inspect/other.json", R"({"other":1})");
