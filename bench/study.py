@@ -4,6 +4,7 @@
     python3 bench/study.py run muon router --seeds 1337 1338 --data data/tinyshakespeare.txt
     python3 bench/study.py run --short               # every row, 30 steps each: a few minutes
     python3 bench/study.py time published muon       # ms a step, the rows in turn; leave the machine alone
+                                                     # (`published` among them)
     python3 bench/study.py record                    # runs/study -> docs/study.json
     python3 bench/study.py table                     # docs/study.json -> the tables of docs/recipes.md
 
@@ -26,6 +27,7 @@ RECORD = ROOT / "docs" / "study.json"
 SEEDS = [1337]
 SHORT = {"train.max_iters": 30, "train.eval_interval": 30, "optim.schedule.warmup_iters": 5}
 ROUNDS = 5
+BASE = "published"  # whose step tells which rates the kernels reach
 COLUMNS = ("loss", "first_half", "second_half", "strided")
 
 # From makeMoE as published to the preset: each row is the one before it and one thing more.
@@ -139,9 +141,22 @@ def time_rows(program, rows, record):
             taken[row].append(call(program, "bench", "--config", CONFIGS / f"{row}.json", "--json"))
     for row, rounds in taken.items():
         times = sorted(r["train_ms_per_step"] for r in rounds)
-        record["times"][row] = {"ms_a_step": [times[0], statistics.median(times), times[-1]], "processor": processor(),
-                                "product_gflops": statistics.median(r["machine"]["product_gflops"] for r in rounds)}
+        parts = rounds[0]["machine"]["predicted_ms"]
+        record["times"][row] = {
+            "ms_a_step": [times[0], statistics.median(times), times[-1]],
+            "predicted_ms": {part: statistics.median(r["machine"]["predicted_ms"][part] for r in rounds) for part in parts},
+            "processor": processor(), "product_gflops": statistics.median(r["machine"]["product_gflops"] for r in rounds)}
         print(f"{row}: {statistics.median(times):.1f} ms a step, {times[0]:.1f} to {times[-1]:.1f}", flush=True)
+
+
+def expected_ms(record, row):
+    """What a step should take by its FLOPs and bytes, at the rates that the published model's step reaches."""
+    def work(of):
+        parts = record["times"][of]["predicted_ms"]
+        return sum(parts.values()) - parts["newton_schulz"]
+
+    reached = record["times"][BASE]["ms_a_step"][1] / work(BASE)
+    return reached * work(row) + record["times"][row]["predicted_ms"]["newton_schulz"]
 
 
 def line(record, row, text):
@@ -153,13 +168,13 @@ def line(record, row, text):
     spread = f" ± {statistics.stdev(r['loss'] for r in runs):.4f}" if len(runs) > 1 else ""
     time = record["times"].get(row)
     cells = [f"`{row}`", text, str(len(runs)), f"{mean['loss']:.4f}{spread}", *(f"{mean[key]:.4f}" for key in COLUMNS[1:]),
-             f"{time['ms_a_step'][1]:.1f}" if time else ""]
+             *([f"{time['ms_a_step'][1]:.1f}", f"{expected_ms(record, row):.1f}"] if time else ["", ""])]
     return f"| {' | '.join(cells)} |"
 
 
 def print_tables(record):
-    head = ("| row | what | seeds | loss | first half | second half | stride 16 | ms a step |\n"
-            "|---|---|---|---|---|---|---|---|")
+    head = ("| row | what | seeds | loss | first half | second half | stride 16 | ms a step | expected |\n"
+            "|---|---|---|---|---|---|---|---|---|")
     for title, rows in (("ladder", LADDER), ("changes", CHANGES), ("dense", DENSE)):
         print(f"\n{title}\n\n{head}")
         for row, text in rows.items():

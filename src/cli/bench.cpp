@@ -36,11 +36,17 @@ Json comparison_to_json(const TimingComparison& comparison) {
 }
 
 Json machine_to_json(const MachineUse& use) {
+  const auto& expected = use.prediction;
   Json json{{"product_gflops", 1e-9 * use.machine.product},
             {"memory_gb_per_second", 1e-9 * use.machine.memory},
             {"train_gflops", 1e-9 * use.step_flops},
             {"floor_ms", {{"products", 1e3 * use.products}, {"update", 1e3 * use.update}}},
-            {"step_over_floor", use.over_floor}};
+            {"step_over_floor", use.over_floor},
+            {"predicted_ms",
+             {{"products", 1e3 * expected.products},
+              {"newton_schulz", 1e3 * expected.newton_schulz},
+              {"arrays", 1e3 * expected.arrays},
+              {"update", 1e3 * expected.update}}}};
   if (const auto& alone = use.newton_schulz)
     json["newton_schulz"] = {{"gflop_per_step", 1e-9 * alone->flops},
                              {"gflops", 1e-9 * alone->rate},

@@ -10,7 +10,6 @@
 #include "moe/eval/evaluator.h"
 #include "moe/kernels/muon.h"
 #include "moe/kernels/precision.h"
-#include "moe/model/build.h"
 #include "moe/optim/optim.h"
 #include "moe/sample/generator.h"
 #include "moe/train/material.h"
@@ -116,15 +115,6 @@ double evaluation_rate(TrainState& state, const Tokens& tokens) {
   return static_cast<double>(eval.tokens) / (monotonic_seconds() - begin);
 }
 
-/// What an update reads and writes [B]: gradients once, weights and what the optimizer keeps twice.
-double update_bytes(const TrainState& state) {
-  const auto values = static_cast<double>(state.flat.values().nbytes());
-  double kept = 0;
-  for (const auto& part : state.optimizer.state())
-    kept += static_cast<double>(part.values.nbytes());
-  return 3 * values + 2 * kept;
-}
-
 /// Newton-Schulz on a copy of all matrices that Muon moves.
 std::optional<NewtonSchulzUse> newton_schulz_use(const TrainState& state) {
   const auto& config = state.config.optim;
@@ -152,21 +142,20 @@ std::optional<NewtonSchulzUse> newton_schulz_use(const TrainState& state) {
 
 /// `step`: what one takes [s].
 MachineUse machine_use(const TrainState& state, double step) {
-  const auto machine = measure_machine(state.device);
-  const auto& train = state.config.train;
-  const auto newton_schulz = newton_schulz_use(state);
-  const auto flops = count_step_flops(state.config.model, state.model->spec().vocabulary(),
-                                      train.batch_size * train.grad_accumulation) +
-                     (newton_schulz ? newton_schulz->flops : 0);
-  const auto products = flops / machine.product, update = update_bytes(state) / machine.memory;
-  const bool is_fast = state.device.is_cpu() && state.config.model.kernels == Kernels::fast;
-  return {machine,
-          flops / step,
-          newton_schulz,
-          products,
-          update,
-          step / (products + update),
-          is_fast ? kernels::product_instructions(train.precision == Precision::bfloat16) : ""};
+  MachineUse use;
+  use.machine = measure_machine(state.device);
+  use.newton_schulz = newton_schulz_use(state);
+  const auto work = count_step_work(state);
+  const auto flops = work.products + work.newton_schulz;
+  use.step_flops = flops / step;
+  use.products = flops / use.machine.product;
+  use.update = work.update / use.machine.memory;
+  use.over_floor = step / (use.products + use.update);
+  use.prediction = predict_step(work, use.machine, use.newton_schulz ? use.newton_schulz->rate : 0);
+  const auto bfloat16 = state.config.train.precision == Precision::bfloat16;
+  if (state.device.is_cpu() && state.config.model.kernels == Kernels::fast)
+    use.product_instructions = kernels::product_instructions(bfloat16);
+  return use;
 }
 
 TimingComparison comparison(TrainState& state, const TimedText& text, std::int64_t steps,

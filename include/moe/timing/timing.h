@@ -13,6 +13,7 @@
 #include "moe/base/log.h"
 #include "moe/config/config.h"
 #include "moe/timing/machine_rates.h"
+#include "moe/timing/prediction.h"
 #include "moe/train/state.h"
 
 namespace moe {
@@ -51,6 +52,7 @@ struct MachineUse {
   // What the products of a step, and the memory that its update moves, would take alone [s].
   double products = 0, update = 0;
   double over_floor = 0;                  // a step's time, as a multiple of the two together
+  StepPrediction prediction;              // from the step's work and these rates
   std::string_view product_instructions;  // of the fast kernels on a CPU; else ""
 };
 
