@@ -156,7 +156,6 @@ TEST(BalanceBias, MovesOncePerUpdateByTheSignOfWhatEachExpertLacks) {
   EXPECT_GT(run.value(kBias).abs().max().item<float>(), 0);
 }
 
-// One that was replaced would leave zeros in what checkpoints and kernels read.
 // Rounded to bfloat16, all of these are 1000.
 TEST(BalanceBias, TellsCountsApartThatDifferByOneToken) {
   TinyRun run(with_bias());
@@ -166,6 +165,7 @@ TEST(BalanceBias, TellsCountsApartThatDifferByOneToken) {
   EXPECT_TRUE(at::equal(run.value(kBias), at::tensor({-0.25F, 0.25F, 0.0F, 0.0F})));
 }
 
+// One that was replaced would leave zeros in what checkpoints and kernels read.
 TEST(BalanceBias, IsTheTensorThatTheRouterReadsAndCheckpointsSave) {
   TinyRun run(with_bias());
   train_step(run.state);
