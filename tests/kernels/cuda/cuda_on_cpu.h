@@ -11,6 +11,7 @@
 
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <random>
 #include <stdexcept>
 #include <vector>
@@ -38,7 +39,8 @@ struct Fiber {
   ucontext_t context;
   void* fake_stack = nullptr;  // the address sanitizer's
   State state = State::runnable;
-  unsigned long long lane_value = 0;  // what it shows to the other lanes of its warp
+  unsigned long long shown[2] = {};  // what the other lanes of its warp see
+  unsigned shuffles = 0;             // so far
 };
 
 inline constexpr unsigned kWarpSize = 32, kMostThreads = 1024;
@@ -51,11 +53,11 @@ class Block {
   void run(unsigned number, const std::function<void()>& kernel, std::mt19937& order) {
     number_ = number;
     kernel_ = &kernel;
+    has_leader_ = order() % 2 == 0;
+    leader_ = static_cast<unsigned>(order());
     start();
-    while (!ready_.empty()) {
-      std::swap(ready_[order() % ready_.size()], ready_.back());
-      const unsigned thread = ready_.back();
-      ready_.pop_back();
+    while (const auto ready = next_ready(order)) {
+      const unsigned thread = *ready;
       resume(thread);
       open_barriers(thread);
     }
@@ -71,14 +73,17 @@ class Block {
     leave(&mine.fake_stack, mine);
   }
 
+  /// What the lane shows whose number differs by `lane_mask`. A lane shows its values at two places
+  /// in turn: it may be one shuffle ahead of another, never two.
   template <class T>
   T shuffle(T value, unsigned lane_mask) {
-    static_assert(sizeof(T) <= sizeof(Fiber::lane_value));
-    std::memcpy(&fibers_[threadIdx.x].lane_value, &value, sizeof value);
+    static_assert(sizeof(T) <= sizeof(Fiber::shown[0]));
+    Fiber& mine = fibers_[threadIdx.x];
+    const unsigned turn = mine.shuffles++ % 2;
+    std::memcpy(&mine.shown[turn], &value, sizeof value);
     wait(State::at_warp);
     T other;
-    std::memcpy(&other, &fibers_[threadIdx.x ^ lane_mask].lane_value, sizeof other);
-    wait(State::at_warp);  // before it shows another value
+    std::memcpy(&other, &fibers_[threadIdx.x ^ lane_mask].shown[turn], sizeof other);
     return other;
   }
 
@@ -88,7 +93,7 @@ class Block {
       throw std::logic_error("a block is of whole warps, 1024 threads at most");
     stacks_.resize(kMostThreads * kStackSize);
     fibers_.assign(blockDim.x, {});
-    ready_.clear();
+    ready_.assign(blockDim.x / kWarpSize, {});
     for (unsigned t = 0; t < blockDim.x; ++t) {
       prepare(fibers_[t].context, stack_of(t));
       let_go(t);
@@ -105,6 +110,23 @@ class Block {
 
   char* stack_of(unsigned thread) { return stacks_.data() + thread * kStackSize; }
 
+  /// A thread that can go on: of any warp, or, in half of the blocks, of one warp as long as it can
+  /// go on, then of the next. The former finds what threads do to one another, the latter what a
+  /// warp does that is far ahead.
+  std::optional<unsigned> next_ready(std::mt19937& order) {
+    const auto warps = static_cast<unsigned>(ready_.size());
+    const unsigned first = has_leader_ ? leader_ : static_cast<unsigned>(order());
+    for (unsigned i = 0; i < warps; ++i) {
+      auto& of_warp = ready_[(first % warps + i) % warps];
+      if (of_warp.empty()) continue;
+      std::swap(of_warp[order() % of_warp.size()], of_warp.back());
+      const unsigned thread = of_warp.back();
+      of_warp.pop_back();
+      return thread;
+    }
+    return std::nullopt;
+  }
+
   /// A barrier opens when all who share it are there.
   void open_barriers(unsigned thread) {
     open(State::at_block, 0, blockDim.x);
@@ -118,7 +140,7 @@ class Block {
   }
   void let_go(unsigned thread) {
     fibers_[thread].state = State::runnable;
-    ready_.push_back(thread);
+    ready_[thread / kWarpSize].push_back(thread);
   }
 
   void resume(unsigned thread) {
@@ -158,7 +180,9 @@ class Block {
 
   std::vector<char> stacks_;
   std::vector<Fiber> fibers_;
-  std::vector<unsigned> ready_;
+  std::vector<std::vector<unsigned>> ready_;  // by warp
+  bool has_leader_ = false;
+  unsigned leader_ = 0;
   const std::function<void()>* kernel_ = nullptr;
   ucontext_t home_;
   const void* home_stack_ = nullptr;

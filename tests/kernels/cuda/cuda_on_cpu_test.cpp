@@ -25,6 +25,21 @@ __global__ void reverse(const float* from, float* to) {
   __syncthreads();
 }
 
+/// Two sums through the same memory, with a barrier between them or without.
+template <bool kHasBarrier>
+__global__ void two_sums(const float* from, float* to) {
+  __shared__ float parts[kThreads / kWarp];
+  float sum = 0;
+  for (int i = 0; i < 2; ++i) {
+    const float mine = warp_sum(from[2 * threadIdx.x + i]);
+    if (lane_number() == 0) parts[threadIdx.x / kWarp] = mine;
+    __syncthreads();
+    for (const float part : parts) sum += part;
+    if (kHasBarrier) __syncthreads();
+  }
+  to[threadIdx.x] = sum;
+}
+
 /// One lane's word for the others, with a barrier of the warp or without.
 template <bool kHasBarrier>
 __global__ void tell_warp(float* told, float* to) {
@@ -48,6 +63,14 @@ auto reversed(unsigned seed) {
 }
 
 template <bool kHasBarrier>
+auto summed_twice(unsigned seed) {
+  const auto from = random_values<float>(2 * kThreads, 3);
+  auto to = unwritten<float>(kThreads);
+  launch(1, kThreads, seed, [&] { two_sums<kHasBarrier>(from.data(), to.data()); });
+  return to;
+}
+
+template <bool kHasBarrier>
 auto told(unsigned seed) {
   auto words = unwritten<float>(kThreads / kWarp), to = unwritten<float>(kThreads);
   launch(1, kThreads, seed, [&] { tell_warp<kHasBarrier>(words.data(), to.data()); });
@@ -64,6 +87,11 @@ TEST(CudaOnCpu, AKernelWithItsBarriersGivesTheSameBitsInEveryOrder) {
 
 TEST(CudaOnCpu, AMissingBarrierOfTheBlockIsNoticed) {
   EXPECT_EQ(orders_that_differ(reversed<false>), kOrders - 1);
+}
+
+TEST(CudaOnCpu, AWarpThatIsAheadOfOthersForWantOfABarrierIsNoticed) {
+  EXPECT_EQ(orders_that_differ(summed_twice<true>), 0U);
+  EXPECT_GT(orders_that_differ(summed_twice<false>), 0U);
 }
 
 TEST(CudaOnCpu, AMissingBarrierOfTheWarpIsNoticed) {
