@@ -76,14 +76,15 @@ struct NormalBlock {
 };
 
 __device__ inline NormalBlock normal_block(const Draws& draws, Index row, Index block) {
-  constexpr double kTurn = 6.28318530717958647693, kStep = 1.0 / 4294967296.0;
+  constexpr double kStep = 1.0 / 4294967296.0;
   const Words drawn = draw_block(draws, row, block);
   NormalBlock normals;
   for (int w = 0; w < 4; w += 2) {
     const double radius = sqrt(-2.0 * log((drawn.word[w] + 0.5) * kStep));
-    const double angle = kTurn * ((drawn.word[w + 1] + 0.5) * kStep);
-    normals.value[w] = radius * cos(angle);
-    normals.value[w + 1] = radius * sin(angle);
+    double sine = 0, cosine = 0;
+    sincospi(2 * ((drawn.word[w + 1] + 0.5) * kStep), &sine, &cosine);
+    normals.value[w] = radius * cosine;
+    normals.value[w + 1] = radius * sine;
   }
   return normals;
 }
@@ -99,11 +100,19 @@ __device__ inline void for_each_block(Index rows, Index width, const Use& use) {
   }
 }
 
+/// Calls use(w) for w in [0, count), count 4 at most. The loop has a fixed length, so that what it
+/// indexes may stay in registers.
+template <class Use>
+__device__ inline void for_each_value(int count, const Use& use) {
+  for (int w = 0; w < 4; ++w)
+    if (w < count) use(w);
+}
+
 /// to (N, W): the words themselves. Any grid, any block. Twin: moe::kernels::words.
 __global__ void draw_words(Draws draws, Index rows, Index width, Word* to) {
   for_each_block(rows, width, [&](Index row, Index block, Index first, int count) {
     const Words drawn = draw_block(draws, row, block);
-    for (int w = 0; w < count; ++w) to[first + w] = drawn.word[w];
+    for_each_value(count, [&](int w) { to[first + w] = drawn.word[w]; });
   });
 }
 
@@ -112,7 +121,7 @@ template <class T>
 __global__ void draw_mask(Dropout dropout, Index rows, Index width, T* mask) {
   for_each_block(rows, width, [&](Index row, Index block, Index first, int count) {
     const Factors<T> drawn = dropout_factors<T>(dropout, row, block);
-    for (int w = 0; w < count; ++w) mask[first + w] = drawn.factor[w];
+    for_each_value(count, [&](int w) { mask[first + w] = drawn.factor[w]; });
   });
 }
 
@@ -122,7 +131,7 @@ template <class T>
 __global__ void drop(Dropout dropout, Index rows, Index width, const T* from, T* to) {
   for_each_block(rows, width, [&](Index row, Index block, Index first, int count) {
     const Factors<T> drawn = dropout_factors<T>(dropout, row, block);
-    for (int w = 0; w < count; ++w) to[first + w] = from[first + w] * drawn.factor[w];
+    for_each_value(count, [&](int w) { to[first + w] = from[first + w] * drawn.factor[w]; });
   });
 }
 
@@ -131,7 +140,7 @@ template <class T>
 __global__ void draw_normals(Draws draws, Index rows, Index width, T* to) {
   for_each_block(rows, width, [&](Index row, Index block, Index first, int count) {
     const NormalBlock drawn = normal_block(draws, row, block);
-    for (int w = 0; w < count; ++w) to[first + w] = static_cast<T>(drawn.value[w]);
+    for_each_value(count, [&](int w) { to[first + w] = static_cast<T>(drawn.value[w]); });
   });
 }
 

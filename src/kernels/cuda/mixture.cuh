@@ -64,14 +64,15 @@ template <class T>
 __global__ void combine(Places places, Gates<T> gates, const T* answers, const T* x, T* out) {
   for_each_block(places.tokens, places.width, [&](Index n, Index block, Index first, int count) {
     T sums[4] = {};
-    for (int w = 0; w < count && x != nullptr; ++w) sums[w] = x[first + w];
+    if (x != nullptr) for_each_value(count, [&](int w) { sums[w] = x[first + w]; });
     for (Index s = n * places.token_slots; s < (n + 1) * places.token_slots; ++s) {
       if (places.of[s] < 0) continue;
       const Factors<T> kept = answer_factors(gates, places, s, block);
       const T* answer = answers + places.of[s] * places.width + 4 * block;
-      for (int w = 0; w < count; ++w) sums[w] += gates.values[s] * (answer[w] * kept.factor[w]);
+      for_each_value(count,
+                     [&](int w) { sums[w] += gates.values[s] * (answer[w] * kept.factor[w]); });
     }
-    for (int w = 0; w < count; ++w) out[first + w] = sums[w];
+    for_each_value(count, [&](int w) { out[first + w] = sums[w]; });
   });
 }
 
@@ -81,12 +82,11 @@ template <class T>
 __global__ void combine_backward(Places places, Gates<T> gates, const T* d_out, T* d_answers) {
   for_each_block(places.count, places.width, [&](Index place, Index block, Index first, int count) {
     const Index slot = places.table[place];
-    for (int w = 0; w < count && slot < 0; ++w) d_answers[first + w] = 0;
-    if (slot < 0) return;
+    if (slot < 0) return for_each_value(count, [&](int w) { d_answers[first + w] = 0; });
     const Factors<T> kept = answer_factors(gates, places, slot, block);
     const T* d = d_out + slot / places.token_slots * places.width + 4 * block;
-    for (int w = 0; w < count; ++w)
-      d_answers[first + w] = d[w] * gates.values[slot] * kept.factor[w];
+    for_each_value(
+        count, [&](int w) { d_answers[first + w] = d[w] * gates.values[slot] * kept.factor[w]; });
   });
 }
 

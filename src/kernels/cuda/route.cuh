@@ -30,14 +30,14 @@ __global__ void add_noise(Draws draws, Index tokens, Index experts, const T* sca
                           T* slope) {
   for_each_block(tokens, experts, [&](Index n, Index block, Index first, int count) {
     const NormalBlock normals = normal_block(draws, n, block);
-    for (int w = 0; w < count; ++w) {
+    for_each_value(count, [&](int w) {
       const T raw = scale[first + w], draw = static_cast<T>(normals.value[w]);
       const bool is_straight = raw > T{20};  // as PyTorch's softplus
       const T positive = raw > 0 ? raw : T{0};
       const T deviation = is_straight ? raw : positive + log1p(exp(raw > 0 ? -raw : raw));
       logits[first + w] += draw * deviation;
       slope[first + w] = draw * (is_straight ? T{1} : Silu::sigmoid(raw));
-    }
+    });
   });
 }
 

@@ -218,3 +218,10 @@ template <class T>
 T __shfl_xor_sync(unsigned, T value, int lane_mask) {
   return cuda_on_cpu::block.shuffle(value, static_cast<unsigned>(lane_mask));
 }
+
+// Functions of CUDA that math.h does not have.
+inline void sincospi(double x, double* sine, double* cosine) {
+  constexpr double kPi = 3.14159265358979323846;
+  *sine = sin(kPi * x);
+  *cosine = cos(kPi * x);
+}
