@@ -55,8 +55,19 @@ class NvrtcTest(unittest.TestCase):
             self.compile("#include <vector>\nnamespace moe::kernels::cuda { __global__ void go() {} }")
 
     def test_a_warning_is_refused(self):
-        with self.assertRaisesRegex(RuntimeError, "with warnings"):
+        with self.assertRaisesRegex(RuntimeError, "it compiles, but: .*warning"):
             self.compile("namespace moe::kernels::cuda { __global__ void go() { int unused = 1; } }")
+
+    def test_values_that_do_not_stay_in_registers_are_refused(self):
+        with self.assertRaisesRegex(RuntimeError, "it compiles, but: .* bytes stack frame"):
+            self.compile(
+                """namespace moe::kernels::cuda {
+                __global__ void go(int* to, int n) {
+                  int values[64] = {1, 2, 3, 4};
+                  for (int i = 0; i < n; ++i) values[to[i] % 64] += i;
+                  *to = values[n % 64];
+                } }"""
+            )
 
 
 if __name__ == "__main__":
