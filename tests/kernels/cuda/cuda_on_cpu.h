@@ -14,6 +14,7 @@
 #include <optional>
 #include <random>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #ifdef __SANITIZE_ADDRESS__

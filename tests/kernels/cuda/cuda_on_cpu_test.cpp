@@ -116,6 +116,26 @@ TEST(CudaOnCpu, BlocksAreWholeWarps) {
   EXPECT_THROW(launch(1, 2048, 1, [] {}), std::logic_error);
 }
 
+__global__ void write_at(float* to, Index place) { to[place] = 1; }
+__global__ void write_shared_at(Index place) {
+  __shared__ float values[kThreads];
+  write_at(values, place);
+}
+
+TEST(CudaOnCpu, UnderTheAddressSanitizerAWriteBesideMemoryIsNoticed) {
+#ifdef __SANITIZE_ADDRESS__
+  std::vector<float> to(kThreads);
+  launch(1, kThreads, 1, [&] { write_at(to.data(), threadIdx.x); });
+  EXPECT_DEATH(launch(1, kThreads, 1, [&] { write_at(to.data(), threadIdx.x + 1); }),
+               "heap-buffer-overflow");
+  launch(1, kThreads, 1, [&] { write_shared_at(threadIdx.x); });
+  EXPECT_DEATH(launch(1, kThreads, 1, [&] { write_shared_at(threadIdx.x + 1); }),
+               "global-buffer-overflow|insufficient space");
+#else
+  GTEST_SKIP() << "built without the address sanitizer";
+#endif
+}
+
 TEST(CudaOnCpu, ABlockSumsUpTheSameForEachOfItsThreads) {
   const auto from = random_values<float>(3 * kThreads, 5);
   const auto sums = in_every_order([&](unsigned seed) {

@@ -5,14 +5,15 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <random>
 #include <tuple>
+#include <type_traits>
+#include <utility>
 #include <vector>
-
-#include "cuda_on_cpu.h"
 
 namespace moe::kernels::cuda {
 
