@@ -135,6 +135,20 @@ __global__ void drop(Dropout dropout, Index rows, Index width, const T* from, T*
   });
 }
 
+/// to (N, W) = from (N, W) times factors from 1 - reach to 1 + reach; from may be to. Backward is
+/// the same. Any grid, any block. Twin: kernels/cpu/route.h, jitter_panel.
+template <class T>
+__global__ void jitter(Draws draws, double reach, Index rows, Index width, const T* from, T* to) {
+  constexpr double kStep = 1.0 / 4294967296.0;
+  for_each_block(rows, width, [&](Index row, Index block, Index first, int count) {
+    const Words drawn = draw_block(draws, row, block);
+    for_each_value(count, [&](int w) {
+      const double factor = 1 + reach * (2 * (drawn.word[w] * kStep) - 1);
+      to[first + w] = from[first + w] * static_cast<T>(factor);
+    });
+  });
+}
+
 /// to (N, W) of standard normal draws. Any grid, any block. Twin: moe::kernels::normal_draws.
 template <class T>
 __global__ void draw_normals(Draws draws, Index rows, Index width, T* to) {

@@ -121,6 +121,28 @@ __global__ void choose_experts(Router<T> router, int* chosen) {
   }
 }
 
+/// chosen (N, M): the experts of each token's symbol, from hashed (V, K). Any grid, any block.
+/// Twin: choose_experts of the CPU, where there is a hash.
+__global__ void hashed_experts(const Index* symbols, const int* hashed, Index tokens, int top_k,
+                               int token_slots, int* chosen) {
+  for (Index i = grid_thread(); i < tokens * top_k; i += grid_threads())
+    chosen[i / top_k * token_slots + i % top_k] = hashed[symbols[i / top_k] * top_k + i % top_k];
+}
+
+/// The last slots of each token, which nothing is chosen for: shared experts, from number `experts`
+/// on, with the token's gate (N), or 1 if that is null. chosen (N, M), gates (N, M). Any grid, any
+/// block. Twin: kernels/cpu/shared_experts.h, fill_shared_slots.
+template <class T>
+__global__ void fill_shared_slots(Index tokens, int experts, int top_k, int token_slots,
+                                  const T* gate, int* chosen, T* gates) {
+  const int shared = token_slots - top_k;
+  for (Index i = grid_thread(); i < tokens * shared; i += grid_threads()) {
+    const Index n = i / shared, s = i % shared, slot = n * token_slots + top_k + s;
+    chosen[slot] = experts + static_cast<int>(s);
+    gates[slot] = gate == nullptr ? T{1} : gate[n];
+  }
+}
+
 /// The gates of one token (K), all lanes together.
 template <class T>
 __device__ inline void gates_of_token(const Router<T>& router, const T* logits, const int* chosen,

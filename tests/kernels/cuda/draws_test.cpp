@@ -131,6 +131,33 @@ TYPED_TEST(CudaDrawsOf, ValuesAreDroppedAsTheCpuDropsThem) {
   }
 }
 
+TYPED_TEST(CudaDrawsOf, JitterIsThatOfTheCpu) {
+  constexpr double kReach = 0.2;
+  for (const auto& rows : cases()) {
+    const auto from = random_values<TypeParam>(rows.count * rows.width, 5);
+    const auto jittered = in_every_order([&](unsigned seed) {
+      auto to = unwritten<TypeParam>(rows.count * rows.width);
+      launch(2, 32, seed,
+             [&] { jitter(rows.draws(), kReach, rows.count, rows.width, from.data(), to.data()); });
+      return to;
+    });
+    cpu::Mixture<TypeParam> layer{};
+    layer.width = rows.width;
+    layer.keys = rows.keys();
+    layer.jitter = {rows.key, kSite, kReach};
+    auto want = from;
+    std::vector<TypeParam> panel(static_cast<std::size_t>(rows.width * cpu::kPanel));
+    for (Index first = 0; first < rows.count; first += cpu::kPanel) {
+      const Index count = std::min<Index>(cpu::kPanel, rows.count - first);
+      const auto row = [&](Index i) { return want.data() + (first + i) * rows.width; };
+      twin::rows_to_panel<TypeParam>(count, rows.width, row, panel.data());
+      twin::jitter_panel(layer, first, count, panel.data());
+      twin::panel_to_rows<TypeParam>(panel.data(), count, rows.width, row);
+    }
+    EXPECT_TRUE(same_bits(jittered, want));
+  }
+}
+
 TYPED_TEST(CudaDrawsOf, NoiseIsThatOfTheCpu) {
   for (const auto& rows : cases()) {
     const auto drawn = in_every_order([&](unsigned seed) {

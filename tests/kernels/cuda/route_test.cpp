@@ -184,6 +184,29 @@ TYPED_TEST(CudaRoute, GradientsOfLogitsAreThoseOfTheCpu) {
   });
 }
 
+TYPED_TEST(CudaRoute, AHashNamesTheExpertsOfASymbol) {
+  const std::vector<Index> symbols{2, 0, 2};
+  const std::vector<int> hashed{5, 6, 7, 8, 9, 10};  // of three symbols
+  auto chosen = unwritten<int>(9);
+  launch(1, 32, 1, [&] { hashed_experts(symbols.data(), hashed.data(), 3, 2, 3, chosen.data()); });
+  EXPECT_EQ(chosen, (std::vector<int>{9, 10, -77, 5, 6, -77, 9, 10, -77}));
+}
+
+TYPED_TEST(CudaRoute, SharedExpertsAreTheLastSlotsWithTheirGateOrOne) {
+  const std::vector<TypeParam> gate{0.25, 0.5};
+  for (const bool has_gate : {false, true}) {
+    std::vector<int> chosen(6, 0);
+    std::vector<TypeParam> gates(6, 0);
+    launch(1, 32, 1, [&] {
+      fill_shared_slots(2, 8, 1, 3, has_gate ? gate.data() : nullptr, chosen.data(), gates.data());
+    });
+    EXPECT_EQ(chosen, (std::vector<int>{0, 8, 9, 0, 8, 9}));
+    const TypeParam first = has_gate ? gate[0] : TypeParam{1},
+                    second = has_gate ? gate[1] : TypeParam{1};
+    EXPECT_EQ(gates, (std::vector<TypeParam>{0, first, first, 0, second, second}));
+  }
+}
+
 /// Noise for 6 tokens and 21 experts: draws, scales from -60 to 60, logits.
 template <class T>
 struct Noise {
