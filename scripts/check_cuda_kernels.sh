@@ -12,12 +12,17 @@ cd "$MAKEMOE_ROOT"
 readonly nvrtc_version=13.0.88
 folder="${MAKEMOE_NVRTC:-$MAKEMOE_ROOT/build-nvrtc/nvidia/cu13/lib}"
 
-# Not into .venv, where a CUDA build of torch may need another version of it.
+# Into a folder of its own: a CUDA build of torch may need another version of it. .venv only lends
+# its pip, where Python has none.
 install_nvrtc() {
-  setup_system
-  setup_venv
+  local python=python3
+  if ! python3 -m pip --version >/dev/null 2>&1; then
+    setup_system
+    setup_venv
+    python=.venv/bin/python
+  fi
   setup_say "installing NVRTC $nvrtc_version into build-nvrtc"
-  .venv/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --upgrade \
+  "$python" -m pip install --disable-pip-version-check --quiet --no-deps --upgrade \
     --target build-nvrtc "nvidia-cuda-nvrtc==$nvrtc_version" >&2
 }
 
