@@ -36,25 +36,30 @@ __device__ inline Factors<T> answer_factors(const Gates<T>& gates, const Places&
                             m * blocks_of(places.width) + block);
 }
 
-/// rows (P, C): the token of each place, 0 where there is none. x (N, C). Any grid, any block.
+/// rows (P, C): the token of each place, 0 where there is none. x (N, C). Any grid; a block is
+/// whole warps, a warp a row: dividing by the width for each value would cost more than moving it.
 template <class T>
 __global__ void gather_tokens(Places places, const T* x, T* rows) {
-  for (Index i = grid_thread(); i < places.count * places.width; i += grid_threads()) {
-    const int slot = places.table[i / places.width];
-    rows[i] = slot < 0 ? T{0} : x[slot / places.token_slots * places.width + i % places.width];
+  for (Index place = grid_warp(); place < places.count; place += grid_warps()) {
+    const Index slot = places.table[place];
+    const T* token = slot < 0 ? nullptr : x + slot / places.token_slots * places.width;
+    for (Index c = lane_number(); c < places.width; c += kWarp)
+      rows[place * places.width + c] = slot < 0 ? T{0} : token[c];
   }
 }
 
 /// d_x (N, C) = d_past (N, C), if it is not null, plus what the M places of a token give back. The
-/// backward of gather_tokens. Any grid, any block.
+/// backward of gather_tokens. Any grid; a block is whole warps, a warp a token.
 template <class T>
 __global__ void gather_tokens_backward(Places places, const T* d_rows, const T* d_past, T* d_x) {
-  for (Index i = grid_thread(); i < places.tokens * places.width; i += grid_threads()) {
-    const Index n = i / places.width, c = i % places.width;
-    T sum = d_past == nullptr ? T{0} : d_past[i];
-    for (Index s = n * places.token_slots; s < (n + 1) * places.token_slots; ++s)
-      if (places.of[s] >= 0) sum += d_rows[places.of[s] * places.width + c];
-    d_x[i] = sum;
+  for (Index n = grid_warp(); n < places.tokens; n += grid_warps()) {
+    const int* of = places.of + n * places.token_slots;
+    for (Index c = lane_number(); c < places.width; c += kWarp) {
+      T sum = d_past == nullptr ? T{0} : d_past[n * places.width + c];
+      for (int m = 0; m < places.token_slots; ++m)
+        if (of[m] >= 0) sum += d_rows[of[m] * places.width + c];
+      d_x[n * places.width + c] = sum;
+    }
   }
 }
 
