@@ -1,0 +1,109 @@
+// AdamW and the norm of gradients on the device against those of the CPU.
+
+#include "kernels/cuda/optimizer.cuh"
+
+#include "cpu_twin.h"
+#include "orders.h"
+
+namespace moe::kernels::cuda {
+namespace {
+
+using cuda_on_cpu::launch;
+
+constexpr Index kAdamWCounts[] = {1, 63, 1000};
+constexpr AdamWState kFirstStep{3e-3, 0.1, 0.5, 1}, kLaterStep{1e-3, 0.02, 1, 400};
+/// A step is a product of some ten roundings, of values up to 2.
+template <class T>
+constexpr double kAdamWNear = sizeof(T) == sizeof(float) ? 1e-6 : 1e-14;
+
+template <class T>
+struct Flat {
+  explicit Flat(Index count)
+      : parameters(random_values<T>(count, 1)),
+        gradients(random_values<T>(count, 2)),
+        exp_avg(random_values<T>(count, 3)),
+        exp_avg_sq(random_values<T>(count, 4)) {
+    for (auto& value : exp_avg_sq) value = std::abs(value);
+  }
+  AdamWMemory<T> memory() {
+    return {parameters.data(), gradients.data(), exp_avg.data(), exp_avg_sq.data()};
+  }
+  auto parts() const { return std::tuple(parameters, exp_avg, exp_avg_sq); }
+
+  std::vector<T> parameters, gradients, exp_avg, exp_avg_sq;
+};
+
+template <class T>
+Flat<T> stepped_by_twin(Index count, const AdamWConstants& constants, const AdamWState& state) {
+  Flat<T> flat(count);
+  const auto step = static_cast<double>(state.step);
+  twin::adamw_update<T>(
+      {flat.parameters.data(), flat.gradients.data(), flat.exp_avg.data(), flat.exp_avg_sq.data(),
+       state.gradient_scale, 1 - state.learning_rate * state.weight_decay, constants.beta1,
+       constants.beta2, constants.eps, state.learning_rate / (1 - std::pow(constants.beta1, step)),
+       1 / std::sqrt(1 - std::pow(constants.beta2, step)), constants.cautious},
+      0, count);
+  return flat;
+}
+
+template <class T>
+class CudaOptimizer : public ::testing::Test {};
+TYPED_TEST_SUITE(CudaOptimizer, FloatTypes);
+
+TYPED_TEST(CudaOptimizer, AdamWIsThatOfTheCpu) {
+  for (const auto count : kAdamWCounts)
+    for (const bool cautious : {false, true})
+      for (const auto& state : {kFirstStep, kLaterStep}) {
+        const AdamWConstants constants{0.9, 0.99, 1e-8, cautious};
+        const auto [parameters, exp_avg, exp_avg_sq] = in_every_order([&](unsigned seed) {
+          Flat<TypeParam> flat(count);
+          launch(3, 64, seed, [&] { adamw(flat.memory(), count, constants, &state); });
+          return flat.parts();
+        });
+        const auto want = stepped_by_twin<TypeParam>(count, constants, state);
+        expect_near(exp_avg, want.exp_avg, kAdamWNear<TypeParam>);
+        expect_near(exp_avg_sq, want.exp_avg_sq, kAdamWNear<TypeParam>);
+        expect_near(parameters, want.parameters, kAdamWNear<TypeParam>);
+      }
+}
+
+template <class T>
+double sum_of_squares_of(const std::vector<T>& values) {
+  const auto count = static_cast<Index>(values.size());
+  const auto [parts, sum] = in_every_order([&](unsigned seed) {
+    auto of_blocks = unwritten<double>(pieces(count, kNormBlock)), total = unwritten<double>(1);
+    launch(static_cast<unsigned>(of_blocks.size()), 64, seed,
+           [&] { square_parts(values.data(), count, of_blocks.data()); });
+    launch(1, kPartsAtOnce, seed, [&] {
+      sum_parts(of_blocks.data(), static_cast<Index>(of_blocks.size()), total.data());
+    });
+    return std::tuple(of_blocks, total);
+  });
+  return sum.front();
+}
+
+TYPED_TEST(CudaOptimizer, TheSumOfSquaresIsThatOfTheCpu) {
+  for (const Index count : {Index{1}, Index{777}, 2 * kNormBlock + 5}) {
+    const auto values = random_values<TypeParam>(count, 7);
+    double want = 0;
+    for (Index first = 0; first < count; first += kNormBlock)
+      want += twin::sum_of_squares(values.data() + first, std::min(kNormBlock, count - first));
+    EXPECT_NEAR(sum_of_squares_of(values), want, want * kNear<double>);
+  }
+}
+
+TEST(CudaOptimizerParts, AreAddedOneAfterAnother) {
+  const auto parts = random_values<double>(2 * kPartsAtOnce + 3, 5);
+  const auto sum = in_every_order([&](unsigned seed) {
+    auto to = unwritten<double>(1);
+    launch(1, kPartsAtOnce, seed,
+           [&] { sum_parts(parts.data(), static_cast<Index>(parts.size()), to.data()); });
+    return to;
+  });
+  double want = 0;
+  for (const double part : parts) want += part;
+  EXPECT_EQ(sum.front(), want);
+}
+
+}  // namespace
+}  // namespace moe::kernels::cuda
