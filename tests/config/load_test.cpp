@@ -85,7 +85,8 @@ TEST(Config, TheShippedConfigsLoadAndThePublishedOneHasItsQuirks) {
   const auto folder = fs::path(root) / "configs";
   for (const auto* name : {"small.json", "tiny.json"})
     EXPECT_THAT(unequal(load_config(folder / name, {}), {}), testing::Contains("model.n_layer"));
-  for (const auto* name : {"quickstart.json", "minute.json", "modern.json", "modern-adamw.json"})
+  for (const auto* name :
+       {"quickstart.json", "minute.json", "longer.json", "modern.json", "modern-adamw.json"})
     EXPECT_THAT(unequal(load_config(folder / name, {}), {}), testing::Contains("model.qk_norm"));
   const auto published = load_config(folder / "makemoe.json", {});
   EXPECT_THAT(unequal(published, {}), ElementsAre("model.init", "model.attention_scale",
