@@ -135,28 +135,29 @@ def run_row(program, row, seed, data, out, short):
 
 def time_rows(program, rows, record):
     """Milliseconds a step by `bench`, the rows in turn, so that a slow minute meets them all."""
-    taken = {row: [] for row in rows}
+    taken = {row: [] for row in [BASE, *(row for row in rows if row != BASE)]}
     for _ in range(ROUNDS):
-        for row in rows:
+        for row in taken:
             taken[row].append(call(program, "bench", "--config", CONFIGS / f"{row}.json", "--json"))
     for row, rounds in taken.items():
         times = sorted(r["train_ms_per_step"] for r in rounds)
-        parts = rounds[0]["machine"]["predicted_ms"]
         record["times"][row] = {
             "ms_a_step": [times[0], statistics.median(times), times[-1]],
-            "predicted_ms": {part: statistics.median(r["machine"]["predicted_ms"][part] for r in rounds) for part in parts},
+            "expected_ms": statistics.median(expected_ms(r, base) for r, base in zip(rounds, taken[BASE])),
             "processor": processor(), "product_gflops": statistics.median(r["machine"]["product_gflops"] for r in rounds)}
-        print(f"{row}: {statistics.median(times):.1f} ms a step, {times[0]:.1f} to {times[-1]:.1f}", flush=True)
+        print(f"{row}: {statistics.median(times):.1f} ms a step, {times[0]:.1f} to {times[-1]:.1f}, "
+              f"expected {record['times'][row]['expected_ms']:.1f}", flush=True)
 
 
-def expected_ms(record, row):
-    """What a step should take by its FLOPs and bytes, at the rates that the published model's step reaches."""
+def expected_ms(row, base):
+    """What a step should take by its FLOPs and bytes, at the rates that the step of `base` reached in the same round.
+    Newton-Schulz has a rate of its own, which `bench` measures."""
     def work(of):
-        parts = record["times"][of]["predicted_ms"]
+        parts = of["machine"]["predicted_ms"]
         return sum(parts.values()) - parts["newton_schulz"]
 
-    reached = record["times"][BASE]["ms_a_step"][1] / work(BASE)
-    return reached * work(row) + record["times"][row]["predicted_ms"]["newton_schulz"]
+    reached = base["train_ms_per_step"] / work(base)
+    return reached * work(row) + row["machine"]["predicted_ms"]["newton_schulz"]
 
 
 def line(record, row, text):
@@ -168,7 +169,7 @@ def line(record, row, text):
     spread = f" ± {statistics.stdev(r['loss'] for r in runs):.4f}" if len(runs) > 1 else ""
     time = record["times"].get(row)
     cells = [f"`{row}`", text, str(len(runs)), f"{mean['loss']:.4f}{spread}", *(f"{mean[key]:.4f}" for key in COLUMNS[1:]),
-             *([f"{time['ms_a_step'][1]:.1f}", f"{expected_ms(record, row):.1f}"] if time else ["", ""])]
+             *([f"{time['ms_a_step'][1]:.1f}", f"{time['expected_ms']:.1f}"] if time else ["", ""])]
     return f"| {' | '.join(cells)} |"
 
 

@@ -84,10 +84,6 @@ struct Nvrtc::Library {
     find("nvrtcGetLoweredName", lowered_name);
     load_builtins_beside(reinterpret_cast<const void*>(version));  // NOLINT: as POSIX has it
   }
-  ~Library() { dlclose(handle); }
-  Library(const Library&) = delete;
-  Library& operator=(const Library&) = delete;
-
   template <class Function>
   void find(const char* name, Function*& function) {
     function = reinterpret_cast<Function*>(dlsym(handle, name));  // NOLINT: as POSIX has it
@@ -98,7 +94,7 @@ struct Nvrtc::Library {
     if (result != kSuccess) throw std::logic_error(cat("NVRTC, ", what, ": ", error_text(result)));
   }
 
-  void* handle;
+  void* handle;  // stays open: the compiler's own memory ends with the process
   Result (*version)(int*, int*) = nullptr;
   const char* (*error_text)(Result) = nullptr;
   Result (*create)(Handle*, const char*, const char*, int, const char* const*,
