@@ -46,8 +46,9 @@ struct Setting {
         make_context(kWindows, config.block_size, /*training=*/true, /*key=*/1, 0, 0, &workspace);
     ledger.begin_update();
     context.gradients = &ledger;
-    if (kPart == Part::attention) return fused_engine().attend(*block, x, context, nullptr);
-    return fused_engine().mix(*block, x, context).y;
+    if (kPart == Part::mixture) return fused_engine().mix(*block, x, context, /*cache=*/nullptr).y;
+    SkipSources none;
+    return fused_engine().attend(*block, x, context, /*cache=*/nullptr, none);
   }
   std::int64_t tokens() const { return kWindows * config.block_size; }
 
