@@ -37,8 +37,8 @@ struct Ablation {
 
 /// Runs each layer and what is above it 2 * E times for each batch, and what is below it once
 /// (ADR 50): about E * (L + 1) evaluations of the split, and the vocabulary once more for each kind
-/// of target. Changes the model's weights while it runs
-/// and leaves them as they were. Throws NumericsError where the model's own loss is not finite.
+/// of target. Changes the model's weights while it runs and leaves them as they were. Throws
+/// NumericsError where the model's own loss is not finite.
 Ablation ablate(SparseMoELanguageModel& model, const Tokens& tokens, const SplitRequest& request,
                 const TargetKinds& kinds = {});
 

@@ -27,6 +27,7 @@ struct Dropout {
 struct Words {
   Word word[4];
 };
+constexpr double kWordStep = 1.0 / 4294967296.0;  // from word to word of [0, 1)
 
 __device__ inline Index blocks_of(Index width) { return pieces(width, 4); }
 
@@ -76,13 +77,12 @@ struct NormalBlock {
 };
 
 __device__ inline NormalBlock normal_block(const Draws& draws, Index row, Index block) {
-  constexpr double kStep = 1.0 / 4294967296.0;
   const Words drawn = draw_block(draws, row, block);
   NormalBlock normals;
   for (int w = 0; w < 4; w += 2) {
-    const double radius = sqrt(-2.0 * log((drawn.word[w] + 0.5) * kStep));
+    const double radius = sqrt(-2.0 * log((drawn.word[w] + 0.5) * kWordStep));
     double sine = 0, cosine = 0;
-    sincospi(2 * ((drawn.word[w + 1] + 0.5) * kStep), &sine, &cosine);
+    sincospi(2 * ((drawn.word[w + 1] + 0.5) * kWordStep), &sine, &cosine);
     normals.value[w] = radius * cosine;
     normals.value[w + 1] = radius * sine;
   }
@@ -139,11 +139,10 @@ __global__ void drop(Dropout dropout, Index rows, Index width, const T* from, T*
 /// the same. Any grid, any block. Twin: kernels/cpu/route.h, jitter_panel.
 template <class T>
 __global__ void jitter(Draws draws, double reach, Index rows, Index width, const T* from, T* to) {
-  constexpr double kStep = 1.0 / 4294967296.0;
   for_each_block(rows, width, [&](Index row, Index block, Index first, int count) {
     const Words drawn = draw_block(draws, row, block);
     for_each_value(count, [&](int w) {
-      const double factor = 1 + reach * (2 * (drawn.word[w] * kStep) - 1);
+      const double factor = 1 + reach * (2 * (drawn.word[w] * kWordStep) - 1);
       to[first + w] = from[first + w] * static_cast<T>(factor);
     });
   });

@@ -109,11 +109,8 @@ struct Nvrtc::Library {
   Result (*lowered_name)(Handle, const char*, const char**) = nullptr;
 };
 
-namespace {
-
 /// The compiler's own object of one program.
-template <class Library>
-class Compilation {
+class Nvrtc::Compilation {
  public:
   Compilation(const Library& nvrtc, const ProgramSource& source) : nvrtc_(nvrtc) {
     std::vector<const char*> texts, names;
@@ -145,8 +142,6 @@ class Compilation {
   const Library& nvrtc_;
   Handle program_ = nullptr;
 };
-
-}  // namespace
 
 Nvrtc::Nvrtc(const std::string& library) : library_(std::make_unique<Library>(library)) {}
 Nvrtc::~Nvrtc() = default;

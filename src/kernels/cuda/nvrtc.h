@@ -26,6 +26,7 @@ class Nvrtc {
 
  private:
   struct Library;
+  class Compilation;
   std::unique_ptr<Library> library_;
 };
 
