@@ -206,7 +206,8 @@ class DenseLayers(Trains):
         self.assertFalse([key for key in keys if key.startswith("moe/layer0/")])
         views = ("--ablate", "--information", "--depth", "--top-k-sweep", "--similarity", "--saturation")
         shown = self.json_of("inspect", run, *views)
-        self.assertEqual(shown["ablation"]["layers"][0], {"masked": [], "zeroed": []})
+        self.assertEqual(shown["ablation"]["layers"][0],
+                         {"masked": [], "zeroed": [], "masked_by_class": [], "zeroed_by_class": []})
         loss = self.json_of("eval", run)["loss"]
         self.assertEqual(shown["ablation"]["loss"], loss)
         self.assertEqual(shown["top_k_sweep"]["losses"][shown["top_k"] - 1], loss)
