@@ -193,7 +193,6 @@ __global__ void attend(Attention<T> layer, T* mixed, T* log_sums) {
     for_each_share<kQueryShare<T>>(kQueries<T>, size, [&](int j, int q, int d) {
       if (q0 + q < layer.time) mixed[mixed_at + (q0 + q) * head.width + d] = sums[j] * rescale[q];
     });
-    __syncthreads();  // rescale may be written again
   }
 }
 
