@@ -14,6 +14,7 @@
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/gates.h"
 #include "kernels/cpu/mixture.h"
+#include "kernels/cpu/skip.h"
 
 namespace moe::kernels::cuda {
 namespace twin = cpu::cuda_twin;
