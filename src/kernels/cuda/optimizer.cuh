@@ -1,6 +1,6 @@
 #pragma once
 
-#include "common.cuh"
+#include "guard.cuh"
 
 // One step of AdamW over flat memory, and the norm of all gradients, after kernels/cpu/adamw.h.
 // Shapes: P values.
@@ -11,8 +11,7 @@ namespace moe::kernels::cuda {
 /// replayed.
 struct AdamWState {
   double learning_rate, weight_decay;
-  double gradient_scale;  // gradients count times this: clipping
-  Index step;             // 1 for the first update
+  Index step;  // 1 for the first update
 };
 
 /// What stays.
@@ -38,20 +37,23 @@ struct AdamWFactors {
 
 template <class T>
 __device__ inline AdamWFactors<T> adamw_factors(const AdamWState& state,
-                                                const AdamWConstants& constants) {
+                                                const AdamWConstants& constants,
+                                                double gradient_scale) {
   const double step = static_cast<double>(state.step);
-  return {static_cast<T>(state.gradient_scale),
+  return {static_cast<T>(gradient_scale),
           static_cast<T>(1 - state.learning_rate * state.weight_decay),
           static_cast<T>(state.learning_rate / (1 - pow(constants.beta1, step))),
           static_cast<T>(1 / sqrt(1 - pow(constants.beta2, step)))};
 }
 
-/// Any grid, any block. Twin: adamw_update, with the coefficients of kernels/adamw.cpp.
+/// Nothing moves in a refused update. Any grid, any block. Twin: adamw_update, with the
+/// coefficients of kernels/adamw.cpp.
 template <class T>
 __global__ void adamw(AdamWMemory<T> memory, Index count, AdamWConstants constants,
-                      const AdamWState* state) {
+                      const AdamWState* state, const StepGuard* guard) {
+  if (guard->refused != 0) return;
   __shared__ AdamWFactors<T> factors;  // one thread takes the powers
-  if (threadIdx.x == 0) factors = adamw_factors<T>(*state, constants);
+  if (threadIdx.x == 0) factors = adamw_factors<T>(*state, constants, guard->gradient_scale);
   __syncthreads();
   const T beta1 = static_cast<T>(constants.beta1), rest1 = static_cast<T>(1 - constants.beta1);
   const T beta2 = static_cast<T>(constants.beta2), rest2 = static_cast<T>(1 - constants.beta2);

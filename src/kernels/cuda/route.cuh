@@ -23,20 +23,28 @@ struct Router {
   const T* logits;       // (N, E) that the choice is made by
 };
 
-/// logits (N, E) += draw * softplus(scale), and slope (N, E) = the draw times that of softplus,
-/// where the noise's scale (N, E) is what a Linear yields. Any grid, any block. Twin: add_noise.
+/// Softplus and its slope, as PyTorch has them: straight above 20.
 template <class T>
-__global__ void add_noise(Draws draws, Index tokens, Index experts, const T* scale, T* logits,
-                          T* slope) {
+__device__ inline T softplus(T x) {
+  return x > T{20} ? x : (x > 0 ? x : T{0}) + log1p(exp(x > 0 ? -x : x));
+}
+template <class T>
+__device__ inline T softplus_slope(T x) {
+  return x > T{20} ? T{1} : Silu::sigmoid(x);
+}
+
+/// logits (N, E) = clean (N, E), which they may be, + draw * softplus(scale), and slope (N, E) =
+/// the draw times that of softplus, where the noise's scale (N, E) is what a Linear yields. Any
+/// grid, any block. Twin: add_noise.
+template <class T>
+__global__ void add_noise(Draws draws, Index tokens, Index experts, const T* scale, const T* clean,
+                          T* logits, T* slope) {
   for_each_block(tokens, experts, [&](Index n, Index block, Index first, int count) {
     const NormalBlock normals = normal_block(draws, n, block);
     for_each_value(count, [&](int w) {
       const T raw = scale[first + w], draw = static_cast<T>(normals.value[w]);
-      const bool is_straight = raw > T{20};  // as PyTorch's softplus
-      const T positive = raw > 0 ? raw : T{0};
-      const T deviation = is_straight ? raw : positive + log1p(exp(raw > 0 ? -raw : raw));
-      logits[first + w] += draw * deviation;
-      slope[first + w] = draw * (is_straight ? T{1} : Silu::sigmoid(raw));
+      logits[first + w] = clean[first + w] + draw * softplus(raw);
+      slope[first + w] = draw * softplus_slope(raw);
     });
   });
 }

@@ -11,7 +11,7 @@ namespace {
 using cuda_on_cpu::launch;
 
 constexpr Index kAdamWCounts[] = {1, 63, 1000};
-constexpr AdamWState kFirstStep{3e-3, 0.1, 0.5, 1}, kLaterStep{1e-3, 0.02, 1, 400};
+constexpr std::pair<AdamWState, double> kSteps[] = {{{3e-3, 0.1, 1}, 0.5}, {{1e-3, 0.02, 400}, 1}};
 /// A step is a product of some ten roundings, of values up to 2.
 template <class T>
 constexpr double kAdamWNear = sizeof(T) == sizeof(float) ? 1e-6 : 1e-14;
@@ -34,12 +34,13 @@ struct Flat {
 };
 
 template <class T>
-Flat<T> stepped_by_twin(Index count, const AdamWConstants& constants, const AdamWState& state) {
+Flat<T> stepped_by_twin(Index count, const AdamWConstants& constants, const AdamWState& state,
+                        double gradient_scale) {
   Flat<T> flat(count);
   const auto step = static_cast<double>(state.step);
   twin::adamw_update<T>(
       {flat.parameters.data(), flat.gradients.data(), flat.exp_avg.data(), flat.exp_avg_sq.data(),
-       state.gradient_scale, 1 - state.learning_rate * state.weight_decay, constants.beta1,
+       gradient_scale, 1 - state.learning_rate * state.weight_decay, constants.beta1,
        constants.beta2, constants.eps, state.learning_rate / (1 - std::pow(constants.beta1, step)),
        1 / std::sqrt(1 - std::pow(constants.beta2, step)), constants.cautious},
       0, count);
@@ -53,18 +54,30 @@ TYPED_TEST_SUITE(CudaOptimizer, FloatTypes);
 TYPED_TEST(CudaOptimizer, AdamWIsThatOfTheCpu) {
   for (const auto count : kAdamWCounts)
     for (const bool cautious : {false, true})
-      for (const auto& state : {kFirstStep, kLaterStep}) {
+      for (const auto& [step, scale] : kSteps) {
+        const AdamWState state = step;
+        const StepGuard guard{1, scale, 0};
         const AdamWConstants constants{0.9, 0.99, 1e-8, cautious};
         const auto [parameters, exp_avg, exp_avg_sq] = in_every_order([&](unsigned seed) {
           Flat<TypeParam> flat(count);
-          launch(3, 64, seed, [&] { adamw(flat.memory(), count, constants, &state); });
+          launch(3, 64, seed, [&] { adamw(flat.memory(), count, constants, &state, &guard); });
           return flat.parts();
         });
-        const auto want = stepped_by_twin<TypeParam>(count, constants, state);
+        const auto want = stepped_by_twin<TypeParam>(count, constants, state, scale);
         expect_near(exp_avg, want.exp_avg, kAdamWNear<TypeParam>);
         expect_near(exp_avg_sq, want.exp_avg_sq, kAdamWNear<TypeParam>);
         expect_near(parameters, want.parameters, kAdamWNear<TypeParam>);
       }
+}
+
+TYPED_TEST(CudaOptimizer, ARefusedUpdateLeavesWeightsAndMomentsAsTheyAre) {
+  constexpr Index kCount = 100;
+  const AdamWState state{1e-3, 0.1, 3};
+  const StepGuard guard{1, 1, 1};
+  Flat<TypeParam> flat(kCount);
+  const auto before = flat.parts();
+  launch(1, 64, 1, [&] { adamw(flat.memory(), kCount, {0.9, 0.99, 1e-8, false}, &state, &guard); });
+  EXPECT_TRUE(same_bits(flat.parts(), before));
 }
 
 template <class T>
@@ -90,6 +103,39 @@ TYPED_TEST(CudaOptimizer, TheSumOfSquaresIsThatOfTheCpu) {
       want += twin::sum_of_squares(values.data() + first, std::min(kNormBlock, count - first));
     EXPECT_NEAR(sum_of_squares_of(values), want, want * kNear<double>);
   }
+}
+
+constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
+constexpr double kUnbounded = std::numeric_limits<double>::infinity();
+
+StepGuard guarded(double loss, double squares, double max_norm, StepGuard before = {}) {
+  launch(1, 32, 1, [&] { guard_step(&loss, &squares, max_norm, &before); });
+  return before;
+}
+
+TEST(CudaGuard, GradientsAreClippedToTheLargestNorm) {
+  EXPECT_EQ(guarded(1, 16, 1).norm, 4);
+  EXPECT_EQ(guarded(1, 16, 1).gradient_scale, 0.25);
+  EXPECT_EQ(guarded(1, 16, 4).gradient_scale, 1);
+  EXPECT_EQ(guarded(1, 16, kUnbounded).gradient_scale, 1);
+  EXPECT_EQ(guarded(1, 0, 1).gradient_scale, 1);
+  EXPECT_EQ(guarded(-3, 16, 1).refused, 0);
+}
+
+TEST(CudaGuard, ALossOrNormThatIsNotFiniteIsRefused) {
+  for (const double bad : {kNotANumber, kUnbounded, -kUnbounded}) {
+    EXPECT_EQ(guarded(bad, 16, 1).refused, 1);
+    EXPECT_EQ(guarded(1, bad, 1).refused, 1);
+    EXPECT_EQ(guarded(1, bad, kUnbounded).refused, 1);
+  }
+}
+
+TEST(CudaGuard, AfterARefusedUpdateAllAreUntilTheHostHasSeenIt) {
+  const StepGuard refused{7, 0.5, 1};
+  const auto next = guarded(1, 16, 1, refused);
+  EXPECT_EQ(next.refused, 1);
+  EXPECT_EQ(next.norm, 7);
+  EXPECT_EQ(guarded(1, 16, 1, {7, 0.5, 0}).norm, 4);
 }
 
 TEST(CudaOptimizerParts, AreAddedOneAfterAnother) {

@@ -226,10 +226,10 @@ TYPED_TEST(CudaRoute, NoiseAndItsSlopeAreThoseOfTheCpu) {
   using N = Noise<TypeParam>;
   const N noise;
   const auto [logits, slope] = in_every_order([&](unsigned seed) {
-    auto noisy = noise.logits, to = unwritten<TypeParam>(N::kTokens * N::kExperts);
+    auto noisy = unwritten<TypeParam>(N::kTokens * N::kExperts), to = noisy;
     launch(1, 32, seed, [&] {
-      add_noise(noise.draws(), N::kTokens, N::kExperts, noise.scale.data(), noisy.data(),
-                to.data());
+      add_noise(noise.draws(), N::kTokens, N::kExperts, noise.scale.data(), noise.logits.data(),
+                noisy.data(), to.data());
     });
     return std::tuple(noisy, to);
   });
