@@ -14,6 +14,7 @@
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/gates.h"
 #include "kernels/cpu/mixture.h"
+#include "kernels/cpu/muon.h"
 #include "kernels/cpu/skip.h"
 
 namespace moe::kernels::cuda {
