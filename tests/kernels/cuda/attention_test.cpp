@@ -29,8 +29,6 @@ constexpr AttentionCase kAttentionCases[] = {
 template <class T>
 constexpr double kAttentionNear = 4 * kNear<T>;
 
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
-
 /// What of a CPU's layer the test has to see.
 template <class T>
 struct TwinPlaces : twin::AttentionPlaces<T> {
@@ -40,8 +38,8 @@ struct TwinPlaces : twin::AttentionPlaces<T> {
 
 /// One layer's queries, keys and values, and the gradients of what its heads answer.
 template <class T>
-struct World {
-  explicit World(const AttentionCase& shape) : c(shape) {
+struct AttentionWorld {
+  explicit AttentionWorld(const AttentionCase& shape) : c(shape) {
     for (Index n = 0; n < tokens(); ++n) {
       sequence.push_back(n / c.time + 7);
       position.push_back(n % c.time + 3);
@@ -76,8 +74,8 @@ struct World {
 
 /// Forward and backward by the heads of the CPU.
 template <class T>
-struct Twin {
-  explicit Twin(const World<T>& world) {
+struct AttentionTwin {
+  explicit AttentionTwin(const AttentionWorld<T>& world) {
     cpu::Attention<T> layer{};
     layer.windows = world.c.windows;
     layer.time = world.c.time;
@@ -85,7 +83,8 @@ struct Twin {
     layer.heads = world.c.heads;
     layer.score_scale = world.c.score_scale;
     layer.keys = {world.twin_sequence.data(), world.twin_position.data()};
-    layer.weights_dropout = {world.key, 9, World<T>::kThreshold, World<T>::kScale, world.c.drops};
+    layer.weights_dropout = {world.key, 9, AttentionWorld<T>::kThreshold, AttentionWorld<T>::kScale,
+                             world.c.drops};
     const Index lanes = layer.windows * layer.panels() * cpu::kPanel;
     std::vector<T> panels(at(lanes * 3 * layer.width)), d_panels(panels.size());
     std::vector<T> answers(at(lanes * layer.width)), most(at(lanes * layer.heads)), scale(most);
@@ -131,7 +130,7 @@ struct Twin {
 
 /// mixed and log_sums.
 template <class T>
-auto attended(const World<T>& world) {
+auto attended(const AttentionWorld<T>& world) {
   return in_every_order([&](unsigned seed) {
     auto mixed = unwritten<T>(world.tokens() * world.width());
     auto log_sums = unwritten<T>(world.tokens() * world.c.heads);
@@ -148,9 +147,9 @@ TYPED_TEST_SUITE(CudaAttention, FloatTypes);
 TYPED_TEST(CudaAttention, HeadsAnswerAndHandGradientsBackAsThoseOfTheCpu) {
   for (const auto& shape : kAttentionCases) {
     SCOPED_TRACE(shape.name);
-    const World<TypeParam> world(shape);
+    const AttentionWorld<TypeParam> world(shape);
     const auto [mixed, log_sums] = attended(world);
-    const Twin<TypeParam> want(world);
+    const AttentionTwin<TypeParam> want(world);
     expect_near(mixed, want.mixed, kAttentionNear<TypeParam>);
     const AttentionAnswers<TypeParam> answers{mixed.data(), log_sums.data(), world.d_mixed.data()};
     const auto d_qkv = in_every_order([&](unsigned seed) {
@@ -164,7 +163,7 @@ TYPED_TEST(CudaAttention, HeadsAnswerAndHandGradientsBackAsThoseOfTheCpu) {
 }
 
 TYPED_TEST(CudaAttention, AnAnswerDoesNotDependOnLaterTokens) {
-  World<TypeParam> world({"", 1, 40, 1, 8, 0.3, true});
+  AttentionWorld<TypeParam> world({"", 1, 40, 1, 8, 0.3, true});
   const auto before = std::get<0>(attended(world));
   constexpr Index kChanged = 35;
   for (Index i = kChanged * 3 * world.width(); i < world.tokens() * 3 * world.width(); ++i)

@@ -22,11 +22,9 @@ constexpr ConvolutionCase kConvolutionCases[] = {{"one token", 1, 1, 1, 3},
                                                  {"windows across stretches", 3, 50, 20, 3}};
 constexpr unsigned kConvolutionGrid = 3, kConvolutionThreads = 64;
 
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
-
 template <class T>
-struct World {
-  explicit World(const ConvolutionCase& shape) : c(shape) {}
+struct ConvolutionWorld {
+  explicit ConvolutionWorld(const ConvolutionCase& shape) : c(shape) {}
   Index tokens() const { return c.windows * c.time; }
   Convolution<T> convolution() const { return {tokens(), c.width, c.time, c.taps, weight.data()}; }
   /// Rows (N, C) as the twin has them, (N, padded(C)).
@@ -44,8 +42,8 @@ struct World {
 };
 
 template <class T>
-struct Twin {
-  explicit Twin(const World<T>& world) : d_weight(world.weight) {
+struct ConvolutionTwin {
+  explicit ConvolutionTwin(const ConvolutionWorld<T>& world) : d_weight(world.weight) {
     const Index stride = cpu::padded(world.c.width), tokens = world.tokens();
     std::vector<T> turned(at(world.c.taps * stride)), parts(turned.size()), row(at(stride));
     for (Index i = 0; i < world.c.width * world.c.taps; ++i)
@@ -77,7 +75,7 @@ TYPED_TEST_SUITE(CudaConvolution, FloatTypes);
 TYPED_TEST(CudaConvolution, RowsAndTheirGradientsAreThoseOfTheCpu) {
   for (const auto& shape : kConvolutionCases) {
     SCOPED_TRACE(shape.name);
-    const World<TypeParam> world(shape);
+    const ConvolutionWorld<TypeParam> world(shape);
     const auto [y, dx] = in_every_order([&](unsigned seed) {
       auto to = unwritten<TypeParam>(world.tokens() * shape.width), d_to = to;
       launch(kConvolutionGrid, kConvolutionThreads, seed,
@@ -86,7 +84,7 @@ TYPED_TEST(CudaConvolution, RowsAndTheirGradientsAreThoseOfTheCpu) {
              [&] { convolve_backward(world.convolution(), world.dy.data(), d_to.data()); });
       return std::tuple(to, d_to);
     });
-    const Twin<TypeParam> want(world);
+    const ConvolutionTwin<TypeParam> want(world);
     expect_near(y, want.y, kNear<TypeParam>);
     expect_near(dx, want.dx, kNear<TypeParam>);
   }
@@ -95,7 +93,7 @@ TYPED_TEST(CudaConvolution, RowsAndTheirGradientsAreThoseOfTheCpu) {
 TYPED_TEST(CudaConvolution, WeightsGetTheGradientsThatTheyGetOnTheCpu) {
   for (const auto& shape : kConvolutionCases) {
     SCOPED_TRACE(shape.name);
-    const World<TypeParam> world(shape);
+    const ConvolutionWorld<TypeParam> world(shape);
     const Index stretches = pieces(world.tokens(), kConvolutionTokens);
     const Index weights = shape.width * shape.taps;
     const auto d_weight = in_every_order([&](unsigned seed) {
@@ -110,7 +108,7 @@ TYPED_TEST(CudaConvolution, WeightsGetTheGradientsThatTheyGetOnTheCpu) {
       });
       return to;
     });
-    expect_near(d_weight, Twin<TypeParam>(world).d_weight,
+    expect_near(d_weight, ConvolutionTwin<TypeParam>(world).d_weight,
                 4 * kNear<TypeParam>);  // of 150 products
   }
 }

@@ -24,12 +24,10 @@ constexpr unsigned kRowsGrid = 3, kRowsThreads = 64;
 template <class T>
 constexpr double kRowsNear = 4 * kNear<T>;
 
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
-
 /// Tokens some of whose rows are much commoner than others, as symbols are.
 template <class T>
-struct World {
-  explicit World(const RowsCase& shape) : c(shape) {
+struct EmbeddingWorld {
+  explicit EmbeddingWorld(const RowsCase& shape) : c(shape) {
     std::mt19937 bits(3);
     for (Index n = 0; n < tokens(); ++n) {
       ids.push_back(static_cast<Index>(bits()) % c.rows / (bits() % 2 == 0 ? 1 : 5));
@@ -76,7 +74,7 @@ TYPED_TEST(CudaEmbedding, ATokenIsItsRowAndItsPositionsAfterDropout) {
     for (const bool has_positions : {false, true})
       for (const bool drops : {false, true}) {
         SCOPED_TRACE(shape.name);
-        const World<TypeParam> world(shape);
+        const EmbeddingWorld<TypeParam> world(shape);
         const auto got = in_every_order([&](unsigned seed) {
           auto to = unwritten<TypeParam>(world.tokens() * shape.width);
           launch(kRowsGrid, kRowsThreads, seed,
@@ -89,7 +87,7 @@ TYPED_TEST(CudaEmbedding, ATokenIsItsRowAndItsPositionsAfterDropout) {
             double sum = static_cast<double>(world.rows[at(world.ids[at(n)] * shape.width + w)]);
             if (has_positions)
               sum += static_cast<double>(world.positions[at(
-                  (World<TypeParam>::kFirst + n % shape.time) * shape.width + w)]);
+                  (EmbeddingWorld<TypeParam>::kFirst + n % shape.time) * shape.width + w)]);
             want.push_back(drops ? sum * world.kept(n, w) : sum);
           }
         expect_near(got, want, kNear<TypeParam>);
@@ -99,19 +97,19 @@ TYPED_TEST(CudaEmbedding, ATokenIsItsRowAndItsPositionsAfterDropout) {
 TYPED_TEST(CudaEmbedding, APositionsGradientIsTheSumOverWindowsBesideWhatIsThere) {
   for (const auto& shape : kRowsCases) {
     SCOPED_TRACE(shape.name);
-    const World<TypeParam> world(shape);
+    const EmbeddingWorld<TypeParam> world(shape);
     const auto got = in_every_order([&](unsigned seed) {
       auto to = world.positions;
       launch(kRowsGrid, kRowsThreads, seed, [&] {
         position_gradients(world.d_out.data(), world.tokens(), shape.width, shape.time,
-                           World<TypeParam>::kFirst, to.data());
+                           EmbeddingWorld<TypeParam>::kFirst, to.data());
       });
       return to;
     });
     std::vector<double> want(world.positions.begin(), world.positions.end());
     for (Index n = 0; n < world.tokens(); ++n)
       for (Index w = 0; w < shape.width; ++w)
-        want[at((World<TypeParam>::kFirst + n % shape.time) * shape.width + w)] +=
+        want[at((EmbeddingWorld<TypeParam>::kFirst + n % shape.time) * shape.width + w)] +=
             static_cast<double>(world.d_out[at(n * shape.width + w)]);
     expect_near(got, want, kRowsNear<TypeParam>);
   }
@@ -120,7 +118,7 @@ TYPED_TEST(CudaEmbedding, APositionsGradientIsTheSumOverWindowsBesideWhatIsThere
 TEST(CudaSortedRows, AreThoseOfEachStretchInTheOrderOfTheirTokens) {
   for (const auto& shape : kRowsCases) {
     SCOPED_TRACE(shape.name);
-    World<float> world(shape);
+    EmbeddingWorld<float> world(shape);
     for (Index n = 0; n < world.tokens(); n += 7) world.ids[at(n)] = -1;
     const auto got = in_every_order([&](unsigned seed) {
       auto to = unwritten<Key>(world.tokens());
@@ -139,7 +137,7 @@ TEST(CudaSortedRows, AreThoseOfEachStretchInTheOrderOfTheirTokens) {
 
 /// d_rows, which hold `world.rows` before.
 template <class T>
-std::vector<T> row_gradients_in_order(const World<T>& world, unsigned seed) {
+std::vector<T> row_gradients_in_order(const EmbeddingWorld<T>& world, unsigned seed) {
   auto sorted = unwritten<Key>(world.tokens());
   auto parts = unwritten<T>(world.tokens() * world.c.width);
   auto d_rows = world.rows;
@@ -157,7 +155,7 @@ TYPED_TEST(CudaEmbedding, ARowsGradientIsTheSumOverItsTokensBesideWhatIsThere) {
   for (const auto& shape : kRowsCases)
     for (const bool some_have_none : {false, true}) {
       SCOPED_TRACE(shape.name);
-      World<TypeParam> world(shape);
+      EmbeddingWorld<TypeParam> world(shape);
       if (some_have_none)
         for (Index n = 0; n < world.tokens(); n += 3) world.ids[at(n)] = -1;
       const auto got =

@@ -27,8 +27,6 @@ constexpr unsigned kMuonThreads = 64;
 template <class T>
 constexpr double kMuonNear = 10 * kNear<T>;
 
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
-
 template <class T>
 struct Stack {
   explicit Stack(const MuonCase& shape) : c(shape) {

@@ -24,12 +24,14 @@ inline constexpr unsigned kOrders = 8;
 template <class T>
 inline constexpr double kNear = sizeof(T) == sizeof(float) ? 2e-5 : 1e-12;
 
+inline std::size_t at(long long i) { return static_cast<std::size_t>(i); }
+
 /// What memory holds before a kernel writes it: a value that nothing computes with.
 template <class T>
 std::vector<T> unwritten(long long count) {
   const T value =
       std::is_floating_point_v<T> ? std::numeric_limits<T>::quiet_NaN() : static_cast<T>(-77);
-  return std::vector<T>(static_cast<std::size_t>(count), value);
+  return std::vector<T>(at(count), value);
 }
 
 template <class T>
@@ -67,7 +69,7 @@ template <class T>
 std::vector<T> random_values(long long count, unsigned seed) {
   std::mt19937 bits(seed);
   std::uniform_real_distribution<double> values(-2, 2);
-  std::vector<T> drawn(static_cast<std::size_t>(count));
+  std::vector<T> drawn(at(count));
   for (auto& value : drawn) value = static_cast<T>(values(bits));
   return drawn;
 }

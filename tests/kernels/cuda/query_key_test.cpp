@@ -23,17 +23,15 @@ constexpr MeetCase kMeetCases[] = {
     {"nothing but the values", 1, 9, 2, 5, false, false, true},
     {"the largest heads", 2, 10, 2, kMostHeadSize, true, true, true},
     {"more heads than a block has warps", 3, 6, 9, 4, true, true, true}};
-constexpr double kEps = 1e-6;
+constexpr double kMeetEps = 1e-6;
 constexpr unsigned kMeetGrid = 3;
 /// Gains' gradients are sums over all tokens and heads.
 template <class T>
 constexpr double kMeetNear = 2 * kNear<T>;
 
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
-
 template <class T>
-struct World {
-  explicit World(const MeetCase& shape) : c(shape) {}
+struct MeetWorld {
+  explicit MeetWorld(const MeetCase& shape) : c(shape) {}
   Index tokens() const { return Index{c.windows} * c.time; }
   Index size() const { return c.head_size; }
   Index width() const { return c.heads * size(); }
@@ -44,7 +42,7 @@ struct World {
             c.head_size,
             c.normalises ? gains.data() : nullptr,
             c.normalises ? gains.data() + size() : nullptr,
-            kEps,
+            kMeetEps,
             c.rotates ? angles.data() : nullptr,
             c.mixes ? &lambda : nullptr,
             c.mixes ? first.data() + 2 * width() : nullptr,
@@ -89,11 +87,11 @@ struct World {
 };
 
 template <class T>
-std::vector<T> met_by_twin(const World<T>& world) {
+std::vector<T> met_by_twin(const MeetWorld<T>& world) {
   auto rows = world.from;
   world.for_each_head(rows, [&](Index part, Index, T* lanes, const T* turn) {
     if (world.c.normalises)
-      twin::normalise_head(world.gains.data() + part * world.size(), world.size(), kEps, lanes);
+      twin::normalise_head(world.gains.data() + part * world.size(), world.size(), kMeetEps, lanes);
     if (world.c.rotates) twin::rotate_head(turn, world.size(), /*back=*/false, lanes);
   });
   auto values = world.values_of(rows), first = world.values_of(world.first);
@@ -114,7 +112,7 @@ struct Backward {
 };
 
 template <class T>
-Backward<T> backward_of_twin(const World<T>& world, bool begins, bool takes) {
+Backward<T> backward_of_twin(const MeetWorld<T>& world, bool begins, bool takes) {
   Backward<T> out{world.d, world.d_first, std::vector<T>(at(2 * world.size())), {T{0}}};
   world.for_each_head(out.d, [&](Index part, Index place, T* lanes, const T* turn) {
     if (world.c.rotates) twin::rotate_head(turn, world.size(), /*back=*/true, lanes);
@@ -123,7 +121,7 @@ Backward<T> backward_of_twin(const World<T>& world, bool begins, bool takes) {
     for (Index i = 0; i < world.size(); ++i)
       before[at(i * cpu::kPanel)] = world.from[at(place + i)];
     twin::normalise_head_backward(before.data(), world.gains.data() + part * world.size(),
-                                  world.size(), kEps, lanes,
+                                  world.size(), kMeetEps, lanes,
                                   out.d_gains.data() + part * world.size());
   });
   auto own = world.values_of(world.from), first = world.values_of(world.first);
@@ -145,7 +143,7 @@ Backward<T> backward_of_twin(const World<T>& world, bool begins, bool takes) {
 }
 
 template <class T>
-Backward<T> backward_in_order(const World<T>& world, bool begins, bool takes, unsigned seed) {
+Backward<T> backward_in_order(const MeetWorld<T>& world, bool begins, bool takes, unsigned seed) {
   const Index stretches = pieces(world.tokens(), kMeetTokens), columns = 2 * world.size() + 1;
   Backward<T> out{world.d, world.d_first, unwritten<T>(2 * world.size()), unwritten<T>(1)};
   auto parts = unwritten<double>(stretches * columns);
@@ -170,7 +168,7 @@ TYPED_TEST_SUITE(CudaQueryKey, FloatTypes);
 TYPED_TEST(CudaQueryKey, QueriesKeysAndValuesMeetAsOnTheCpu) {
   for (const auto& shape : kMeetCases) {
     SCOPED_TRACE(shape.name);
-    const World<TypeParam> world(shape);
+    const MeetWorld<TypeParam> world(shape);
     const auto met = in_every_order([&](unsigned seed) {
       auto to = unwritten<TypeParam>(world.tokens() * 3 * world.width());
       launch(kMeetGrid, 64, seed, [&] { meet(world.stage(), world.from.data(), to.data()); });
@@ -185,7 +183,7 @@ TYPED_TEST(CudaQueryKey, GradientsGoBackAsOnTheCpu) {
     for (const auto& [begins, takes] : {std::pair{true, false}, {false, false}, {false, true}}) {
       SCOPED_TRACE(shape.name);
       if (takes && shape.mixes) continue;  // the first block has none to mix with
-      const World<TypeParam> world(shape);
+      const MeetWorld<TypeParam> world(shape);
       const auto [d, d_first, d_gains, d_lambda] = in_every_order(
           [&](unsigned seed) { return backward_in_order(world, begins, takes, seed).parts(); });
       const auto want = backward_of_twin(world, begins, takes);

@@ -21,11 +21,9 @@ constexpr SharedCase kSharedCases[] = {{"one value", 1, 1, 1, 1},
                                        {"more tokens than a stretch", 150, 40, 1, 1}};
 constexpr unsigned kSharedGrid = 2, kSharedThreads = 64;
 
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
-
 template <class T>
-struct World {
-  explicit World(const SharedCase& shape) : c(shape) {}
+struct SharedWorld {
+  explicit SharedWorld(const SharedCase& shape) : c(shape) {}
   int slots() const { return c.top_k + c.shared; }
 
   SharedCase c;
@@ -41,7 +39,7 @@ template <class T>
 using Outcome = std::tuple<std::vector<T>, std::vector<T>, std::vector<T>>;
 
 template <class T>
-Outcome<T> in_order(const World<T>& world, unsigned seed) {
+Outcome<T> in_order(const SharedWorld<T>& world, unsigned seed) {
   const auto& c = world.c;
   auto gate = unwritten<T>(c.tokens), d_argument = gate;
   auto d_rows = world.d_rows, d_weight = world.d_weight;
@@ -65,7 +63,7 @@ Outcome<T> in_order(const World<T>& world, unsigned seed) {
 }
 
 template <class T>
-Outcome<T> of_twin(const World<T>& world) {
+Outcome<T> of_twin(const SharedWorld<T>& world) {
   const auto& c = world.c;
   const Index stride = cpu::padded(c.width), panels = cpu::panels_of(c.tokens);
   std::vector<T> normed(at(panels * cpu::kPanel * stride)), d_normed(normed), gates;
@@ -109,7 +107,7 @@ TYPED_TEST_SUITE(CudaSharedGate, FloatTypes);
 TYPED_TEST(CudaSharedGate, GateAndGradientsAreThoseOfTheCpu) {
   for (const auto& shape : kSharedCases) {
     SCOPED_TRACE(shape.name);
-    const World<TypeParam> world(shape);
+    const SharedWorld<TypeParam> world(shape);
     const auto got = in_every_order([&](unsigned seed) { return in_order(world, seed); });
     const auto want = of_twin(world);
     expect_near(std::get<0>(got), std::get<0>(want), kNear<TypeParam>);

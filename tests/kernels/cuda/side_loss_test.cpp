@@ -27,14 +27,12 @@ constexpr SideCase kSideCases[] = {
     {"all experts are chosen", 1, 9, 3, 3, 2, Gate::topk_softmax, false, {0.5, 0, 0, 0.1}},
     {"choices are only counted", 2, 4, 6, 2, 0, Gate::topk_softmax, true, {0, 0, 0, 0}}};
 constexpr unsigned kSideGrid = 3, kSideThreads = 64;
-constexpr double kLossGradient = 0.7;
-
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+constexpr double kSideGradient = 0.7;
 
 /// Tokens that a router of the CPU has sent on their way.
 template <class T>
-struct World {
-  explicit World(const SideCase& shape) : c(shape) {
+struct SideWorld {
+  explicit SideWorld(const SideCase& shape) : c(shape) {
     for (std::size_t i = 0; i < scale.size(); i += 7) scale[i] *= 30;  // some noise is none
     for (std::size_t i = 0; i < clean.size(); ++i) {
       const T draw = c.noisy ? draws[i] : T{0};
@@ -95,7 +93,7 @@ struct World {
     layer.balance.squares = c.weights.reads_squares();
     layer.balance.load = c.weights.reads_load();
     layer.balance.time = c.time;
-    layer.balance.scale = kLossGradient;
+    layer.balance.scale = kSideGradient;
     return layer;
   }
 
@@ -139,7 +137,7 @@ struct Outcome {
 };
 
 template <class T>
-Outcome losses_in_order(const World<T>& world, bool is_part, unsigned seed) {
+Outcome losses_in_order(const SideWorld<T>& world, bool is_part, unsigned seed) {
   Outcome out(world.c);
   auto values = unwritten<double>(world.tokens() * (2 * world.c.experts + 1));
   launch(kSideGrid, kSideThreads, seed,
@@ -156,7 +154,7 @@ Outcome losses_in_order(const World<T>& world, bool is_part, unsigned seed) {
 }
 
 template <class T>
-Outcome losses_of_twin(const World<T>& world, bool is_part) {
+Outcome losses_of_twin(const SideWorld<T>& world, bool is_part) {
   Outcome out(world.c);
   auto layer = world.twin_layer();
   layer.balance.sums = out.sums.data();
@@ -195,7 +193,7 @@ TYPED_TEST(CudaSideLoss, SumsLossesAndSlopesAreThoseOfTheCpu) {
   for (const auto& shape : kSideCases)
     for (const bool is_part : {false, true}) {
       SCOPED_TRACE(shape.name);
-      const World<TypeParam> world(shape);
+      const SideWorld<TypeParam> world(shape);
       const auto got = in_every_order(
           [&](unsigned seed) { return losses_in_order(world, is_part, seed).parts(); });
       const auto want = losses_of_twin(world, is_part).parts();
@@ -211,20 +209,20 @@ template <class T>
 using Gradients = std::tuple<std::vector<T>, std::vector<T>>;
 
 template <class T>
-Gradients<T> gradients_in_order(const World<T>& world, unsigned seed) {
+Gradients<T> gradients_in_order(const SideWorld<T>& world, unsigned seed) {
   auto out = losses_of_twin(world, /*is_part=*/true);
   auto d_gates = world.d_gates;
   auto d_logits = unwritten<T>(world.tokens() * world.c.experts), d_scale = d_logits;
   if (world.c.weights.reads_load())
     launch(kSideGrid, kSideThreads, seed, [&] {
-      importance_gradients(world.routed(), out.losses(), &kLossGradient, d_gates.data());
+      importance_gradients(world.routed(), out.losses(), &kSideGradient, d_gates.data());
     });
   launch(kSideGrid, kSideThreads, seed, [&] {
     gates_backward(world.router(), world.chosen.data(), world.gates.data(), d_gates.data(),
                    d_logits.data());
   });
   launch(kSideGrid, kSideThreads, seed, [&] {
-    side_gradients(world.routed(), world.c.weights, out.losses(), &kLossGradient, d_logits.data(),
+    side_gradients(world.routed(), world.c.weights, out.losses(), &kSideGradient, d_logits.data(),
                    world.c.noisy ? d_scale.data() : nullptr);
   });
   if (!world.c.noisy) d_scale.clear();
@@ -232,7 +230,7 @@ Gradients<T> gradients_in_order(const World<T>& world, unsigned seed) {
 }
 
 template <class T>
-Gradients<T> gradients_of_twin(const World<T>& world) {
+Gradients<T> gradients_of_twin(const SideWorld<T>& world) {
   auto out = losses_of_twin(world, /*is_part=*/true);
   const Index e = world.c.experts;
   auto d_gates = world.d_gates;
@@ -258,7 +256,7 @@ Gradients<T> gradients_of_twin(const World<T>& world) {
 TYPED_TEST(CudaSideLoss, LogitsAndNoiseGetTheGradientsThatTheyGetOnTheCpu) {
   for (const auto& shape : kSideCases) {
     SCOPED_TRACE(shape.name);
-    const World<TypeParam> world(shape);
+    const SideWorld<TypeParam> world(shape);
     const auto [d_logits, d_scale] =
         in_every_order([&](unsigned seed) { return gradients_in_order(world, seed); });
     const auto [want_logits, want_scale] = gradients_of_twin(world);
