@@ -1,6 +1,6 @@
 #pragma once
 
-#include "common.cuh"
+#include "draws.cuh"
 
 // What a block reads past the block before it, after kernels/cpu/skip.h: resid x + stream_weight
 // stream + ngram_weight ngrams, value by value. Shapes: P values, N C of them; weights are one
@@ -81,6 +81,19 @@ __global__ void enter_block_backward(Skip<T> skip, SkipGradients<T> gradients) {
   parts[0] = of_resid;
   parts[1] = of_stream;
   parts[2] = of_ngrams;
+}
+
+/// out (N, C) = x + y after dropout: what a layer adds to the stream. out may be x or y; backward
+/// is `drop` of d_out for y, and d_out itself for x. Any grid, any block. Twin: add_to_residual.
+template <class T>
+__global__ void add_residual(Dropout dropout, bool drops, Index tokens, Index width, const T* x,
+                             const T* y, T* out) {
+  for_each_block(tokens, width, [&](Index n, Index block, Index first, int count) {
+    Factors<T> kept{{T{1}, T{1}, T{1}, T{1}}};
+    if (drops) kept = dropout_factors<T>(dropout, n, block);
+    for_each_value(count,
+                   [&](int w) { out[first + w] = x[first + w] + y[first + w] * kept.factor[w]; });
+  });
 }
 
 }  // namespace moe::kernels::cuda

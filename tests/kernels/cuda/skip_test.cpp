@@ -18,8 +18,6 @@ constexpr std::pair<Index, Index> kSkipShapes[] = {{1, 1}, {7, 37}, {50, 170}}; 
 template <class T>
 constexpr double kSkipNear = 10 * kNear<T>;
 
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
-
 struct SkipKind {
   const char* name;
   bool stream, ngrams, begins, ends;
@@ -32,8 +30,8 @@ constexpr SkipKind kSkipKinds[] = {{"nothing but x", false, false, true, false},
                                    {"the stream alone, of one block", true, false, true, true}};
 
 template <class T>
-struct World {
-  World(Index tokens_, Index width_, const SkipKind& its_kind)
+struct SkipWorld {
+  SkipWorld(Index tokens_, Index width_, const SkipKind& its_kind)
       : tokens(tokens_), width(width_), kind(its_kind) {}
   Index count() const { return tokens * width; }
   unsigned stretches() const { return static_cast<unsigned>(pieces(count(), kSkipStretch)); }
@@ -72,7 +70,7 @@ void for_each_world(const Check& check) {
   for (const auto& [tokens, width] : kSkipShapes)
     for (const auto& kind : kSkipKinds) {
       SCOPED_TRACE(kind.name);
-      check(World<T>(tokens, width, kind));
+      check(SkipWorld<T>(tokens, width, kind));
     }
 }
 
@@ -81,7 +79,7 @@ class CudaSkip : public ::testing::Test {};
 TYPED_TEST_SUITE(CudaSkip, FloatTypes);
 
 TYPED_TEST(CudaSkip, ABlockReadsWhatItReadsOnTheCpu) {
-  for_each_world<TypeParam>([](const World<TypeParam>& world) {
+  for_each_world<TypeParam>([](const SkipWorld<TypeParam>& world) {
     const auto got = in_every_order([&](unsigned seed) {
       auto to = world.x;
       auto skip = world.skip();
@@ -102,7 +100,7 @@ template <class T>
 using Gradients = std::tuple<std::vector<T>, std::vector<T>, std::vector<T>, std::vector<T>>;
 
 template <class T>
-Gradients<T> backward_of_twin(const World<T>& world) {
+Gradients<T> backward_of_twin(const SkipWorld<T>& world) {
   auto d_x = unwritten<T>(world.count());
   auto d_stream = world.d_stream, d_ngrams = world.d_ngrams;
   const Index panels = cpu::panels_of(world.tokens);
@@ -124,7 +122,7 @@ Gradients<T> backward_of_twin(const World<T>& world) {
 }
 
 template <class T>
-Gradients<T> backward_in_order(const World<T>& world, unsigned seed) {
+Gradients<T> backward_in_order(const SkipWorld<T>& world, unsigned seed) {
   auto d_x = world.d_out, d_stream = world.d_stream, d_ngrams = world.d_ngrams;
   auto parts = unwritten<double>(world.stretches() * 3);
   auto d_weights = unwritten<T>(3);
@@ -140,7 +138,7 @@ Gradients<T> backward_in_order(const World<T>& world, unsigned seed) {
 }
 
 TYPED_TEST(CudaSkip, GradientsAreSummedUpAsOnTheCpu) {
-  for_each_world<TypeParam>([](const World<TypeParam>& world) {
+  for_each_world<TypeParam>([](const SkipWorld<TypeParam>& world) {
     const auto got = in_every_order([&](unsigned seed) { return backward_in_order(world, seed); });
     const auto want = backward_of_twin(world);
     expect_near(std::get<0>(got), std::get<0>(want), kNear<TypeParam>);
@@ -150,10 +148,33 @@ TYPED_TEST(CudaSkip, GradientsAreSummedUpAsOnTheCpu) {
   });
 }
 
+TYPED_TEST(CudaSkip, ALayersAnswerJoinsTheStreamAfterDropout) {
+  constexpr Index kTokens = 9, kWidth = 37;
+  const Key key = 77;
+  const std::vector<Index> sequence(kTokens, 3), position{0, 1, 2, 3, 4, 5, 6, 7, 8};
+  const Dropout dropout{{sequence.data(), position.data(), &key, 4}, Word{1} << 31, 2};
+  const auto x = random_values<TypeParam>(kTokens * kWidth, 1);
+  const auto y = random_values<TypeParam>(kTokens * kWidth, 2);
+  for (const bool drops : {false, true}) {
+    const auto got = in_every_order([&](unsigned seed) {
+      auto to = x;
+      launch(2, 32, seed, [&] {
+        add_residual(dropout, drops, kTokens, kWidth, to.data(), y.data(), to.data());
+      });
+      return to;
+    });
+    auto want = y;
+    if (drops) launch(1, 32, 1, [&] { drop(dropout, kTokens, kWidth, y.data(), want.data()); });
+    for (Index i = 0; i < kTokens * kWidth; ++i) want[at(i)] += x[at(i)];
+    expect_near(got, want, kNear<TypeParam>);
+  }
+}
+
 TEST(CudaNgrams, RowsAreThoseOfTheRunThatEndsWithATokenWithinItsWindow) {
   constexpr Index kTime = 7, kSymbols = 3;
-  const std::vector<Index> ids{0, 1, 2, 2, 1, 0, 1, 1, 0, 1, 2, 0, 0, 0};
-  // Digits to the base 4: (0, 1), (1, 2), (2, 1), (outside, 0).
+  const std::vector<Index> ids{0, 1, 2, 2, 1, 0, 0, 1, 0, 1, 2, 0, 0, 0};
+  // The second window begins with a 1 behind a 0. Digits to the base 4: (0, 1), (1, 2), (2, 1),
+  // (outside, 0).
   const std::vector<Index> runs{1, 6, 9, 12};
   const auto got = in_every_order([&](unsigned seed) {
     auto to = unwritten<Index>(static_cast<Index>(ids.size()));
@@ -163,7 +184,7 @@ TEST(CudaNgrams, RowsAreThoseOfTheRunThatEndsWithATokenWithinItsWindow) {
     });
     return to;
   });
-  EXPECT_EQ(got, (std::vector<Index>{3, 0, 1, -1, 2, -1, 0, -1, -1, 0, 1, -1, -1, -1}));
+  EXPECT_EQ(got, (std::vector<Index>{3, 0, 1, -1, 2, -1, -1, -1, -1, 0, 1, -1, -1, -1}));
 }
 
 TYPED_TEST(CudaSkip, RowsOfTablesAreAddedUpAndATokenWithoutOneHasZeros) {
