@@ -265,6 +265,29 @@ TYPED_TEST(CudaSideLoss, LogitsAndNoiseGetTheGradientsThatTheyGetOnTheCpu) {
   }
 }
 
+TEST(CudaSideValues, NoiseFarBelowWhatALogitCanShowCountsAsAMillionth) {
+  const std::vector<double> logits{1, 1 - 5e-7}, scale{-60, -60};
+  const std::vector<int> chosen{0};
+  const std::vector<double> gates{1};
+  const RoutedTokens<double> routed{1,
+                                    1,
+                                    2,
+                                    1,
+                                    1,
+                                    Gate::topk_softmax,
+                                    logits.data(),
+                                    logits.data(),
+                                    scale.data(),
+                                    nullptr,
+                                    chosen.data(),
+                                    gates.data()};
+  auto values = unwritten<double>(5);
+  launch(1, 32, 1, [&] { side_values(routed, {0, 0, 1, 0}, values.data()); });
+  const double half_a_deviation = 0.5 * std::erfc(-0.5 / std::sqrt(2.0));
+  EXPECT_NEAR(values[0], half_a_deviation, 1e-9);
+  EXPECT_NEAR(values[1], 1 - half_a_deviation, 1e-9);
+}
+
 TEST(CudaSideSums, AreAddedToThoseOfTheUpdate) {
   std::vector<double> update{1, 2, 3};
   const std::vector<double> part{10, 20, 30};
