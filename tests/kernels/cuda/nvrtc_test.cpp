@@ -2,10 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-
 #include "moe/base/error.h"
-#include "moe/base/path.h"
+#include "nvrtc_library.h"
 
 namespace moe::kernels::cuda {
 namespace {
@@ -17,25 +15,11 @@ const ProgramSource kDouble{
     {{"twice.cuh", "template <class T> __device__ T twice(T x) { return 2 * x; }"}},
     {"doubled<float>", "doubled<double>"}};
 
-/// The library of the folder where scripts/check_cuda_kernels.sh looks for it; else "", the
-/// system's.
-std::string library_to_test() {
-  const auto* folder = std::getenv("MAKEMOE_NVRTC");
-  const auto* source = std::getenv("MAKEMOE_SOURCE_DIR");
-  const auto place = folder != nullptr ? fs::path(folder)
-                     : source != nullptr
-                         ? fs::path(source) / "build-nvrtc" / "nvidia" / "cu13" / "lib"
-                         : fs::path();
-  for (const auto& path : entries_of(place, ErrorKind::resource))
-    if (path.filename().string().starts_with("libnvrtc.so")) return path.string();
-  return "";
-}
-
 class NvrtcTest : public testing::Test {
  protected:
   void SetUp() override {
     try {
-      nvrtc_ = std::make_unique<Nvrtc>(library_to_test());
+      nvrtc_ = std::make_unique<Nvrtc>(nvrtc_to_test());
     } catch (const ResourceError& error) {
       GTEST_SKIP() << error.what();
     }
