@@ -42,10 +42,16 @@ if(TORCH_CXX_FLAGS MATCHES "_GLIBCXX_USE_CXX11_ABI=0")
 endif()
 message(STATUS "libtorch: ${Torch_VERSION} in ${TORCH_INSTALL_PREFIX}")
 
+# What only a libtorch with CUDA has: streams and graphs. makemoe has no other difference.
+if(TARGET torch_cuda)
+  set(moe_cuda_definition MOE_CUDA)
+endif()
+
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 add_library(moe_torch INTERFACE)
 add_library(moe::torch ALIAS moe_torch)
 target_include_directories(moe_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+target_compile_definitions(moe_torch INTERFACE ${moe_cuda_definition})
 # Some libtorchs (2.11 for CUDA) export pieces of a libstdc++ of their own, among them a
 # std::filesystem::remove_all that crashes. The real one must be the first that is searched.
 target_link_options(moe_torch INTERFACE LINKER:--push-state,--no-as-needed,-lstdc++,--pop-state)

@@ -3,7 +3,10 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <numbers>
+
 #include "kernels/cpu/table.h"
+#include "kernels/gpu_draws.h"
 #include "moe/base/random.h"
 
 namespace moe::kernels {
@@ -79,6 +82,14 @@ at::Tensor handed_to(const at::Device& device, const at::Tensor& draws) {
   return draws.to(device, draws.scalar_type(), /*non_blocking=*/true);
 }
 
+/// The two halves of a key as 0-dim tensors, from where it lies.
+std::pair<at::Tensor, at::Tensor> halves_of(DrawKey key, const at::TensorOptions& options) {
+  const auto bits = key.memory != nullptr
+                        ? (*key.memory)[0]
+                        : at::full({}, static_cast<std::int64_t>(key.key), options);
+  return {bits & kMask32, at::bitwise_right_shift(bits, 32) & kMask32};
+}
+
 }  // namespace
 
 at::Tensor words_reference(const RowIds& rows, std::int64_t width, DrawKey key) {
@@ -89,22 +100,42 @@ at::Tensor words_reference(const RowIds& rows, std::int64_t width, DrawKey key) 
   auto c1 = (rows.position & kMask32).unsqueeze(1).expand({n, blocks});
   auto c2 = (rows.sequence & kMask32).unsqueeze(1).expand({n, blocks});
   auto c3 = at::full({n, blocks}, static_cast<std::int64_t>(key.site), options);
-  auto k0 = static_cast<std::uint32_t>(key.key);
-  auto k1 = static_cast<std::uint32_t>(key.key >> 32U);
+  auto [k0, k1] = halves_of(key, options);
   for (int round = 0; round < 10; ++round) {
     const auto [high0, low0] = multiply_words(c0, 0xD2511F53LL);
     const auto [high1, low1] = multiply_words(c2, 0xCD9E8D57LL);
-    c0 = high1 ^ c1 ^ static_cast<std::int64_t>(k0);
-    c2 = high0 ^ c3 ^ static_cast<std::int64_t>(k1);
+    c0 = high1 ^ c1 ^ k0;
+    c2 = high0 ^ c3 ^ k1;
     c1 = low1;
     c3 = low0;
-    k0 += 0x9E3779B9U;
-    k1 += 0xBB67AE85U;
+    k0 = (k0 + 0x9E3779B9LL) & kMask32;
+    k1 = (k1 + 0xBB67AE85LL) & kMask32;
   }
   return at::stack({c0, c1, c2, c3}, 2).flatten(1).narrow(1, 0, width);
 }
 
+at::Tensor dropout_mask_reference(const RowIds& rows, std::int64_t width, double p, DrawKey key,
+                                  const at::Tensor& like) {
+  return words_reference(rows, width, key)
+      .ge(static_cast<std::int64_t>(drop_threshold(p)))
+      .to(like.options())
+      .mul_(1 / (1 - p));
+}
+
+at::Tensor normal_draws_reference(const RowIds& rows, std::int64_t width, DrawKey key,
+                                  const at::Tensor& like) {
+  const auto drawn = words_reference(rows, blocks_of(width) * 4, key);
+  const auto pairs = drawn.to(at::kDouble).add(0.5).mul(0x1p-32).unflatten(1, {-1, 2});
+  const auto radius = pairs.select(2, 0).log().mul(-2).sqrt();
+  const auto angle = pairs.select(2, 1).mul(2 * std::numbers::pi);
+  return at::stack({radius * angle.cos(), radius * angle.sin()}, 2)
+      .flatten(1)
+      .narrow(1, 0, width)
+      .to(like.options());
+}
+
 at::Tensor words(const RowIds& rows, std::int64_t width, DrawKey key) {
+  if (!rows.sequence.is_cpu()) return words_reference(rows, width, key);
   auto out = at::empty({rows.sequence.numel(), width}, at::kLong);
   auto* data = out.mutable_data_ptr<std::int64_t>();
   for_each_block(rows, width, key, [=](std::int64_t row, std::int64_t block, Philox4 drawn) {
@@ -117,6 +148,11 @@ at::Tensor words(const RowIds& rows, std::int64_t width, DrawKey key) {
 
 at::Tensor dropout_mask(const RowIds& rows, std::int64_t width, double p, DrawKey key,
                         const at::Tensor& like) {
+  if (rows.sequence.is_cuda()) {
+    const auto out = at::empty({rows.sequence.numel(), width}, like.options());
+    draw_mask_on_gpu(rows, p, key, out);
+    return out;
+  }
   const auto out = memory_for(like, rows, width);
   if (like.scalar_type() == at::kDouble)
     fill_mask(out.mutable_data_ptr<double>(), rows, width, p, key);
@@ -127,6 +163,11 @@ at::Tensor dropout_mask(const RowIds& rows, std::int64_t width, double p, DrawKe
 
 at::Tensor normal_draws(const RowIds& rows, std::int64_t width, DrawKey key,
                         const at::Tensor& like) {
+  if (rows.sequence.is_cuda()) {
+    const auto out = at::empty({rows.sequence.numel(), width}, like.options());
+    draw_normals_on_gpu(rows, key, out);
+    return out;
+  }
   const auto out = memory_for(like, rows, width);
   if (like.scalar_type() == at::kDouble)
     fill_normals(out.mutable_data_ptr<double>(), rows, width, key);

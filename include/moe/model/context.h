@@ -24,6 +24,8 @@ struct ForwardContext {
   /// (L, kBalanceSums, E) double: what side losses read of the whole update, where this pass is a
   /// part of it; undefined: it is all.
   at::Tensor update_sums;
+  /// (1) int64, the bits of `key` on a device (kernels::DrawKey); undefined: `key` says them.
+  at::Tensor key_memory;
   bool bfloat16 = false;  // the fused layers' products round their operands (LayerRun)
 
   /// (kBalanceSums, E) of one layer, or undefined.
@@ -59,7 +61,8 @@ inline kernels::DrawKey draw_key(const ForwardContext& context, std::int64_t lay
   constexpr std::uint32_t kKinds = 4, kSites = 1U << 24U;  // of one four: 2^22 layers
   const auto number = static_cast<std::uint32_t>(kind);
   return {context.key,
-          number / kKinds * kSites + static_cast<std::uint32_t>(layer) * kKinds + number % kKinds};
+          number / kKinds * kSites + static_cast<std::uint32_t>(layer) * kKinds + number % kKinds,
+          context.key_memory.defined() ? &context.key_memory : nullptr};
 }
 
 }  // namespace moe
