@@ -22,11 +22,7 @@ namespace {
 class Evaluation {
  public:
   Evaluation(SparseMoELanguageModel& model, RoutingTallies* routing)
-      : model_(model),
-        routing_(routing),
-        load_(at::zeros(
-            {static_cast<std::int64_t>(model->spec().layers.size()), model->spec().most_experts()},
-            at::kLong)) {}
+      : model_(model), routing_(routing) {}
 
   void add(const SplitBatch& batch) {
     workspace_.reserve(model_->planned_memory(batch.most_windows, batch.targets.size(1),
@@ -38,7 +34,7 @@ class Evaluation {
     context.keeps_logits = false;
     const auto out = model_->forward(batch.ids, batch.targets, context);
     loss_.add(out.loss, batch.counted);
-    load_ += out.expert_load;
+    load_ = load_.defined() ? load_.add_(out.expert_load) : out.expert_load.clone();
     if (routing_ != nullptr) add_routing(*routing_, batch.windows.inputs, out.routing);
   }
 
@@ -46,7 +42,8 @@ class Evaluation {
     EvalResult out;
     out.loss = require_finite_loss(loss_.value());
     out.tokens = loss_.targets();
-    const auto fractions = (load_.to(at::kDouble) / load_.sum(1, /*keepdim=*/true)).contiguous();
+    const auto load = load_.cpu();
+    const auto fractions = (load.to(at::kDouble) / load.sum(1, /*keepdim=*/true)).contiguous();
     const auto* values = fractions.const_data_ptr<double>();
     for (const auto& layer : model_->spec().layers) {
       out.expert_load.emplace_back(values, values + layer.feed_forward.experts);
@@ -58,7 +55,7 @@ class Evaluation {
  private:
   SparseMoELanguageModel& model_;
   RoutingTallies* routing_;
-  at::Tensor load_;  // (L, E) int64
+  at::Tensor load_;  // (L, E) int64 on the model's device; undefined before the first forward
   kernels::Workspace workspace_;
   LossMean loss_;
 };

@@ -9,34 +9,11 @@ namespace moe::kernels {
 
 namespace {
 
+// Shapes: P blocks of R rows, S = N * K slots, U what an expert's first Linear yields: F, of a
+// gated expert 2F.
+
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-/// Rows [begin, end) of the slots of expert e.
-struct Segment {
-  std::int64_t expert, begin, count;
-  at::Tensor rows(const at::Tensor& stacked) const { return stacked.narrow(0, begin, count); }
-};
-
-std::vector<Segment> busy_segments(const std::vector<std::int64_t>& begins) {
-  std::vector<Segment> segments;
-  for (std::size_t e = 0; e + 1 < begins.size(); ++e)
-    if (begins[e + 1] > begins[e])
-      segments.push_back({static_cast<std::int64_t>(e), begins[e], begins[e + 1] - begins[e]});
-  return segments;
-}
-
-/// E + 1 bounds into slots_without_gaps.
-std::vector<std::int64_t> begins_of(const SlotTable& table) {
-  const auto load = table.load.cpu();
-  const auto* served = load.const_data_ptr<std::int64_t>();
-  std::vector<std::int64_t> begins{0};
-  for (std::int64_t e = 0; e < load.numel(); ++e) begins.push_back(begins.back() + served[e]);
-  return begins;
-}
-at::Tensor slots_without_gaps(const SlotTable& table) {
-  return table.slots.masked_select(table.slots.ge(0)).to(at::kLong);
-}
 
 /// An undefined tensor may not be an argument of an autograd function; an empty optional may.
 std::optional<at::Tensor> if_defined(const at::Tensor& tensor) {
@@ -47,103 +24,107 @@ ExpertWeights side_by_side(const ExpertWeights& w) {
   return {w.w1.dim() == 4 ? w.w1.flatten(1, 2) : w.w1,
           w.b1.defined() && w.b1.dim() == 3 ? w.b1.flatten(1, 2) : w.b1, w.w2, w.b2};
 }
-void add_bias(at::Tensor& rows, const at::Tensor& bias, std::int64_t expert) {
-  if (bias.defined()) rows.add_(bias[expert]);
+
+/// values (V, ...) [index], and zeros where the index is V.
+at::Tensor gathered(const at::Tensor& values, const at::Tensor& index) {
+  const auto count = values.size(0);
+  auto out = values.index_select(0, index.clamp_max(count - 1));
+  return out.masked_fill_(index.ge(count).view({-1, 1}), 0);
 }
 
-/// y (N, C) from what the slots answered: slot s adds gate * row to token slots[s] / K. Every token
-/// has its K slots in one fixed order, so that the sum has one order too.
-at::Tensor combine(const at::Tensor& rows, const at::Tensor& slots, std::int64_t n,
-                   std::int64_t k) {
-  auto by_slot = rows.size(0) == n * k ? at::empty({n * k, rows.size(1)}, rows.options())
-                                       : at::zeros({n * k, rows.size(1)}, rows.options());
-  by_slot.index_copy_(0, slots, rows);
-  const auto answers = by_slot.view({n, k, rows.size(1)});
-  auto y = answers.select(1, 0).clone();
-  for (std::int64_t choice = 1; choice < k; ++choice) y.add_(answers.select(1, choice));
-  return y;
+/// x (N, C) as the blocks read it: (P, R, C).
+at::Tensor inputs_of(const at::Tensor& x, const ExpertRows& rows, std::int64_t k) {
+  const auto& layout = rows.layout;
+  if (layout.is_every_token) return x.expand({layout.blocks, layout.rows, x.size(1)});
+  return gathered(x, rows.slot_of_row.div(k, "floor")).view({layout.blocks, layout.rows, -1});
 }
 
-/// Forward and backward written out: matrix products go into preallocated rows sorted by expert.
+/// Of each expert (E, ...), as the blocks read it: (P, ...).
+at::Tensor by_block(const at::Tensor& by_expert, const ExpertRows& rows) {
+  return rows.layout.is_every_token ? by_expert : by_expert.index_select(0, rows.expert_of_block);
+}
+
+/// The sum over each expert's blocks: (P, ...) -> (E, ...). By a product, whose order is fixed.
+at::Tensor by_expert(const at::Tensor& by_block, const ExpertRows& rows) {
+  if (rows.layout.is_every_token) return by_block;
+  const auto experts = rows.load.size(0);
+  const auto owns = at::arange(experts, rows.load.options()).unsqueeze(1).eq(rows.expert_of_block);
+  auto sizes = by_block.sizes().vec();
+  sizes[0] = experts;
+  return owns.to(by_block.scalar_type()).mm(by_block.flatten(1)).view(sizes);
+}
+
+/// rows (P, R, in) through a Linear of each block's expert: weights (P, out, in), biases (E, out).
+at::Tensor linear(const at::Tensor& inputs, const at::Tensor& weights,
+                  const std::optional<at::Tensor>& biases, const ExpertRows& rows) {
+  if (!biases) return inputs.bmm(weights.transpose(1, 2));
+  return at::baddbmm(by_block(*biases, rows).unsqueeze(1), inputs, weights.transpose(1, 2));
+}
+
+/// Forward and backward written out. `rows` come as tensors and whole numbers, as autograd asks.
 struct ExpertMixture : torch::autograd::Function<ExpertMixture> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& gates,
                             const at::Tensor& w1, const std::optional<at::Tensor>& b1,
                             const at::Tensor& w2, const std::optional<at::Tensor>& b2,
-                            const std::optional<at::Tensor>& mask, const at::Tensor& slots,
-                            const std::vector<std::int64_t>& begins, Activation activation) {
-    const auto n = x.size(0), c = x.size(1), k = gates.size(1), f = w1.size(1);
-    const auto inputs = x.index_select(0, slots.div(k, "floor"));  // (S, C)
-    const auto hidden = at::empty({slots.numel(), f}, x.options());
-    auto answers = at::empty({slots.numel(), c}, x.options());
-    for (const auto& segment : busy_segments(begins)) {
-      auto h = segment.rows(hidden);
-      auto y = segment.rows(answers);
-      at::mm_out(h, segment.rows(inputs), w1[segment.expert].t());
-      if (b1) h.add_((*b1)[segment.expert]);
-      at::mm_out(y, activate(activation, h), w2[segment.expert].t());
-      if (b2) y.add_((*b2)[segment.expert]);
-    }
-    at::Tensor slot_mask;
-    if (mask) {
-      slot_mask = mask->view({n * k, c}).index_select(0, slots);
-      answers.mul_(slot_mask);
-    }
-    const auto slot_gates = gates.reshape({-1}).index_select(0, slots).unsqueeze(1);  // (S, 1)
-    context->save_for_backward({inputs, hidden, answers, slot_gates, slot_mask, w1, w2, slots});
-    context->saved_data["begins"] = begins;
+                            const std::optional<at::Tensor>& mask, const ExpertRows& rows,
+                            Activation activation) {
+    const auto n = x.size(0), c = x.size(1), k = gates.size(1);
+    const auto inputs = inputs_of(x, rows, k);
+    const auto hidden = linear(inputs, by_block(w1, rows), b1, rows);  // (P, R, U)
+    const auto answers = linear(activate(activation, hidden), by_block(w2, rows), b2, rows);
+    auto by_slot = gathered(answers.view({-1, c}), rows.row_of_slot);  // (S, C)
+    if (mask) by_slot.mul_(mask->view({n * k, c}));
+    const auto y = (by_slot * gates.reshape({-1, 1})).view({n, k, c}).sum(1);
+    context->save_for_backward({inputs, hidden, by_slot, gates, mask.value_or(at::Tensor()), w1, w2,
+                                rows.expert_of_block, rows.slot_of_row, rows.row_of_slot,
+                                rows.load});
+    context->saved_data["blocks"] = rows.layout.blocks;
+    context->saved_data["rows"] = rows.layout.rows;
+    context->saved_data["is_every_token"] = rows.layout.is_every_token;
     context->saved_data["activation"] = static_cast<std::int64_t>(activation);
     context->saved_data["biases"] = b1.has_value();
-    context->saved_data["k"] = k;
-    context->saved_data["n"] = n;
-    return combine(answers * slot_gates, slots, n, k);
+    return y;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& outputs) {
     const auto saved = context->get_saved_variables();
-    const auto &inputs = saved[0], &hidden = saved[1], &answers = saved[2], &slot_gates = saved[3],
-               &slot_mask = saved[4], &w1 = saved[5], &w2 = saved[6], &slots = saved[7];
-    const auto begins = context->saved_data["begins"].toIntVector();
-    const auto n = context->saved_data["n"].toInt(), k = context->saved_data["k"].toInt();
-    const auto activation = static_cast<Activation>(context->saved_data["activation"].toInt());
-    const bool has_biases = context->saved_data["biases"].toBool();
+    const auto &inputs = saved[0], &hidden = saved[1], &by_slot = saved[2], &gates = saved[3],
+               &mask = saved[4], &w1 = saved[5], &w2 = saved[6];
+    auto& data = context->saved_data;
+    const ExpertRows rows{
+        {data["blocks"].toInt(), data["rows"].toInt(), data["is_every_token"].toBool()},
+        saved[7],
+        saved[8],
+        saved[9],
+        saved[10]};
+    const auto activation = static_cast<Activation>(data["activation"].toInt());
+    const auto n = gates.size(0), k = gates.size(1), c = w1.size(2);
 
-    auto dy = outputs[0].index_select(0, slots.div(k, "floor"));  // (S, C) of the gated answers
-    auto d_gates = at::zeros({n * k}, dy.options());
-    d_gates.index_copy_(0, slots, (dy * answers).sum(1));
-    dy.mul_(slot_gates);
-    if (slot_mask.defined()) dy.mul_(slot_mask);
+    const auto dy = outputs[0].unsqueeze(1);  // (N, 1, C)
+    const auto d_gates = (by_slot.view({n, k, c}) * dy).sum(2);
+    auto d_slots = (dy * gates.unsqueeze(2)).view({n * k, c});
+    if (mask.defined()) d_slots.mul_(mask.view({n * k, c}));
+    const auto& layout = rows.layout;
+    const auto d_rows =  // (P, R, C)
+        gathered(d_slots, rows.slot_of_row).view({layout.blocks, layout.rows, c});
 
-    auto d_w1 = at::empty_like(w1), d_w2 = at::empty_like(w2);
-    auto d_b1 = at::zeros({w1.size(0), w1.size(1)}, w1.options());
-    auto d_b2 = at::zeros({w2.size(0), w2.size(1)}, w2.options());
-    auto d_inputs = at::empty_like(inputs);
-    auto d_hidden = at::empty_like(hidden);
-    for (std::size_t e = 0; e + 1 < begins.size(); ++e) {
-      const auto expert = static_cast<std::int64_t>(e);
-      const Segment segment{expert, begins[e], begins[e + 1] - begins[e]};
-      auto dw1 = d_w1[expert], dw2 = d_w2[expert];
-      if (segment.count == 0) {  // no token this step: its gradient is zero, not missing
-        dw1.zero_();
-        dw2.zero_();
-        continue;
-      }
-      const auto h = segment.rows(hidden), d = segment.rows(dy);
-      auto dh = segment.rows(d_hidden), dx = segment.rows(d_inputs);
-      auto db1 = d_b1[expert], db2 = d_b2[expert];
-      at::mm_out(dw2, d.t(), activate(activation, h));
-      at::sum_out(db2, d, 0);
-      dh.copy_(activation_gradient(activation, h, d.mm(w2[expert])));
-      at::mm_out(dw1, dh.t(), segment.rows(inputs));
-      at::sum_out(db1, dh, 0);
-      at::mm_out(dx, dh, w1[expert]);
-    }
-    return {combine(d_inputs, slots, n, k),
-            d_gates.view({n, k}),
-            d_w1,
-            has_biases ? d_b1 : at::Tensor(),
-            d_w2,
-            has_biases ? d_b2 : at::Tensor(),
-            at::Tensor(),
+    const auto value = activate(activation, hidden);  // (P, R, F)
+    const auto d_hidden =
+        activation_gradient(activation, hidden, d_rows.bmm(by_block(w2, rows)));  // (P, R, U)
+    const auto d_inputs = d_hidden.bmm(by_block(w1, rows)).view({-1, c});
+    const auto d_x = gathered(d_inputs, rows.row_of_slot).view({n, k, c}).sum(1);
+    const auto weights = [&](const at::Tensor& d, const at::Tensor& from) {
+      return by_expert(d.transpose(1, 2).bmm(from), rows);
+    };
+    const auto biases = [&](const at::Tensor& d) {
+      return data["biases"].toBool() ? by_expert(d.sum(1), rows) : at::Tensor();
+    };
+    return {d_x,
+            d_gates,
+            weights(d_hidden, inputs),
+            biases(d_hidden),
+            weights(d_rows, value),
+            biases(d_rows),
             at::Tensor(),
             at::Tensor(),
             at::Tensor()};
@@ -153,33 +134,32 @@ struct ExpertMixture : torch::autograd::Function<ExpertMixture> {
 }  // namespace
 
 at::Tensor expert_mixture(const at::Tensor& x, const at::Tensor& gates, const at::Tensor& mask,
-                          const SlotTable& table, const ExpertWeights& stacked,
+                          const ExpertRows& rows, const ExpertWeights& stacked,
                           Activation activation) {
   const auto w = side_by_side(stacked);
   return ExpertMixture::apply(x, gates, w.w1, if_defined(w.b1), w.w2, if_defined(w.b2),
-                              if_defined(mask), slots_without_gaps(table), begins_of(table),
-                              activation);
+                              if_defined(mask), rows, activation);
 }
 
 at::Tensor expert_mixture_reference(const at::Tensor& x, const at::Tensor& gates,
-                                    const at::Tensor& mask, const SlotTable& table,
+                                    const at::Tensor& mask, const ExpertRows& rows,
                                     const ExpertWeights& stacked, Activation activation) {
   const auto w = side_by_side(stacked);
   const auto n = x.size(0), k = gates.size(1);
   auto y = at::zeros_like(x);
-  const auto slots = slots_without_gaps(table);
-  const auto begins = begins_of(table);
-  for (std::size_t e = 0; e + 1 < begins.size(); ++e) {
-    const auto expert = static_cast<std::int64_t>(e);
-    auto chosen = at::zeros({n * k}, x.options());  // 1 where this expert serves the slot
-    chosen.index_fill_(0, slots.slice(0, begins[e], begins[e + 1]), 1);
-    auto hidden = x.matmul(w.w1[expert].t());
-    add_bias(hidden, w.b1, expert);
-    auto answer = activate(activation, hidden).matmul(w.w2[expert].t());
-    add_bias(answer, w.b2, expert);
+  const auto nobody = at::full({1}, -1, rows.expert_of_block.options());
+  const auto experts = at::cat({rows.expert_of_block, nobody})
+                           .index_select(0, rows.row_of_slot.div(rows.layout.rows, "floor"))
+                           .view({n, k});
+  for (std::int64_t e = 0; e < w.w1.size(0); ++e) {
+    const auto chosen = experts.eq(e).to(x.scalar_type());
+    auto hidden = x.matmul(w.w1[e].t());
+    if (w.b1.defined()) hidden = hidden + w.b1[e];
+    auto answer = activate(activation, hidden).matmul(w.w2[e].t());
+    if (w.b2.defined()) answer = answer + w.b2[e];
     answer = answer.unsqueeze(1);                // (N, 1, C)
     if (mask.defined()) answer = answer * mask;  // (N, K, C)
-    y = y + (answer * (gates * chosen.view({n, k})).unsqueeze(2)).sum(1);
+    y = y + (answer * (gates * chosen).unsqueeze(2)).sum(1);
   }
   return y;
 }

@@ -34,7 +34,8 @@ namespace {
 at::Tensor stacked_loads(const std::vector<at::Tensor>& loads, std::int64_t experts,
                          kernels::Workspace* workspace) {
   const auto layers = static_cast<std::int64_t>(loads.size());
-  auto out = kernels::take_from(workspace, {layers, experts}, at::kLong);
+  auto out = loads.front().is_cpu() ? kernels::take_from(workspace, {layers, experts}, at::kLong)
+                                    : loads.front().new_empty({layers, experts});
   for (std::int64_t layer = 0; layer < layers; ++layer) {
     const auto& load = loads[static_cast<std::size_t>(layer)];
     if (load.numel() == experts)

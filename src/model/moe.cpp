@@ -7,6 +7,7 @@
 #include "model/side_loss.h"
 #include "moe/base/random.h"
 #include "moe/kernels/activation.h"
+#include "moe/kernels/slot_table.h"
 
 namespace moe {
 
@@ -155,16 +156,18 @@ SparseMoEImpl::SparseMoEImpl(const ModelSpec& spec, std::int64_t layer)
 MoeOutput SparseMoEImpl::forward(const at::Tensor& x, const ForwardContext& context) {
   const auto tokens = x.reshape({-1, x.size(-1)});
   const auto where = dispatch(tokens, context);
-  const auto& [routing, all_gates, table, mask] = where;
+  const auto& mask = where.mask;
   const auto m = spec_.token_slots();
-  const auto gates = all_gates.reshape({-1, 1});                  // (N*M, 1)
+  const auto table = kernels::make_slot_table(where.experts.cpu(), spec_.all_experts(),
+                                              where.capacity, spec_.shared);
+  const auto gates = where.gates.reshape({-1, 1});                // (N*M, 1)
   const auto masks = mask.defined() ? mask.flatten(0, 1) : mask;  // (N*M, C)
-  const auto load = table.load.cpu(), first_panel = table.first_panel.cpu();
   auto y = at::zeros_like(tokens);
   for (std::int64_t e = 0; e < spec_.experts; ++e) {
-    const auto begin = first_panel[e].item<std::int64_t>() * kernels::kPanelSlots;
-    const auto slots =
-        table.slots.flatten().narrow(0, begin, load[e].item<std::int64_t>()).to(at::kLong);
+    const auto begin = table.first_panel[e].item<std::int64_t>() * kernels::kPanelSlots;
+    const auto slots = table.slots.flatten()
+                           .narrow(0, begin, table.load[e].item<std::int64_t>())
+                           .to(x.device(), at::kLong);
     const auto served = slots.div(m, "floor");  // tokens
     auto answer = experts_[static_cast<std::size_t>(e)]->forward(tokens.index_select(0, served));
     if (masks.defined()) answer = answer * masks.index_select(0, slots);
@@ -173,9 +176,9 @@ MoeOutput SparseMoEImpl::forward(const at::Tensor& x, const ForwardContext& cont
   for (std::int64_t s = 0; s < spec_.shared; ++s) {
     auto shared = answer(spec_.experts + s, tokens);
     if (mask.defined()) shared = shared * mask.select(1, spec_.top_k + s);
-    y = y + shared * all_gates.narrow(1, spec_.top_k + s, 1);
+    y = y + shared * where.gates.narrow(1, spec_.top_k + s, 1);
   }
-  return output(x, y, where, context);
+  return output(x, y, table.load.to(x.device()), where, context);
 }
 
 Dispatch SparseMoEImpl::dispatch(const at::Tensor& tokens, const ForwardContext& context) {
@@ -188,17 +191,17 @@ Dispatch SparseMoEImpl::dispatch(const at::Tensor& tokens, const ForwardContext&
     experts = at::cat({experts, shared.expand({n, spec_.shared})}, 1);
   }
   const auto capacity = context.training ? expert_capacity(spec_, n) : -1;
-  auto table = kernels::make_slot_table(experts, spec_.all_experts(), capacity, spec_.shared);
-  return {std::move(routing), std::move(gates), std::move(table), answers_mask(tokens, context)};
+  return {std::move(routing), std::move(gates), std::move(experts), capacity,
+          answers_mask(tokens, context)};
 }
 
 at::Tensor SparseMoEImpl::shared_gates(const at::Tensor& tokens) {
   return shared_gate_ ? shared_gate_(tokens).sigmoid() : at::ones({1, 1}, tokens.options());
 }
 
-MoeOutput SparseMoEImpl::output(const at::Tensor& x, const at::Tensor& y, const Dispatch& dispatch,
-                                const ForwardContext& context) {
-  MoeOutput out{y.view(x.sizes()), dispatch.table.load.cpu().narrow(0, 0, spec_.experts)};
+MoeOutput SparseMoEImpl::output(const at::Tensor& x, const at::Tensor& y, const at::Tensor& load,
+                                const Dispatch& dispatch, const ForwardContext& context) {
+  MoeOutput out{y.view(x.sizes()), load.narrow(0, 0, spec_.experts)};
   if (context.training)
     out.side = side_loss(spec_, dispatch.routing, x.size(0), context.update_sums_of(layer_));
   if (!context.keeps_routing) return out;
@@ -219,8 +222,8 @@ Routing SparseMoEImpl::route(const at::Tensor& tokens, const ForwardContext& con
   const auto x = router_input(tokens, context);
   if (noisy_) return noisy_->forward(x, noise_draws(tokens, context));
   if (!hashed_.defined()) return topk_->forward(x);
-  const auto table = hashed_.to(tokens.device());
-  return topk_->forward(x, table.index_select(0, context.symbols).to(at::kLong));
+  if (hashed_.device() != tokens.device()) hashed_ = hashed_.to(tokens.device());
+  return topk_->forward(x, hashed_.index_select(0, context.symbols).to(at::kLong));
 }
 
 at::Tensor SparseMoEImpl::router_input(const at::Tensor& tokens,

@@ -30,7 +30,8 @@ at::Tensor load_estimate(const kernels::Routing& routing, const at::Tensor& chos
 /// Variance over squared mean of values (E).
 at::Tensor variation(const at::Tensor& values) {
   constexpr double kEps = 1e-10;
-  return values.var(/*unbiased=*/false) / (values.mean().square() + kEps);
+  const auto mean = values.mean();
+  return (values - mean).square().mean() / (mean.square() + kEps);
 }
 
 }  // namespace
@@ -62,21 +63,19 @@ kernels::SideLoss side_loss(const FeedForwardSpec& spec, const kernels::Routing&
   const auto if_wanted = [&](double weight, const at::Tensor& term) {
     return weight > 0 ? term : nothing;
   };
-  const auto terms = at::stack(
-      {if_wanted(weights.switch_batch, e * (shares * p.mean(0)).sum()),
-       if_wanted(weights.switch_sequence, e / static_cast<double>(spec.top_k) *
-                                              (by_window(chosen) * by_window(p)).sum(-1).mean()),
-       if_wanted(weights.importance_load, variation(whole[kImportance])),
-       if_wanted(weights.importance_load, variation(whole[kLoad])),
-       if_wanted(weights.z_loss, logits.logsumexp(-1).square().mean())});
-  const auto factors =
-      at::tensor({weights.switch_batch, weights.switch_sequence, weights.importance_load,
-                  weights.importance_load, weights.z_loss},
-                 terms.options());
-  const auto told = [](const at::Tensor& values) {
-    return values.detach().to(at::kCPU, at::kDouble).contiguous();
-  };
-  return {(terms * factors).sum(), told(terms), told(sums)};
+  const std::vector<at::Tensor> terms{
+      if_wanted(weights.switch_batch, e * (shares * p.mean(0)).sum()),
+      if_wanted(weights.switch_sequence, e / static_cast<double>(spec.top_k) *
+                                             (by_window(chosen) * by_window(p)).sum(-1).mean()),
+      if_wanted(weights.importance_load, variation(whole[kImportance])),
+      if_wanted(weights.importance_load, variation(whole[kLoad])),
+      if_wanted(weights.z_loss, logits.logsumexp(-1).square().mean())};
+  auto loss = nothing;
+  for (const auto term : {kSwitchBatch, kSwitchSequence, kImportanceLoss, kLoadLoss, kZLoss})
+    if (const auto weight = weights.weight_of(term); weight > 0)
+      loss = loss + weight * terms[static_cast<std::size_t>(term)];
+  const auto told = [](const at::Tensor& values) { return values.detach().to(at::kDouble); };
+  return {loss, told(at::stack(terms)), told(sums)};
 }
 
 }  // namespace moe

@@ -22,9 +22,9 @@ at::Tensor NgramTableImpl::forward(const at::Tensor& ids) {
   for (std::int64_t i = 0; i < order_; ++i)
     numbers = numbers * (symbols_ + 1) + ids.narrow(1, i, time);
   if (runs_.numel() == 0) return weight_.new_zeros({ids.size(0), time, weight_.size(1)});
-  const auto runs = runs_.to(ids.device());
-  const auto rows = at::searchsorted(runs, numbers).clamp_max(runs.size(0) - 1);  // (B, T)
-  const auto found = runs.index_select(0, rows.flatten()).view_as(rows);
+  if (runs_.device() != ids.device()) runs_ = runs_.to(ids.device());
+  const auto rows = at::searchsorted(runs_, numbers).clamp_max(runs_.size(0) - 1);  // (B, T)
+  const auto found = runs_.index_select(0, rows.flatten()).view_as(rows);
   const auto has_row = found.eq(numbers).unsqueeze(-1);
   return at::embedding(weight_, rows) * has_row;
 }

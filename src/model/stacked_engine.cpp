@@ -52,9 +52,12 @@ class StackedEngine final : public Engine {
     const auto normed = block.mixture_input(x, cache);
     const auto tokens = normed.reshape({-1, x.size(-1)});
     const auto where = smoe.dispatch(tokens, context);
-    const auto y = kernels::expert_mixture(tokens, where.gates, where.mask, where.table,
-                                           smoe.weights(), smoe.spec().activation);
-    auto out = smoe.output(normed, y, where, context);
+    const auto& spec = smoe.spec();
+    const auto rows =
+        kernels::make_expert_rows(where.experts, spec.all_experts(), where.capacity, spec.shared);
+    const auto y = kernels::expert_mixture(tokens, where.gates, where.mask, rows, smoe.weights(),
+                                           spec.activation);
+    auto out = smoe.output(normed, y, rows.load, where, context);
     out.y = x + out.y;
     return out;
   }

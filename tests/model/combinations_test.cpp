@@ -13,6 +13,7 @@
 
 #include "moe/config/load.h"
 #include "tests/support/golden.h"
+#include "tests/support/operations.h"
 #include "tests/support/tiny_model.h"
 #include "tests/support/tolerance.h"
 
@@ -180,6 +181,26 @@ TEST_P(CombinationTest, AnOutputKnowsNoLaterTokenAndNoBatchMate) {
     const auto alone = logits_of(built, ids_.narrow(0, row, 1), training, row);
     EXPECT_LE(relative_error(alone[0], before[row]), kDouble);
   }
+}
+
+/// What the stacked engine does for one forward and backward of `ids`.
+std::vector<std::string> stacked_operations(const ModelConfig& config, const at::Tensor& ids) {
+  Built built(config, EngineKind::stacked);
+  const auto context = context_of(ids, /*training=*/true);
+  const auto pass = [&] { total_loss(built.model->forward(ids, ids, context)).backward(); };
+  pass();  // what is made once
+  const RecordedOperations operations;
+  pass();
+  EXPECT_EQ(operations.waiting(), std::vector<std::string>{});
+  return operations.all();
+}
+
+TEST_P(CombinationTest, AStackedPassWaitsForNothingAndItsShapesDependOnNoValue) {
+  SCOPED_TRACE(text());
+  const auto operations = stacked_operations(config_, ids_);
+  EXPECT_FALSE(operations.empty());
+  // All tokens alike: every choice falls on the same experts.
+  EXPECT_EQ(operations, stacked_operations(config_, at::zeros_like(ids_)));
 }
 
 TEST_P(CombinationTest, DecodingEqualsForward) {

@@ -135,8 +135,8 @@ struct Routing {
 /// The side losses of a layer; undefined tensors where nothing asked for them.
 struct SideLoss {
   at::Tensor loss = {};   // () weighted, to be minimised together with the cross-entropy
-  at::Tensor terms = {};  // (kSideTerms) double on the CPU: each without its weight
-  at::Tensor sums = {};   // (kBalanceSums, E) double on the CPU: over these tokens
+  at::Tensor terms = {};  // (kSideTerms) double: each without its weight
+  at::Tensor sums = {};   // (kBalanceSums, E) double: over these tokens
 };
 struct MixtureResult {
   at::Tensor out;        // (B, T, C)

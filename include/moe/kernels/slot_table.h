@@ -22,14 +22,10 @@ struct SlotTable {
 /// Panels that any choice of experts fits in.
 std::int64_t slot_panels(std::int64_t slots, std::int64_t num_experts);
 
-/// Counting sort of experts (N, K) int64, each in [0, E), on their device and without waiting for
-/// it. `capacity` bounds the slots that an expert serves, first come first served in (row, time)
-/// order; negative: no bound. The last `unbound` experts have none.
+/// Counting sort of experts (N, K) int64, each in [0, E), on the CPU. `capacity` bounds the slots
+/// that an expert serves, first come first served in (row, time) order; negative: no bound. The
+/// last `unbound` experts have none.
 SlotTable make_slot_table(const at::Tensor& experts, std::int64_t num_experts,
                           std::int64_t capacity = -1, std::int64_t unbound = 0);
-
-/// The same in whole-tensor operations of any device.
-SlotTable slot_table_of_tensors(const at::Tensor& experts, std::int64_t num_experts,
-                                std::int64_t capacity = -1, std::int64_t unbound = 0);
 
 }  // namespace moe::kernels

@@ -33,7 +33,7 @@ inline constexpr std::int64_t kNoTarget = -1;
 struct LmOutput {
   at::Tensor logits;  // (B, T, V); may be undefined beside a loss (ForwardContext::keeps_logits)
   at::Tensor loss;    // () mean cross-entropy [nats/token]; undefined without targets
-  /// (L, E) int64 on the CPU: tokens that each expert served; 0 in a layer without a router.
+  /// (L, E) int64: tokens that each expert served; 0 in a layer without a router.
   at::Tensor expert_load;
   std::vector<Routing> routing = {};         // of each layer, if the context keeps it
   std::vector<kernels::SideLoss> side = {};  // of each layer, in training
@@ -96,6 +96,9 @@ class SparseMoELanguageModelImpl : public torch::nn::Module {
  public:
   SparseMoELanguageModelImpl(const ModelSpec& spec, EngineKind engine);
   SparseMoELanguageModelImpl(const ModelConfig& config, const Vocabulary& vocabulary);
+
+  /// From now on by another engine, or the fastest again.
+  void compute_by(EngineKind engine) { engine_ = engine; }
 
   /// ids (B, T) int64 with T <= context and every id in [0, V) (the caller's promise); targets
   /// the same shape, where kNoTarget is allowed, or undefined.

@@ -85,7 +85,7 @@ TORCH_MODULE(Expert);
 /// What one mixture layer yields.
 struct MoeOutput {
   at::Tensor y;                 // (B, T, C)
-  at::Tensor load;              // (E) int64 on the CPU, tokens each expert served
+  at::Tensor load;              // (E) int64, tokens each expert served
   Routing routing = {};         // if the context keeps it
   kernels::SideLoss side = {};  // in training, if the spec asks for it
 };
@@ -94,9 +94,9 @@ struct MoeOutput {
 /// experts, which are the last of E + S.
 struct Dispatch {
   Routing routing;
-  at::Tensor gates;  // (N, K + S)
-  kernels::SlotTable table;
-  at::Tensor mask;  // (N, K + S, C) dropout of the experts' answers; undefined: none
+  at::Tensor gates, experts;  // (N, K + S), the experts int64
+  std::int64_t capacity;      // slots that an expert serves, the shared ones apart; -1: any number
+  at::Tensor mask;            // (N, K + S, C) dropout of the experts' answers; undefined: none
 };
 
 /// Routes every token to its K experts and sums what they answer, weighted by the gates. Adds what
@@ -108,9 +108,10 @@ class SparseMoEImpl : public torch::nn::Module {
   MoeOutput forward(const at::Tensor& x, const ForwardContext& context);  // x (B, T, C)
 
   Dispatch dispatch(const at::Tensor& tokens, const ForwardContext& context);  // tokens (N, C)
-  /// What the layer yields for x (B, T, C) whose experts answered y (N, C).
-  MoeOutput output(const at::Tensor& x, const at::Tensor& y, const Dispatch& dispatch,
-                   const ForwardContext& context);
+  /// What the layer yields for x (B, T, C) whose experts answered y (N, C) and served `load` (E +
+  /// S).
+  MoeOutput output(const at::Tensor& x, const at::Tensor& y, const at::Tensor& load,
+                   const Dispatch& dispatch, const ForwardContext& context);
   bool draws_noise(const ForwardContext& context) const;
   /// What the router adds to its logits (E); undefined for nothing. Another tensor may stand in for
   /// it for a while (ADR 50); the parameter itself stays as it is.
