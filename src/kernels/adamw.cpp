@@ -62,6 +62,35 @@ double sum_of_squares_on_cpu(const at::Tensor& flat) {
   return sum;
 }
 
+/// What an update moves, (P) each.
+struct AdamWValues {
+  at::Tensor parameters, exp_avg, exp_avg_sq;
+};
+/// What it moves them by, () double each.
+struct AdamWNumbers {
+  at::Tensor learning_rate, step, decay_scale, gradient_scale;
+};
+
+/// One update in plain tensor operations, in the order of the paper's algorithm 2.
+AdamWValues adamw_moved(const AdamWValues& before, const at::Tensor& gradients,
+                        const AdamWConstants& constants, const AdamWNumbers& at_step) {
+  const auto rate = at_step.learning_rate * constants.learning_rate_scale;
+  const auto decay = 1 - rate * (at_step.decay_scale * constants.weight_decay);
+  const auto correction1 = 1 - at::pow(constants.beta1, at_step.step);
+  const auto correction2 = 1 - at::pow(constants.beta2, at_step.step);
+  const auto scaled = gradients * at_step.gradient_scale;
+  AdamWValues out;
+  out.exp_avg = (before.exp_avg * constants.beta1).add_(scaled, 1 - constants.beta1);
+  out.exp_avg_sq =
+      (before.exp_avg_sq * constants.beta2).addcmul_(scaled, scaled, 1 - constants.beta2);
+  auto decayed = before.parameters * decay;
+  if (constants.cautious)
+    decayed = at::where((out.exp_avg * before.parameters).ge(0), decayed, before.parameters);
+  const auto denominator = (out.exp_avg_sq / correction2).sqrt_().add_(constants.eps);
+  out.parameters = decayed - out.exp_avg / denominator * (rate / correction1);
+  return out;
+}
+
 }  // namespace
 
 double sum_of_squares(const at::Tensor& flat) {
@@ -89,21 +118,26 @@ void adamw(at::Tensor parameters, at::Tensor gradients, at::Tensor exp_avg, at::
 
 void adamw_reference(at::Tensor parameters, const at::Tensor& gradients, at::Tensor exp_avg,
                      at::Tensor exp_avg_sq, const AdamWStep& at_step) {
-  const auto count = static_cast<double>(at_step.step);
-  const auto correction1 = 1 - std::pow(at_step.beta1, count);
-  const auto correction2 = 1 - std::pow(at_step.beta2, count);
-  const auto decay = 1 - at_step.learning_rate * at_step.weight_decay;
-  const auto scaled = gradients * at_step.gradient_scale;
-  exp_avg.mul_(at_step.beta1).add_(scaled, 1 - at_step.beta1);
-  exp_avg_sq.mul_(at_step.beta2).addcmul_(scaled, scaled, 1 - at_step.beta2);
-  const auto denominator = (exp_avg_sq / correction2).sqrt_().add_(at_step.eps);
-  if (at_step.cautious) {
-    const auto towards_zero = (exp_avg * parameters).ge(0);
-    parameters.copy_(at::where(towards_zero, parameters * decay, parameters));
-  } else {
-    parameters.mul_(decay);
-  }
-  parameters.addcdiv_(exp_avg, denominator, -at_step.learning_rate / correction1);
+  const auto number = [](double value) { return at::scalar_tensor(value, at::kDouble); };
+  const auto moved = adamw_moved(
+      {parameters, exp_avg, exp_avg_sq}, gradients,
+      {1, at_step.beta1, at_step.beta2, at_step.eps, at_step.weight_decay, at_step.cautious},
+      {number(at_step.learning_rate), number(static_cast<double>(at_step.step)), number(1),
+       number(at_step.gradient_scale)});
+  parameters.copy_(moved.parameters);
+  exp_avg.copy_(moved.exp_avg);
+  exp_avg_sq.copy_(moved.exp_avg_sq);
+}
+
+void adamw_from_memory(const at::Tensor& parameters, const at::Tensor& gradients,
+                       const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq,
+                       const AdamWConstants& constants, const UpdateMemory& memory) {
+  const auto moved = adamw_moved(
+      {parameters, exp_avg, exp_avg_sq}, gradients, constants,
+      {memory[kLearningRate], memory[kStep], memory[kDecayScale], memory[kGradientScale]});
+  memory.keep(parameters, moved.parameters);
+  memory.keep(exp_avg, moved.exp_avg);
+  memory.keep(exp_avg_sq, moved.exp_avg_sq);
 }
 
 }  // namespace moe::kernels

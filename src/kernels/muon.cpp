@@ -118,6 +118,34 @@ double symmetric_flops(std::int64_t side, std::int64_t depth) {
          static_cast<double>(depth);
 }
 
+/// What an update moves, (N, rows, columns) each.
+struct MuonValues {
+  at::Tensor parameters, momentum;
+};
+/// What it moves them by, () double each.
+struct MuonNumbers {
+  at::Tensor learning_rate, momentum, decay_scale, gradient_scale;
+};
+
+/// One update in plain tensor operations; the parameters as they were unless it applies.
+MuonValues muon_moved(const MuonValues& before, const at::Tensor& gradients,
+                      const MuonConstants& constants, const NewtonSchulz& newton_schulz,
+                      const MuonNumbers& at_step) {
+  const auto fresh = gradients * (at_step.gradient_scale * (1 - at_step.momentum));
+  MuonValues out{before.parameters, before.momentum * at_step.momentum + fresh};
+  if (!constants.applies) return out;
+  const auto rate = at_step.learning_rate * constants.learning_rate_scale;
+  const auto size = update_size(before.parameters.size(1), before.parameters.size(2));
+  const auto step =
+      orthogonalise_reference(out.momentum * at_step.momentum + fresh, newton_schulz) *
+      (rate * size);
+  auto decayed = before.parameters * (1 - rate * (at_step.decay_scale * constants.weight_decay));
+  if (constants.cautious)
+    decayed = at::where((step * before.parameters).ge(0), decayed, before.parameters);
+  out.parameters = decayed - step;
+  return out;
+}
+
 }  // namespace
 
 NewtonSchulz polar_express() {
@@ -195,20 +223,24 @@ void muon(std::span<const MuonStack> stacks, const NewtonSchulz& newton_schulz,
 
 void muon_reference(const MuonStack& stack, const NewtonSchulz& newton_schulz) {
   const auto& at_step = stack.at_step;
-  auto parameters = stack.parameters, momentum = stack.momentum;
-  const auto gradients = stack.gradients * (at_step.gradient_scale * (1 - at_step.momentum));
-  momentum.mul_(at_step.momentum).add_(gradients);
-  if (!at_step.applies) return;
-  const auto ahead = momentum * at_step.momentum + gradients;
-  const auto step =
-      orthogonalise_reference(ahead, newton_schulz) *
-      (at_step.learning_rate * update_size(stack.parameters.size(1), stack.parameters.size(2)));
-  const auto decay = 1 - at_step.learning_rate * at_step.weight_decay;
-  if (at_step.cautious)
-    parameters.copy_(at::where((step * parameters).ge(0), parameters * decay, parameters));
-  else
-    parameters.mul_(decay);
-  parameters.sub_(step);
+  const auto number = [](double value) { return at::scalar_tensor(value, at::kDouble); };
+  const auto moved =
+      muon_moved({stack.parameters, stack.momentum}, stack.gradients,
+                 {1, at_step.weight_decay, at_step.cautious, at_step.applies}, newton_schulz,
+                 {number(at_step.learning_rate), number(at_step.momentum), number(1),
+                  number(at_step.gradient_scale)});
+  stack.momentum.copy_(moved.momentum);
+  if (at_step.applies) stack.parameters.copy_(moved.parameters);
+}
+
+void muon_from_memory(const at::Tensor& parameters, const at::Tensor& gradients,
+                      const at::Tensor& momentum, const MuonConstants& constants,
+                      const NewtonSchulz& newton_schulz, const UpdateMemory& memory) {
+  const auto moved = muon_moved(
+      {parameters, momentum}, gradients, constants, newton_schulz,
+      {memory[kLearningRate], memory[kMomentum], memory[kDecayScale], memory[kGradientScale]});
+  memory.keep(momentum, moved.momentum);
+  if (constants.applies) memory.keep(parameters, moved.parameters);
 }
 
 }  // namespace moe::kernels

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "moe/kernels/adamw.h"
@@ -131,10 +132,58 @@ void Optimizer::step_muon(at::Tensor& parameters, at::Tensor& gradients, double 
                        .weight_decay = group.weight_decay * scale.weight_decay,
                        .gradient_scale = scale.gradient,
                        .cautious = config_.cautious_decay,
-                       .applies = (steps - 1 - group.turn) % group.every == 0}});
+                       .applies = applies(group, steps)}});
     at += group.count;
   }
   kernels::muon(stacks, newton_schulz_, workspace_);
+}
+
+bool Optimizer::applies(const MuonGroup& group, std::int64_t step) const {
+  return (step - 1 - group.turn) % group.every == 0;
+}
+
+std::int64_t Optimizer::phase_of(std::int64_t step) const {
+  std::int64_t turns = 1;  // after which the same groups move again
+  for (const auto& group : plan_.muon) turns = std::lcm(turns, group.every);
+  return (step - 1) % turns;
+}
+
+double Optimizer::average_weight(bool is_averaged) const {
+  if (!has_average() || !is_averaged) return 0;
+  return averaged_steps == 0 ? 1 : 1 / config_.average.tau;
+}
+
+void Optimizer::step_from_memory(at::Tensor& parameters, at::Tensor& gradients, std::int64_t step,
+                                 const kernels::UpdateMemory& memory) const {
+  std::int64_t at = 0;  // in the moments
+  for (const auto& group : plan_.adamw) {
+    const Stretch kept{at, group.count};
+    kernels::adamw_from_memory(part_of(parameters, group), part_of(gradients, group),
+                               part_of(state("exp_avg"), kept), part_of(state("exp_avg_sq"), kept),
+                               {group.learning_rate_scale, config_.betas[0], config_.betas[1],
+                                config_.eps, group.weight_decay, config_.cautious_decay},
+                               memory);
+    at += group.count;
+  }
+  at = 0;  // in the momentum
+  for (const auto& group : plan_.muon) {
+    const auto matrices = [&](const at::Tensor& flat, std::int64_t begin) {
+      return flat.narrow(0, begin, group.count).view({-1, group.rows, group.columns});
+    };
+    const auto rate = config_.muon.learning_rate / config_.learning_rate *
+                      group.learning_rate_scale * static_cast<double>(group.every);
+    kernels::muon_from_memory(
+        matrices(parameters, group.begin), matrices(gradients, group.begin),
+        matrices(state("momentum"), at),
+        {rate, group.weight_decay, config_.cautious_decay, applies(group, step)}, newton_schulz_,
+        memory);
+    at += group.count;
+  }
+  for (const auto& stretch : plan_.averaged) {
+    const auto mean = state_.back().of(stretch);
+    memory.keep(mean, mean.lerp(part_of(parameters, stretch),
+                                memory[kernels::kAverageWeight].to(mean.scalar_type())));
+  }
 }
 
 const at::Tensor& Optimizer::state(std::string_view name) const {

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "moe/kernels/update_memory.h"
 #include "moe/kernels/workspace.h"
 
 namespace moe::kernels {
@@ -63,5 +64,17 @@ void muon(std::span<const MuonStack> stacks, const NewtonSchulz& newton_schulz,
           Workspace& workspace);
 /// The same of one stack in plain tensor operations; what runs on CUDA.
 void muon_reference(const MuonStack& stack, const NewtonSchulz& newton_schulz);
+
+/// What of Muon stays from update to update: its rate is the memory's times `learning_rate_scale`.
+struct MuonConstants {
+  double learning_rate_scale, weight_decay;
+  bool cautious = false;
+  bool applies = true;  // else the momentum alone moves
+};
+/// The same of parameters, gradients and momentum (N, rows, columns), where what changes lies on
+/// the device: waits for nothing.
+void muon_from_memory(const at::Tensor& parameters, const at::Tensor& gradients,
+                      const at::Tensor& momentum, const MuonConstants& constants,
+                      const NewtonSchulz& newton_schulz, const UpdateMemory& memory);
 
 }  // namespace moe::kernels

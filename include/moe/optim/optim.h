@@ -9,6 +9,7 @@
 
 #include "moe/config/config.h"
 #include "moe/kernels/muon.h"
+#include "moe/kernels/update_memory.h"
 #include "moe/kernels/workspace.h"
 #include "moe/spec/parameter_table.h"
 
@@ -103,6 +104,15 @@ class Optimizer {
   void step(at::Tensor& parameters, at::Tensor& gradients, double learning_rate,
             const UpdateScale& scale = {});
 
+  /// Update `step` (1 for the first), and its average, of weights on a device, where `memory` says
+  /// what changes from one to the next: nothing waits, and nothing is counted.
+  void step_from_memory(at::Tensor& parameters, at::Tensor& gradients, std::int64_t step,
+                        const kernels::UpdateMemory& memory) const;
+  /// Updates of one phase are the same operations: those where the same experts have their turn.
+  std::int64_t phase_of(std::int64_t step) const;
+  /// How much of the new weights the average takes (kernels::kAverageWeight).
+  double average_weight(bool is_averaged) const;
+
   /// Takes the weights that an update has left into the average; the first ones begin it. If the
   /// update is not one whose weights are averaged, what there is is forgotten.
   void average(const at::Tensor& parameters, bool is_averaged);
@@ -124,6 +134,7 @@ class Optimizer {
                   const UpdateScale& scale);
   void step_muon(at::Tensor& parameters, at::Tensor& gradients, double rate_scale,
                  const UpdateScale& scale);
+  bool applies(const MuonGroup& group, std::int64_t step) const;
 
   OptimConfig config_;
   OptimizerPlan plan_;
