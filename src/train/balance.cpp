@@ -20,10 +20,11 @@ bool sums_routing(const LayerSpec& layer) {
 
 }  // namespace
 
-at::Tensor make_update_sums(const ModelSpec& spec) {
+at::Tensor make_update_sums(const ModelSpec& spec, at::Device device) {
   if (std::ranges::none_of(spec.layers, sums_routing)) return {};
   const auto layers = static_cast<std::int64_t>(spec.layers.size());
-  return at::zeros({layers, kBalanceSums, spec.most_experts()}, at::kDouble);
+  return at::zeros({layers, kBalanceSums, spec.most_experts()},
+                   at::TensorOptions(device).dtype(at::kDouble));
 }
 
 void add_sums(const LmOutput& batch, const at::Tensor& to) {
@@ -38,7 +39,7 @@ void add_side_terms(const LmOutput& batch, const ModelSpec& spec, std::int64_t b
     double sum = 0, layers = 0;
     for (std::size_t layer = 0; layer < batch.side.size(); ++layer) {
       if (spec.layers[layer].feed_forward.balance.weight_of(term) == 0) continue;
-      sum += batch.side[layer].terms.const_data_ptr<double>()[index(term)];
+      sum += batch.side[layer].terms.cpu().const_data_ptr<double>()[index(term)];
       layers += 1;
     }
     auto& mean = means[static_cast<std::size_t>(term)];
@@ -53,7 +54,8 @@ void move_balance_biases(TrainState& state) {
     const auto& spec = layers[layer].feed_forward;
     if (!spec.balance.has_bias()) continue;
     const auto number = static_cast<std::int64_t>(layer);
-    const auto* counts = state.update_sums[number][kChoices].const_data_ptr<double>();
+    const auto sums = state.update_sums[number][kChoices].cpu();
+    const auto* counts = sums.const_data_ptr<double>();
     const auto all = std::accumulate(counts, counts + spec.experts, 0.0);
     const auto rate = static_cast<float>(spec.balance.bias_rate);
     std::vector<float> step;
@@ -64,6 +66,19 @@ void move_balance_biases(TrainState& state) {
     }
     auto bias = state.model->balance_bias(number);
     bias.add_(at::from_blob(step.data(), {spec.experts}, at::kFloat).to(bias.device()));
+  }
+}
+
+void move_balance_biases(TrainState& state, const kernels::UpdateMemory& memory) {
+  const auto& layers = state.model->spec().layers;
+  for (std::size_t layer = 0; layer < layers.size(); ++layer) {
+    const auto& spec = layers[layer].feed_forward;
+    if (!spec.balance.has_bias()) continue;
+    const auto number = static_cast<std::int64_t>(layer);
+    const auto counts = state.update_sums[number][kChoices].narrow(0, 0, spec.experts);
+    const auto lack = counts.sum() - counts * spec.experts;
+    const auto bias = state.model->balance_bias(number);
+    memory.keep(bias, bias + lack.sign().to(at::kFloat) * spec.balance.bias_rate);
   }
 }
 

@@ -126,6 +126,7 @@ void Loop::write_routing(const RoutingTallies& routing) {
 }
 
 void Loop::evaluate() {
+  settle();
   folder_.require_lock();
   const auto& at = state_.at;
   log_.live(cat("step ", at.step, ": evaluating"));
@@ -143,6 +144,7 @@ void Loop::evaluate() {
 }
 
 void Loop::save() {
+  settle();
   if (saved_step_ == state_.at.step) return;
   folder_.require_lock();
   const auto& at = state_.at;
@@ -182,23 +184,24 @@ void Loop::save_if_asked() {
 
 std::string Loop::progress_line(const StepResult& result, double tokens_per_second) const {
   const auto& at = state_.at;
-  const auto left = static_cast<double>(request_.config.train.max_iters - at.step) *
-                    static_cast<double>(result.tokens) / std::max(1.0, tokens_per_second);
-  auto line =
-      cat("step ", at.step, "/", request_.config.train.max_iters, "  loss ", fixed(result.loss, 4));
+  const auto& train = request_.config.train;
+  const auto tokens = train.grad_accumulation * train.batch_size * request_.config.model.block_size;
+  const auto left = static_cast<double>(train.max_iters - at.step) * static_cast<double>(tokens) /
+                    std::max(1.0, tokens_per_second);
+  auto line = cat("step ", at.step, "/", train.max_iters, "  loss ", fixed(result.loss, 4));
   if (std::isfinite(at.last_val_loss)) line += cat("  val ", fixed(at.last_val_loss, 4));
   return line + cat("  ", grouped(std::llround(tokens_per_second)), " tokens/s  ETA ",
                     human_seconds(left));
 }
 
 void Loop::report(const StepResult& result) {
-  reported_tokens_ += result.tokens;
   const auto& at = state_.at;
-  if (at.step != 1 && !due(request_.config.train.log_interval)) return;
+  if (!report_is_due()) return;
   const auto now = monotonic_seconds();
-  const auto rate = static_cast<double>(reported_tokens_) / std::max(1e-9, now - reported_at_);
+  const auto rate =
+      static_cast<double>(at.tokens - reported_tokens_) / std::max(1e-9, now - reported_at_);
   reported_at_ = now;
-  reported_tokens_ = 0;
+  reported_tokens_ = at.tokens;
   MetricRow row{at.step,
                 seconds(),
                 at.tokens,
@@ -221,6 +224,7 @@ void Loop::report(const StepResult& result) {
 }
 
 void Loop::sample() {
+  settle();
   GenerateOptions options;
   options.max_new_tokens = kSampleLength;
   options.seed = stream_key(static_cast<std::uint64_t>(request_.config.seed), "sample",
@@ -244,9 +248,9 @@ NumericsError Loop::diverged(std::string_view what, std::int64_t step) const {
                            saved));
 }
 
-void Loop::update() {
+void Loop::report_or_refuse(const std::function<StepResult()>& made) {
   try {
-    report(train_step(state_));
+    report(made());
   } catch (const NonFinite& problem) {
     try {
       folder_.write_json("nonfinite.json", problem.record);
@@ -255,6 +259,17 @@ void Loop::update() {
     }
     throw diverged("loss or gradient", state_.at.step + 1);
   }
+}
+
+void Loop::update() {
+  if (!device_updates_) return report_or_refuse([&] { return train_step(state_); });
+  device_updates_->start();
+  if (report_is_due()) settle();
+}
+
+void Loop::settle() {
+  if (device_updates_ && device_updates_->is_ahead())
+    report_or_refuse([&] { return device_updates_->read(); });
 }
 
 bool Loop::evaluation_is_due() const {
@@ -289,6 +304,8 @@ TrainSummary Loop::run() {
     maybe_evaluate();
     if (state_.at.step > 0) save_when_due();
   }
+  if (!state_.device.is_cpu()) device_updates_.emplace(state_, train.capture);
+  reported_tokens_ = state_.at.tokens;
   while (state_.at.step < end && !patience_is_out() && interrupt_.signal() == 0) {
     update();
     maybe_evaluate();

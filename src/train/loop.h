@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -15,6 +16,7 @@
 #include "moe/train/material.h"
 #include "moe/train/state.h"
 #include "moe/train/trainer.h"
+#include "train/device_updates.h"
 
 namespace moe {
 
@@ -72,8 +74,16 @@ class Loop {
   bool save_is_asked() const { return interrupt_.saves_asked() != saves_heeded_; }
   void save_if_asked();
   void report(const StepResult& result);
+  /// Whether the row of metrics of the step just made is to be written.
+  bool report_is_due() const {
+    return state_.at.step == 1 || due(request_.config.train.log_interval);
+  }
+  /// Waits for the updates that a device was asked for, before anybody reads what they did.
+  void settle();
   void sample();
   void update();
+  /// Reports what `made` returns, or ends the run if it finds values that are not finite.
+  void report_or_refuse(const std::function<StepResult()>& made);
   NumericsError diverged(std::string_view what, std::int64_t step) const;
   bool patience_is_out() const;
   bool due(std::int64_t interval) const { return state_.at.step % interval == 0; }
@@ -87,12 +97,13 @@ class Loop {
   Log& log_;
   FileLayer& files_;
   TrainState state_;
-  std::optional<Trackers> trackers_;         // while it runs
-  Json recorded_ = folder_.read_run_json();  // of the run that is gone on with, else {}
+  std::optional<DeviceUpdates> device_updates_;  // while it runs, on a device
+  std::optional<Trackers> trackers_;             // while it runs
+  Json recorded_ = folder_.read_run_json();      // of the run that is gone on with, else {}
   Json start_ = recorded_.value("start", Json(utc_now()));
   double begin_ = monotonic_seconds(), seconds_before_ = 0;
   double reported_at_ = monotonic_seconds();  // of the last row
-  std::int64_t reported_tokens_ = 0;
+  std::int64_t reported_tokens_ = 0;          // that the row knew of
   std::int64_t saved_step_ = -1;
   std::set<std::int64_t> verified_;  // steps whose checkpoints were read back
   int saves_heeded_ = 0;             // of interrupt_.saves_asked()

@@ -90,7 +90,7 @@ TrainState::TrainState(const RunConfig& run_config, const Vocabulary& vocabulary
       optimizer(run_config.optim, plan_updates(run_config.optim, flat.table()), flat.trained()),
       sampler(train_tokens, run_config.model.block_size, window_order(run_config.data.order),
               stream_key(static_cast<std::uint64_t>(run_config.seed), "data")),
-      update_sums(make_update_sums(model->spec())) {
+      update_sums(make_update_sums(model->spec(), on)) {
   workspace.reserve(
       model->planned_memory(config.train.batch_size, config.model.block_size, /*training=*/true));
 }

@@ -10,6 +10,7 @@
 #include "moe/train/state.h"
 #include "train/balance.h"
 #include "train/batch_tensors.h"
+#include "train/step_parts.h"
 
 namespace moe {
 
@@ -61,19 +62,6 @@ double share_dropped(const at::Tensor& served, std::int64_t slots) {
          static_cast<double>(slots);
 }
 
-/// `served`: (L, E) of all tokens of the result. NaN for a layer without a router.
-void note_dropped(const at::Tensor& served, const ModelSpec& spec, StepResult& result) {
-  std::int64_t all = 0;
-  for (std::size_t layer = 0; layer < spec.layers.size(); ++layer) {
-    const auto slots = result.tokens * spec.layers[layer].feed_forward.top_k;
-    all += slots;
-    result.dropped_by_layer.push_back(
-        slots > 0 ? share_dropped(served[static_cast<std::int64_t>(layer)], slots)
-                  : std::numeric_limits<double>::quiet_NaN());
-  }
-  result.dropped_fraction = share_dropped(served, all);
-}
-
 /// What a forward of one batch of an update reads. Without the logits.
 ForwardContext training_context(TrainState& state, std::uint64_t key, std::int64_t micro,
                                 const Batch& batch) {
@@ -82,15 +70,6 @@ ForwardContext training_context(TrainState& state, std::uint64_t key, std::int64
   context.keeps_logits = false;
   context.bfloat16 = state.config.train.precision == Precision::bfloat16;
   return context;
-}
-
-/// Whether a batch's gradients depend on what the others of its update were routed like.
-bool looks_ahead(const TrainState& state) {
-  const auto needs = [](const LayerSpec& layer) {
-    return layer.feed_forward.balance.needs_whole_update();
-  };
-  return state.config.train.grad_accumulation > 1 &&
-         std::ranges::any_of(state.model->spec().layers, needs);
 }
 
 /// state.update_sums of the update that begins here: a forward of each of its batches, with the
@@ -151,6 +130,26 @@ at::Tensor accumulate_gradients(TrainState& state, std::uint64_t key, StepResult
 
 }  // namespace
 
+bool looks_ahead(const TrainState& state) {
+  const auto needs = [](const LayerSpec& layer) {
+    return layer.feed_forward.balance.needs_whole_update();
+  };
+  return state.config.train.grad_accumulation > 1 &&
+         std::ranges::any_of(state.model->spec().layers, needs);
+}
+
+void note_dropped(const at::Tensor& served, const ModelSpec& spec, StepResult& result) {
+  std::int64_t all = 0;
+  for (std::size_t layer = 0; layer < spec.layers.size(); ++layer) {
+    const auto slots = result.tokens * spec.layers[layer].feed_forward.top_k;
+    all += slots;
+    result.dropped_by_layer.push_back(
+        slots > 0 ? share_dropped(served[static_cast<std::int64_t>(layer)], slots)
+                  : std::numeric_limits<double>::quiet_NaN());
+  }
+  result.dropped_fraction = share_dropped(served, all);
+}
+
 BatchTensors to_tensors(const Batch& batch, at::Device device, kernels::Workspace& workspace) {
   const auto tensor = [&](const std::vector<std::int64_t>& values) {
     const auto copy = workspace.take({batch.batch_size, batch.block_size}, at::kLong);
@@ -187,7 +186,7 @@ StepResult train_step(TrainState& state) {
                           is_averaged_at(config.optim, config.train.max_iters, update));
   move_balance_biases(state);
   laps.end(result.seconds.update);
-  if (served.defined()) note_dropped(served, state.model->spec(), result);
+  if (served.defined()) note_dropped(served.cpu(), state.model->spec(), result);
   state.at.step = update;
   state.at.tokens += result.tokens;
   return result;

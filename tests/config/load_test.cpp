@@ -70,7 +70,7 @@ TEST(Config, EveryBuiltInDefaultIsTheContracts) {
       "momentum_schedule": {"start": 0.85, "warmup_iters": 0},
       "average": {"start": null, "tau": 200.0, "blend": 0.6}},
     "train": {"max_iters": 5000, "batch_size": 16, "eval_interval": 100, "grad_accumulation": 1,
-      "precision": "float32", "checkpoint_interval": null, "keep_checkpoints": 2,
+      "precision": "float32", "capture": true, "checkpoint_interval": null, "keep_checkpoints": 2,
       "early_stopping_patience": null, "log_interval": 10, "sample_interval": null},
     "eval": {"mode": "full", "eval_iters": 400, "stride": null},
     "tracking": {"tensorboard": false, "mlflow": {"uri": "", "experiment": "makemoe",

@@ -74,7 +74,7 @@ inline RunConfig every_key_changed() {
   c.optim.muon = {1e-7, 4.5, 0.75, MuonCoefficients::quintic, 3};
   c.optim.momentum_schedule = {0.625, 43};
   c.optim.average = {0.5, 47.5, 0.875};
-  c.train = {11, 13, 19, 2, Precision::bfloat16, 23, 4, 29, 31, 37};
+  c.train = {11, 13, 19, 2, Precision::bfloat16, false, 23, 4, 29, 31, 37};
   c.eval = {EvalMode::random, 41, 9};
   c.tracking = {true, {"https://a.b:1/c", "d", "e \u00e9", MlflowArtifacts::best, 0.1}};
   return c;

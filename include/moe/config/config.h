@@ -254,6 +254,7 @@ struct TrainConfig {
   std::int64_t max_iters = 5000, batch_size = 16, eval_interval = 100;
   std::int64_t grad_accumulation = 1;
   Precision precision = Precision::float32;
+  bool capture = true;
   std::optional<std::int64_t> checkpoint_interval;
   std::int64_t keep_checkpoints = 2;
   std::optional<std::int64_t> early_stopping_patience;
@@ -273,6 +274,11 @@ struct TrainConfig {
         Field{"precision", &C::precision,
               "type of matrix products in training; bfloat16 is faster and needs a CPU with "
               "avx512_bf16"},
+        Field{
+            "capture", &C::capture,
+            "on a GPU, whether a step is recorded and repeated whole; false starts its operations "
+            "one by one, which is slower and gives the same results",
+            Bounds{}, OnResume::may_change},
         Field{"checkpoint_interval", &C::checkpoint_interval,
               "distance between checkpoints [steps]; null: train.eval_interval", steps_from(1),
               OnResume::may_change},
