@@ -8,13 +8,6 @@
 
 namespace moe::kernels::cuda {
 
-/// What a step may change, in device memory.
-struct MuonState {
-  double learning_rate, weight_decay;
-  double momentum;  // its decay
-  int applies;      // 0: the momentum alone moves
-};
-
 /// Of a stack, (P) each; momentum and parameters are changed in place.
 template <class T>
 struct MuonMemory {
@@ -27,11 +20,10 @@ struct MuonMemory {
 /// (Nesterov). In a refused update nothing moves, and ahead is not written. Any grid, any block.
 /// Twin: move_momentum and look_ahead.
 template <class T>
-__global__ void muon_momentum(MuonMemory<T> memory, Index count, const MuonState* state,
-                              const StepGuard* guard, T* ahead) {
-  if (guard->refused != 0) return;
-  const T scale = static_cast<T>(guard->gradient_scale), kept = static_cast<T>(state->momentum);
-  const T rest = static_cast<T>(1 - state->momentum);
+__global__ void muon_momentum(MuonMemory<T> memory, Index count, const Update* update, T* ahead) {
+  if (update->is_sound == 0) return;
+  const T scale = static_cast<T>(update->gradient_scale), kept = static_cast<T>(update->momentum);
+  const T rest = static_cast<T>(1 - update->momentum);
   for (Index i = grid_thread(); i < count; i += grid_threads()) {
     const T g = memory.gradients[i] * scale * rest, m = memory.momentum[i] * kept + g;
     memory.momentum[i] = m;
@@ -106,24 +98,26 @@ __global__ void add_product(double scale, const T* x, const T* product, Index co
   for (Index i = grid_thread(); i < count; i += grid_threads()) to[i] = a * x[i] + product[i];
 }
 
-/// How matrices move, apart from what a step may change.
+/// How matrices move, apart from what changes from update to update.
 struct MuonConstants {
   Index rows, columns;
+  double learning_rate_scale, weight_decay;
   bool cautious;  // weights decay only where the update moves them towards 0
 };
 
-/// Parameters move by the orthogonal factors, direction (P); in a refused update, and where the
-/// step does not apply, they stay. Any grid, any block. Twin: apply_direction, with update_size of
+/// Parameters move by the orthogonal factors, direction (P); in a refused update they stay. Any
+/// grid, any block. Twin: apply_direction, with update_size of
 /// kernels/muon.cpp.
 template <class T>
 __global__ void apply_muon(MuonMemory<T> memory, Index count, MuonConstants constants,
-                           const T* direction, const MuonState* state, const StepGuard* guard) {
-  if (guard->refused != 0 || state->applies == 0) return;
+                           const T* direction, const Update* update) {
+  if (update->is_sound == 0) return;
   const Index longer = constants.rows > constants.columns ? constants.rows : constants.columns;
   // An update that moves each singular value by 1, in units of AdamW's updates.
   const double size = 0.2 * sqrt(static_cast<double>(longer));
-  const T step_size = static_cast<T>(state->learning_rate * size);
-  const T decay = static_cast<T>(1 - state->learning_rate * state->weight_decay);
+  const double rate = update->learning_rate * constants.learning_rate_scale;
+  const T step_size = static_cast<T>(rate * size);
+  const T decay = static_cast<T>(1 - rate * (update->decay_scale * constants.weight_decay));
   const T otherwise = constants.cautious ? T{1} : decay;  // where the update moves away from 0
   for (Index i = grid_thread(); i < count; i += grid_threads()) {
     const T p = memory.parameters[i], step = direction[i] * step_size;

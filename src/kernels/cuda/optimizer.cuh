@@ -7,16 +7,9 @@
 
 namespace moe::kernels::cuda {
 
-/// What a step may change, in device memory: a captured graph reads it each time that it is
-/// replayed.
-struct AdamWState {
-  double learning_rate, weight_decay;
-  Index step;  // 1 for the first update
-};
-
-/// What stays.
+/// What stays from update to update.
 struct AdamWConstants {
-  double beta1, beta2, eps;
+  double learning_rate_scale, beta1, beta2, eps, weight_decay;
   bool cautious;  // weights decay only where the update moves them towards 0
 };
 
@@ -36,24 +29,23 @@ struct AdamWFactors {
 };
 
 template <class T>
-__device__ inline AdamWFactors<T> adamw_factors(const AdamWState& state,
-                                                const AdamWConstants& constants,
-                                                double gradient_scale) {
-  const double step = static_cast<double>(state.step);
-  return {static_cast<T>(gradient_scale),
-          static_cast<T>(1 - state.learning_rate * state.weight_decay),
-          static_cast<T>(state.learning_rate / (1 - pow(constants.beta1, step))),
-          static_cast<T>(1 / sqrt(1 - pow(constants.beta2, step)))};
+__device__ inline AdamWFactors<T> adamw_factors(const Update& update,
+                                                const AdamWConstants& constants) {
+  const double rate = update.learning_rate * constants.learning_rate_scale;
+  return {static_cast<T>(update.gradient_scale),
+          static_cast<T>(1 - rate * (update.decay_scale * constants.weight_decay)),
+          static_cast<T>(rate / (1 - pow(constants.beta1, update.step))),
+          static_cast<T>(1 / sqrt(1 - pow(constants.beta2, update.step)))};
 }
 
 /// Nothing moves in a refused update. Any grid, any block. Twin: adamw_update, with the
 /// coefficients of kernels/adamw.cpp.
 template <class T>
 __global__ void adamw(AdamWMemory<T> memory, Index count, AdamWConstants constants,
-                      const AdamWState* state, const StepGuard* guard) {
-  if (guard->refused != 0) return;
+                      const Update* update) {
+  if (update->is_sound == 0) return;
   __shared__ AdamWFactors<T> factors;  // one thread takes the powers
-  if (threadIdx.x == 0) factors = adamw_factors<T>(*state, constants, guard->gradient_scale);
+  if (threadIdx.x == 0) factors = adamw_factors<T>(*update, constants);
   __syncthreads();
   const T beta1 = static_cast<T>(constants.beta1), rest1 = static_cast<T>(1 - constants.beta1);
   const T beta2 = static_cast<T>(constants.beta2), rest2 = static_cast<T>(1 - constants.beta2);

@@ -115,9 +115,9 @@ __global__ void side_gradients(RoutedTokens<T> routed, SideWeights weights, Side
 /// (Wang et al. 2024, arXiv 2408.15664); none moves in a refused one. Grid: 1; block: any. Twin:
 /// move_balance_biases.
 template <class T>
-__global__ void move_biases(const double* choices, int experts, double rate, const StepGuard* guard,
+__global__ void move_biases(const double* choices, int experts, double rate, const Update* update,
                             T* bias) {
-  if (guard->refused != 0) return;
+  if (update->is_sound == 0) return;
   const double all = sum_over(experts, [&](Index e) { return choices[e]; });
   for (Index e = threadIdx.x; e < experts; e += blockDim.x) {
     const double lack = all - choices[e] * experts;  // whole numbers, so that an even load is even

@@ -13,7 +13,9 @@
 #include "kernels/cuda/arguments.h"
 #include "kernels/cuda/draws.cuh"
 #include "kernels/cuda/kernels.h"
+#include "kernels/cuda/optimizer.cuh"
 #include "moe/base/random.h"
+#include "moe/kernels/update_values.h"
 #include "nvrtc_library.h"
 #include "tests/base/scratch.h"
 
@@ -30,6 +32,22 @@ static_assert(sizeof(DropoutArguments) == sizeof(Dropout));
 static_assert(offsetof(DropoutArguments, draws) == offsetof(Dropout, draws));
 static_assert(offsetof(DropoutArguments, threshold) == offsetof(Dropout, threshold));
 static_assert(offsetof(DropoutArguments, scale) == offsetof(Dropout, scale));
+
+static_assert(sizeof(AdamWArguments) == sizeof(AdamWMemory<float>));
+static_assert(offsetof(AdamWArguments, exp_avg_sq) == offsetof(AdamWMemory<float>, exp_avg_sq));
+static_assert(sizeof(AdamWConstantArguments) == sizeof(AdamWConstants));
+static_assert(offsetof(AdamWConstantArguments, weight_decay) ==
+              offsetof(AdamWConstants, weight_decay));
+static_assert(offsetof(AdamWConstantArguments, cautious) == offsetof(AdamWConstants, cautious));
+static_assert(sizeof(Update) == kUpdateValues * sizeof(double));
+static_assert(offsetof(Update, learning_rate) == kLearningRate * sizeof(double));
+static_assert(offsetof(Update, step) == kStep * sizeof(double));
+static_assert(offsetof(Update, momentum) == kMomentum * sizeof(double));
+static_assert(offsetof(Update, decay_scale) == kDecayScale * sizeof(double));
+static_assert(offsetof(Update, average_weight) == kAverageWeight * sizeof(double));
+static_assert(offsetof(Update, gradient_scale) == kGradientScale * sizeof(double));
+static_assert(offsetof(Update, is_sound) == kIsSound * sizeof(double));
+static_assert(kSquaresAtOnce == kNormBlock && kSumThreads == kPartsAtOnce);
 
 std::string message_of(const std::function<void()>& action) {
   try {

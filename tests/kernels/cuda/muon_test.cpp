@@ -18,8 +18,21 @@ constexpr MuonCase kMuonCases[] = {{"one value", 1, 1, 1},
                                    {"wide", 3, 5, 19},
                                    {"tall", 2, 24, 7},
                                    {"parts of a matrix", 2, 4, 5000}};
-constexpr std::pair<MuonState, double> kMuonSteps[] = {{{3e-3, 0.1, 0.9, 1}, 0.5},
-                                                       {{1e-2, 0.02, 0.95, 1}, 1}};
+constexpr Update kMuonSteps[] = {{.learning_rate = 3e-3,
+                                  .step = 1,
+                                  .momentum = 0.9,
+                                  .decay_scale = 1,
+                                  .average_weight = 0,
+                                  .gradient_scale = 0.5,
+                                  .is_sound = 1},
+                                 {.learning_rate = 1e-2,
+                                  .step = 7,
+                                  .momentum = 0.95,
+                                  .decay_scale = 0.2,
+                                  .average_weight = 0,
+                                  .gradient_scale = 1,
+                                  .is_sound = 1}};
+constexpr double kRateScale = 1.5, kMuonDecay = 0.1;
 constexpr cpu::OddPolynomial kSteps[] = {{4.0429, -2.8089, 0.5}, {2.3465, -1.7098, 0.4232}};
 constexpr double kMargin = 1.01;
 constexpr unsigned kMuonThreads = 64;
@@ -119,39 +132,40 @@ void take_steps(const Stack<T>& stack, std::vector<T>& x, unsigned seed) {
 }
 
 template <class T>
-Stack<T> moved_in_order(const MuonCase& shape, const MuonState& state, const StepGuard& guard,
-                        bool cautious, unsigned seed) {
+Stack<T> moved_in_order(const MuonCase& shape, const Update& update, bool cautious, bool applies,
+                        unsigned seed) {
   Stack<T> stack(shape);
   const Index parts = shape.matrices * pieces(stack.size(), kMatrixBlock);
   auto x = unwritten<T>(stack.count());
   auto squares = unwritten<double>(parts);
   launch(3, kMuonThreads, seed,
-         [&] { muon_momentum(stack.memory(), stack.count(), &state, &guard, x.data()); });
+         [&] { muon_momentum(stack.memory(), stack.count(), &update, x.data()); });
+  if (!applies) return stack;
   launch(static_cast<unsigned>(parts), kMuonThreads, seed,
          [&] { matrix_square_parts(x.data(), stack.size(), squares.data()); });
   launch(static_cast<unsigned>(parts), kMuonThreads, seed,
          [&] { normalise_matrices(x.data(), stack.size(), kMargin, squares.data(), x.data()); });
   take_steps(stack, x, seed);
   launch(3, kMuonThreads, seed, [&] {
-    apply_muon(stack.memory(), stack.count(), {shape.rows, shape.columns, cautious}, x.data(),
-               &state, &guard);
+    apply_muon(stack.memory(), stack.count(),
+               {shape.rows, shape.columns, kRateScale, kMuonDecay, cautious}, x.data(), &update);
   });
   return stack;
 }
 
 template <class T>
-Stack<T> moved_by_twin(const MuonCase& shape, const MuonState& state, double gradient_scale,
-                       bool cautious) {
+Stack<T> moved_by_twin(const MuonCase& shape, const Update& update, bool cautious, bool applies) {
   Stack<T> stack(shape);
   std::vector<T> scratch(at(twin::orthogonalise_scratch<T>(shape.rows, shape.columns)));
   const double size = 0.2 * std::sqrt(static_cast<double>(std::max(shape.rows, shape.columns)));
+  const double rate = update.learning_rate * kRateScale;
   for (Index n = 0; n < shape.matrices; ++n) {
     const Index first = n * stack.size();
     twin::muon_update<T>(
         {kSteps, std::size(kSteps), kMargin},
         {shape.rows, shape.columns, stack.parameters.data() + first, stack.gradients.data() + first,
-         stack.momentum.data() + first, gradient_scale, state.momentum, state.learning_rate * size,
-         1 - state.learning_rate * state.weight_decay, cautious, state.applies != 0},
+         stack.momentum.data() + first, update.gradient_scale, update.momentum, rate * size,
+         1 - rate * update.decay_scale * kMuonDecay, cautious, applies},
         scratch.data());
   }
   return stack;
@@ -163,17 +177,14 @@ TYPED_TEST_SUITE(CudaMuon, FloatTypes);
 
 TYPED_TEST(CudaMuon, AStepIsThatOfTheCpu) {
   for (const auto& shape : kMuonCases)
-    for (const auto& [step, scale] : kMuonSteps)
+    for (const auto& update : kMuonSteps)
       for (const bool cautious : {false, true})
-        for (const int applies : {0, 1}) {
+        for (const bool applies : {false, true}) {
           SCOPED_TRACE(shape.name);
-          MuonState state = step;
-          state.applies = applies;
-          const StepGuard guard{1, scale, 0};
           const auto [parameters, momentum] = in_every_order([&](unsigned seed) {
-            return moved_in_order<TypeParam>(shape, state, guard, cautious, seed).parts();
+            return moved_in_order<TypeParam>(shape, update, cautious, applies, seed).parts();
           });
-          const auto want = moved_by_twin<TypeParam>(shape, state, scale, cautious);
+          const auto want = moved_by_twin<TypeParam>(shape, update, cautious, applies);
           expect_near(momentum, want.momentum, kNear<TypeParam>);
           expect_near(parameters, want.parameters, kMuonNear<TypeParam>);
         }
@@ -181,8 +192,9 @@ TYPED_TEST(CudaMuon, AStepIsThatOfTheCpu) {
 
 TYPED_TEST(CudaMuon, ARefusedUpdateLeavesWeightsAndMomentumAsTheyAre) {
   const MuonCase shape{"", 2, 3, 4};
-  const auto moved =
-      moved_in_order<TypeParam>(shape, kMuonSteps[0].first, {1, 1, /*refused=*/1}, false, 1);
+  auto refused = kMuonSteps[0];
+  refused.is_sound = 0;
+  const auto moved = moved_in_order<TypeParam>(shape, refused, false, /*applies=*/true, 1);
   EXPECT_TRUE(same_bits(moved.parts(), Stack<TypeParam>(shape).parts()));
 }
 

@@ -11,7 +11,24 @@ namespace {
 using cuda_on_cpu::launch;
 
 constexpr Index kAdamWCounts[] = {1, 63, 1000};
-constexpr std::pair<AdamWState, double> kSteps[] = {{{3e-3, 0.1, 1}, 0.5}, {{1e-3, 0.02, 400}, 1}};
+constexpr Update kSteps[] = {{.learning_rate = 3e-3,
+                              .step = 1,
+                              .momentum = 0,
+                              .decay_scale = 1,
+                              .average_weight = 0,
+                              .gradient_scale = 0.5,
+                              .is_sound = 1},
+                             {.learning_rate = 1e-3,
+                              .step = 400,
+                              .momentum = 0,
+                              .decay_scale = 0.2,
+                              .average_weight = 0,
+                              .gradient_scale = 1,
+                              .is_sound = 1}};
+constexpr AdamWConstants adamw_constants(bool cautious) {
+  return {/*learning_rate_scale=*/1.5, 0.9,     0.99, 1e-8,
+          /*weight_decay=*/0.1,        cautious};
+}
 /// A step is a product of some ten roundings, of values up to 2.
 template <class T>
 constexpr double kAdamWNear = sizeof(T) == sizeof(float) ? 1e-6 : 1e-14;
@@ -34,15 +51,15 @@ struct Flat {
 };
 
 template <class T>
-Flat<T> stepped_by_twin(Index count, const AdamWConstants& constants, const AdamWState& state,
-                        double gradient_scale) {
+Flat<T> stepped_by_twin(Index count, const AdamWConstants& constants, const Update& update) {
   Flat<T> flat(count);
-  const auto step = static_cast<double>(state.step);
+  const auto rate = update.learning_rate * constants.learning_rate_scale;
   twin::adamw_update<T>(
       {flat.parameters.data(), flat.gradients.data(), flat.exp_avg.data(), flat.exp_avg_sq.data(),
-       gradient_scale, 1 - state.learning_rate * state.weight_decay, constants.beta1,
-       constants.beta2, constants.eps, state.learning_rate / (1 - std::pow(constants.beta1, step)),
-       1 / std::sqrt(1 - std::pow(constants.beta2, step)), constants.cautious},
+       update.gradient_scale, 1 - rate * update.decay_scale * constants.weight_decay,
+       constants.beta1, constants.beta2, constants.eps,
+       rate / (1 - std::pow(constants.beta1, update.step)),
+       1 / std::sqrt(1 - std::pow(constants.beta2, update.step)), constants.cautious},
       0, count);
   return flat;
 }
@@ -54,16 +71,14 @@ TYPED_TEST_SUITE(CudaOptimizer, FloatTypes);
 TYPED_TEST(CudaOptimizer, AdamWIsThatOfTheCpu) {
   for (const auto count : kAdamWCounts)
     for (const bool cautious : {false, true})
-      for (const auto& [step, scale] : kSteps) {
-        const AdamWState state = step;
-        const StepGuard guard{1, scale, 0};
-        const AdamWConstants constants{0.9, 0.99, 1e-8, cautious};
+      for (const auto& update : kSteps) {
+        const auto constants = adamw_constants(cautious);
         const auto [parameters, exp_avg, exp_avg_sq] = in_every_order([&](unsigned seed) {
           Flat<TypeParam> flat(count);
-          launch(3, 64, seed, [&] { adamw(flat.memory(), count, constants, &state, &guard); });
+          launch(3, 64, seed, [&] { adamw(flat.memory(), count, constants, &update); });
           return flat.parts();
         });
-        const auto want = stepped_by_twin<TypeParam>(count, constants, state, scale);
+        const auto want = stepped_by_twin<TypeParam>(count, constants, update);
         expect_near(exp_avg, want.exp_avg, kAdamWNear<TypeParam>);
         expect_near(exp_avg_sq, want.exp_avg_sq, kAdamWNear<TypeParam>);
         expect_near(parameters, want.parameters, kAdamWNear<TypeParam>);
@@ -72,11 +87,11 @@ TYPED_TEST(CudaOptimizer, AdamWIsThatOfTheCpu) {
 
 TYPED_TEST(CudaOptimizer, ARefusedUpdateLeavesWeightsAndMomentsAsTheyAre) {
   constexpr Index kCount = 100;
-  const AdamWState state{1e-3, 0.1, 3};
-  const StepGuard guard{1, 1, 1};
+  auto refused = kSteps[0];
+  refused.is_sound = 0;
   Flat<TypeParam> flat(kCount);
   const auto before = flat.parts();
-  launch(1, 64, 1, [&] { adamw(flat.memory(), kCount, {0.9, 0.99, 1e-8, false}, &state, &guard); });
+  launch(1, 64, 1, [&] { adamw(flat.memory(), kCount, adamw_constants(false), &refused); });
   EXPECT_TRUE(same_bits(flat.parts(), before));
 }
 
@@ -108,9 +123,19 @@ TYPED_TEST(CudaOptimizer, TheSumOfSquaresIsThatOfTheCpu) {
 constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 constexpr double kUnbounded = std::numeric_limits<double>::infinity();
 
-StepGuard guarded(double loss, double squares, double max_norm, StepGuard before = {}) {
-  launch(1, 32, 1, [&] { guard_step(&loss, &squares, max_norm, &before); });
-  return before;
+/// What the guard tells of an update, after two sound ones.
+struct Told {
+  double norm = -1, gradient_scale = -1, sound = 2, is_sound = 1;
+};
+Told guarded(double loss, double squares, double max_norm, double is_sound = 1) {
+  Told told;
+  Update update = kSteps[0];
+  update.is_sound = is_sound;
+  launch(1, 32, 1,
+         [&] { guard_step(&loss, &squares, max_norm, &told.norm, &told.sound, &update); });
+  told.gradient_scale = update.gradient_scale;
+  told.is_sound = update.is_sound;
+  return told;
 }
 
 TEST(CudaGuard, GradientsAreClippedToTheLargestNorm) {
@@ -119,23 +144,23 @@ TEST(CudaGuard, GradientsAreClippedToTheLargestNorm) {
   EXPECT_EQ(guarded(1, 16, 4).gradient_scale, 1);
   EXPECT_EQ(guarded(1, 16, kUnbounded).gradient_scale, 1);
   EXPECT_EQ(guarded(1, 0, 1).gradient_scale, 1);
-  EXPECT_EQ(guarded(-3, 16, 1).refused, 0);
 }
 
-TEST(CudaGuard, ALossOrNormThatIsNotFiniteIsRefused) {
-  for (const double bad : {kNotANumber, kUnbounded, -kUnbounded}) {
-    EXPECT_EQ(guarded(bad, 16, 1).refused, 1);
-    EXPECT_EQ(guarded(1, bad, 1).refused, 1);
-    EXPECT_EQ(guarded(1, bad, kUnbounded).refused, 1);
-  }
+TEST(CudaGuard, ALossOrNormThatIsNotFiniteIsRefusedAndNotCounted) {
+  EXPECT_EQ(guarded(-3, 16, 1).is_sound, 1);
+  EXPECT_EQ(guarded(-3, 16, 1).sound, 3);
+  for (const double bad : {kNotANumber, kUnbounded, -kUnbounded})
+    for (const auto& told :
+         {guarded(bad, 16, 1), guarded(1, bad, 1), guarded(1, bad, kUnbounded)}) {
+      EXPECT_EQ(told.is_sound, 0);
+      EXPECT_EQ(told.sound, 2);
+    }
 }
 
 TEST(CudaGuard, AfterARefusedUpdateAllAreUntilTheHostHasSeenIt) {
-  const StepGuard refused{7, 0.5, 1};
-  const auto next = guarded(1, 16, 1, refused);
-  EXPECT_EQ(next.refused, 1);
-  EXPECT_EQ(next.norm, 7);
-  EXPECT_EQ(guarded(1, 16, 1, {7, 0.5, 0}).norm, 4);
+  const auto next = guarded(1, 16, 1, /*is_sound=*/0);
+  EXPECT_EQ(next.is_sound, 0);
+  EXPECT_EQ(next.sound, 2);
 }
 
 TEST(CudaOptimizerParts, AreAddedOneAfterAnother) {

@@ -299,14 +299,15 @@ TYPED_TEST(CudaSideLoss, BiasesMoveTowardsAnEvenLoadButInARefusedUpdate) {
   const std::vector<double> choices{4, 2, 3, 3};
   const std::vector<TypeParam> before{1, 1, 1, 1};
   const auto rate = static_cast<TypeParam>(0.001);
-  for (const int refused : {0, 1}) {
-    const StepGuard guard{1, 1, refused};
+  for (const bool is_sound : {false, true}) {
+    Update update{};
+    update.is_sound = is_sound ? 1 : 0;
     const auto bias = in_every_order([&](unsigned seed) {
       auto to = before;
-      launch(1, 64, seed, [&] { move_biases(choices.data(), 4, 0.001, &guard, to.data()); });
+      launch(1, 64, seed, [&] { move_biases(choices.data(), 4, 0.001, &update, to.data()); });
       return to;
     });
-    EXPECT_EQ(bias, refused != 0 ? before : (std::vector<TypeParam>{1 - rate, 1 + rate, 1, 1}));
+    EXPECT_EQ(bias, is_sound ? (std::vector<TypeParam>{1 - rate, 1 + rate, 1, 1}) : before);
   }
 }
 
