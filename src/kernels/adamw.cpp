@@ -9,6 +9,7 @@
 
 #include "kernels/cpu/pool.h"
 #include "kernels/cpu/table.h"
+#include "kernels/gpu_update.h"
 
 namespace moe::kernels {
 
@@ -132,6 +133,8 @@ void adamw_reference(at::Tensor parameters, const at::Tensor& gradients, at::Ten
 void adamw_from_memory(const at::Tensor& parameters, const at::Tensor& gradients,
                        const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq,
                        const AdamWConstants& constants, const UpdateMemory& memory) {
+  if (parameters.is_cuda())
+    return adamw_on_gpu(parameters, gradients, exp_avg, exp_avg_sq, constants, memory);
   const auto moved = adamw_moved(
       {parameters, exp_avg, exp_avg_sq}, gradients, constants,
       {memory[kLearningRate], memory[kStep], memory[kDecayScale], memory[kGradientScale]});

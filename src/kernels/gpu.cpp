@@ -1,5 +1,6 @@
 #include "kernels/gpu.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 #ifdef MOE_CUDA
@@ -10,6 +11,17 @@
 #endif
 
 namespace moe::kernels {
+
+cuda::Launch gpu_launch(std::int64_t items) {
+  constexpr std::int64_t kMostBlocks = 4096;
+  const auto blocks =
+      std::clamp<std::int64_t>((items + kGpuThreads - 1) / kGpuThreads, 1, kMostBlocks);
+  return {static_cast<std::uint32_t>(blocks), kGpuThreads};
+}
+
+const char* gpu_type(const at::Tensor& values) {
+  return values.scalar_type() == at::kDouble ? "double" : "float";
+}
 
 #ifdef MOE_CUDA
 

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
 #include <string>
 
 #include "kernels/cuda/kernels.h"
@@ -10,6 +13,12 @@ namespace moe::kernels {
 /// in a binary without CUDA.
 cuda::Kernels& gpu_kernels();
 void* gpu_stream();
+
+inline constexpr std::uint32_t kGpuThreads = 256;  // of a block
+/// For kernels whose threads take turns at `items`.
+cuda::Launch gpu_launch(std::int64_t items);
+/// How the texts name the type of values: "float" or "double".
+const char* gpu_type(const at::Tensor& values);
 
 /// Starts a kernel of src/kernels/cuda (cuda::Kernels::start) on the current GPU and stream.
 template <class... Arguments>

@@ -50,9 +50,8 @@ DeviceUpdates::DeviceUpdates(TrainState& state, bool records)
   }
   memory_.values = at::ones({kernels::kUpdateValues}, on_device.dtype(at::kDouble));
   share_ = at::full({}, 1 / static_cast<double>(parts), on_device.dtype(at::kFloat));
-  loss_ = at::zeros({}, on_device.dtype(at::kDouble));
-  norm_ = at::zeros_like(loss_);
-  sound_ = at::zeros_like(loss_);
+  for (auto* figure : {&figures_.loss, &figures_.norm, &figures_.sound})
+    *figure = at::zeros({}, on_device.dtype(at::kDouble));
   terms_ = at::zeros({layers, kSideTerms}, on_device.dtype(at::kDouble));
   served_ = at::zeros({layers, spec.most_experts()}, on_device.dtype(at::kLong));
 }
@@ -131,7 +130,10 @@ ForwardContext DeviceUpdates::context_of(const Batch& batch, std::uint64_t key) 
 
 void DeviceUpdates::compute(std::int64_t update, std::uint64_t key) {
   accumulate(key);
-  judge();
+  const auto& optim = state_.config.optim;
+  kernels::judge_update(state_.flat.gradients(),
+                        optim.grad_clip.value_or(std::numeric_limits<double>::infinity()), figures_,
+                        memory_);
   state_.optimizer.step_from_memory(state_.flat.trained(), state_.flat.gradients(), update,
                                     memory_);
   move_balance_biases(state_, memory_);
@@ -142,14 +144,14 @@ void DeviceUpdates::accumulate(std::uint64_t key) {
   if (state_.update_sums.defined()) state_.update_sums.zero_();
   const bool ahead = looks_ahead(state_);
   if (ahead) sum_ahead(key);
-  for (const auto& total : {loss_, terms_, served_}) total.zero_();
+  for (const auto& total : {figures_.loss, terms_, served_}) total.zero_();
   for (const auto& batch : batches_) {
     state_.workspace.reset();
     auto context = context_of(batch, key);
     context.gradients = &state_.flat.ledger();
     if (ahead) context.update_sums = state_.update_sums;
     const auto out = state_.model->forward(batch.ids, batch.targets, context);
-    loss_.add_(out.loss.detach(), 1 / static_cast<double>(batches_.size()));
+    figures_.loss.add_(out.loss.detach(), 1 / static_cast<double>(batches_.size()));
     served_.add_(out.expert_load);
     if (!ahead) add_sums(out, state_.update_sums);
     for (std::size_t layer = 0; layer < out.side.size(); ++layer)
@@ -169,24 +171,15 @@ void DeviceUpdates::sum_ahead(std::uint64_t key) {
   }
 }
 
-void DeviceUpdates::judge() {
-  norm_.copy_(at::linalg_vector_norm(state_.flat.gradients(), 2, {}, false, at::kDouble));
-  const auto most = state_.config.optim.grad_clip.value_or(std::numeric_limits<double>::infinity());
-  memory_[kernels::kGradientScale].copy_((most / norm_).clamp_max(1));
-  const auto is_sound = memory_[kernels::kIsSound];
-  is_sound.mul_(loss_.isfinite().logical_and_(norm_.isfinite()));
-  sound_.add_(is_sound);
-}
-
 StepResult DeviceUpdates::read() {
-  const auto sound = sound_.item<std::int64_t>();
-  sound_.zero_();
+  const auto sound = figures_.sound.item<std::int64_t>();
+  figures_.sound.zero_();
   const auto started = started_;
   started_ = 0;
   if (sound < started) return take_back(sound);
   StepResult result;
-  result.loss = loss_.item<double>();
-  result.grad_norm = norm_.item<double>();
+  result.loss = figures_.loss.item<double>();
+  result.grad_norm = figures_.norm.item<double>();
   result.learning_rate = memory_[kernels::kLearningRate].item<double>();
   result.tokens = tokens();
   const auto& spec = state_.model->spec();

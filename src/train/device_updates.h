@@ -50,7 +50,6 @@ class DeviceUpdates {
   void compute(std::int64_t update, std::uint64_t key);
   void accumulate(std::uint64_t key);
   void sum_ahead(std::uint64_t key);
-  void judge();
   ForwardContext context_of(const Batch& batch, std::uint64_t key) const;
   /// Undoes what the state counted after `sound` updates, and makes the next one again.
   StepResult take_back(std::int64_t sound);
@@ -61,11 +60,10 @@ class DeviceUpdates {
   at::Tensor key_;              // (1), the end of inputs_
   std::vector<Batch> batches_;  // A of them
   kernels::UpdateMemory memory_;
-  at::Tensor share_;                      // () float 1 / A
-  at::Tensor loss_, norm_;                // () double
+  at::Tensor share_;  // () float 1 / A
+  kernels::UpdateFigures figures_;
   at::Tensor terms_;                      // (L, kSideTerms) double, sums over batches
   at::Tensor served_;                     // (L, E) int64
-  at::Tensor sound_;                      // () double: sound updates since `read`
   std::map<std::int64_t, Phase> phases_;  // by Optimizer::phase_of
   // Of the updates since `read`:
   std::int64_t started_ = 0;

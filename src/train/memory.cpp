@@ -10,6 +10,7 @@
 #include "moe/base/text.h"
 #include "moe/config/spec_of.h"
 #include "moe/eval/evaluator.h"
+#include "moe/kernels/expert_rows.h"
 #include "moe/kernels/memory_plan.h"
 #include "moe/model/build.h"
 #include "moe/optim/optim.h"
@@ -43,6 +44,24 @@ double composed_memory(const ModelSpec& spec, double tokens) {
   return sizeof(float) * tokens * values;
 }
 
+/// Of the mixtures on a device besides that, whose products have rows that serve nobody, and copies
+/// of weights (kernels::row_layout): what autograd keeps of each, and what one takes in backward.
+double row_memory(const ModelSpec& spec, std::int64_t tokens) {
+  const auto c = static_cast<double>(spec.width);
+  double kept = 0, most = 0;
+  for (const auto& layer : spec.layers) {
+    const auto& own = layer.feed_forward;
+    const auto layout = kernels::row_layout(tokens, own.token_slots(), own.all_experts());
+    const auto rows = static_cast<double>(layout.size()), f = static_cast<double>(own.width);
+    const auto up = is_gated(own.activation) ? 2 * f : f;
+    const auto copies =
+        layout.is_every_token ? 0 : static_cast<double>(layout.blocks) * c * (up + f);
+    kept += rows * (up + c);
+    most = std::max(most, rows * (2 * up + f + 2 * c) + 2 * copies);
+  }
+  return sizeof(float) * (kept + most);
+}
+
 double batch_memory(const RunConfig& config, const Vocabulary& vocabulary, bool on_device) {
   const auto windows = config.train.batch_size, time = config.model.block_size;
   const auto spec = spec_of(config.model, vocabulary);
@@ -52,8 +71,9 @@ double batch_memory(const RunConfig& config, const Vocabulary& vocabulary, bool 
   const auto drawn = kTokenBytes * tokens + kWindowBytes * static_cast<double>(windows);
   constexpr double kBeyondAllMachines = 1e15;  // and not far from what 64 bits count
   const auto composed = composed_memory(spec, tokens);
-  if (on_device || config.model.kernels == Kernels::reference || composed > kBeyondAllMachines)
+  if (config.model.kernels == Kernels::reference || composed > kBeyondAllMachines)
     return composed + drawn;
+  if (on_device) return composed + row_memory(spec, windows * time) + drawn;
   // The workspace of an evaluation lives besides that of training.
   return static_cast<double>(kernels::planned_training_memory(spec, windows, time)) +
          static_cast<double>(
@@ -61,7 +81,7 @@ double batch_memory(const RunConfig& config, const Vocabulary& vocabulary, bool 
          drawn;
 }
 
-double model_memory(const RunConfig& config, const Vocabulary& vocabulary) {
+double model_memory(const RunConfig& config, const Vocabulary& vocabulary, bool on_device) {
   const auto& model = config.model;
   // Values, gradients and what the optimizer keeps. The weights of another run are let go before
   // that is written to.
@@ -70,7 +90,11 @@ double model_memory(const RunConfig& config, const Vocabulary& vocabulary) {
   const auto values = 2 * static_cast<double>(table.count()) +
                       static_cast<double>(count_optimizer_state(config.optim, table)) +
                       static_cast<double>(set_aside);
-  const auto scratch = static_cast<double>(count_optimizer_scratch(config.optim, table));
+  // On a device the optimizer's operations make whole tensors, so many at once at most.
+  constexpr double kTensorsAtOnce = 9;
+  const auto scratch = on_device
+                           ? kTensorsAtOnce * sizeof(float) * static_cast<double>(table.count())
+                           : static_cast<double>(count_optimizer_scratch(config.optim, table));
   // Of an evaluation: tallies of E * (V + E) counts a layer, as numbers, as JSON and as its text.
   constexpr double kBytesPerCount = 8 + 16 + 8;
   const auto e = static_cast<double>(model.moe.num_experts);
@@ -143,8 +167,9 @@ MemoryEstimate estimate_memory(const RunConfig& config, const Vocabulary& vocabu
   out.reading = std::max(static_cast<double>(text.bytes), counting) +
                 static_cast<double>(text.held) * sizeof(std::int32_t);
   out.batch = batch_memory(config, vocabulary, out.cuda_device >= 0);
-  out.model = model_memory(config, vocabulary);
-  if (out.cuda_device >= 0) out.staging = out.model;  // as many copies, one after another
+  out.model = model_memory(config, vocabulary, out.cuda_device >= 0);
+  // As many copies, one after another.
+  if (out.cuda_device >= 0) out.staging = model_memory(config, vocabulary, /*on_device=*/false);
   return out;
 }
 

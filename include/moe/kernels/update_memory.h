@@ -2,24 +2,12 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <cstdint>
+#include "moe/kernels/update_values.h"
 
 namespace moe::kernels {
 
-/// What changes from update to update.
-enum UpdateValue : std::int64_t {
-  kLearningRate,   // AdamW's, of a group whose scale is 1
-  kStep,           // 1 for the first update
-  kMomentum,       // Muon's
-  kDecayScale,     // weight decays count times this
-  kAverageWeight,  // of the new weights in their average: 0 leaves it as it is, 1 begins it
-  kGradientScale,  // gradients count times this: clipping
-  kIsSound,        // 1; 0 once a loss or gradient was not finite: from then on nothing moves
-  kUpdateValues
-};
-
-/// These where they lie on a device, (kUpdateValues) double: an update that was recorded once reads
-/// them anew each time that it is repeated. The host fills those before kGradientScale.
+/// The UpdateValues where they lie on a device, (kUpdateValues) double: an update that was recorded
+/// once reads them anew each time that it is repeated. The host fills those before kGradientScale.
 struct UpdateMemory {
   at::Tensor values;
 
@@ -29,5 +17,17 @@ struct UpdateMemory {
   /// `kept` becomes `moved` while all is sound.
   void keep(const at::Tensor& kept, const at::Tensor& moved) const;
 };
+
+/// What an update measures of itself, () double each on its device.
+struct UpdateFigures {
+  at::Tensor loss;   // before the update
+  at::Tensor norm;   // of the gradients, before clipping
+  at::Tensor sound;  // updates since the host set it to 0 whose loss and norm were finite
+};
+
+/// Says by the loss and the gradients (P) how much they are clipped, to a norm of max_norm, and
+/// whether all is sound; counts the update if it is.
+void judge_update(const at::Tensor& gradients, double max_norm, const UpdateFigures& figures,
+                  const UpdateMemory& memory);
 
 }  // namespace moe::kernels

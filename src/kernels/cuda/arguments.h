@@ -21,4 +21,18 @@ struct DropoutArguments {
   double scale;
 };
 
+/// AdamWMemory and AdamWConstants of optimizer.cuh.
+struct AdamWArguments {
+  void* parameters;  // (P) each
+  const void* gradients;
+  void *exp_avg, *exp_avg_sq;
+};
+struct AdamWConstantArguments {
+  double learning_rate_scale, beta1, beta2, eps, weight_decay;
+  bool cautious;
+};
+/// Values that one sum of squares takes, and threads that add the sums (optimizer.cuh).
+inline constexpr std::int64_t kSquaresAtOnce = 65536;
+inline constexpr std::uint32_t kSumThreads = 256;
+
 }  // namespace moe::kernels::cuda
