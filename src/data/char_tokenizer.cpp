@@ -1,9 +1,10 @@
-#include "moe/data/tokenizer.h"
+#include "moe/data/char_tokenizer.h"
 
 #include <algorithm>
 #include <array>
 #include <set>
 
+#include "data/require_utf8.h"
 #include "moe/base/system.h"
 #include "moe/base/text.h"
 #include "moe/data/utf8.h"
@@ -38,12 +39,12 @@ std::string listed(const Symbols& symbols) {
                         " not in the vocabulary; leave out what the model has never seen"));
 }
 
+}  // namespace
+
 void require_utf8(std::string_view utf8, std::string_view where) {
   if (const auto bad = find_invalid_utf8(utf8))
     throw DataError(cat(where, ": byte ", *bad, " is not valid UTF-8; convert the text to UTF-8"));
 }
-
-}  // namespace
 
 CharTokenizer CharTokenizer::from_text(std::string_view utf8) {
   constexpr std::size_t kCodePoints = 0x110000;

@@ -1,4 +1,4 @@
-#include "moe/data/tokenizer.h"
+#include "moe/data/char_tokenizer.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
