@@ -1,0 +1,73 @@
+#include "moe/data/chunk_counts.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+
+#include "moe/base/error.h"
+#include "tests/base/scratch.h"
+#include "tests/data/bpe_golden.h"
+
+namespace moe {
+namespace {
+
+using testing::ElementsAre;
+using testing::Pair;
+
+std::map<std::string, std::int64_t> as_map(const ChunkCounts& counts) {
+  std::map<std::string, std::int64_t> found;
+  for (std::size_t i = 0; i < counts.size(); ++i)
+    found[std::string(counts.chunk(i))] += counts.count(i);
+  return found;
+}
+
+TEST(ChunkCounts, EachChunkIsThereOnceWithItsCount) {
+  ChunkCounts counts;
+  counts.add_text("a bc bc a", "text");
+  counts.add_text("a", "text");
+  counts.add_chunk("xyz", 7);
+  EXPECT_EQ(counts.size(), 4U);
+  EXPECT_THAT(as_map(counts),
+              ElementsAre(Pair(" a", 1), Pair(" bc", 2), Pair("a", 2), Pair("xyz", 7)));
+}
+
+TEST(ChunkCounts, ChunksOfEveryLengthAreToldApart) {
+  ChunkCounts counts;
+  std::map<std::string, std::int64_t> expected;
+  for (int round = 1; round <= 2; ++round)
+    for (std::size_t length = 0; length < 40; ++length)
+      for (std::size_t place = 0; place < length; ++place) {
+        std::string chunk(length, 'x');
+        chunk[place] = 'y';
+        counts.add_chunk(chunk, round);
+        expected[chunk] += round;
+      }
+  EXPECT_EQ(as_map(counts), expected);
+  EXPECT_EQ(counts.size(), expected.size());
+}
+
+TEST(ChunkCounts, AnyNumberOfThreadsCountsTheSame) {
+  std::string text;
+  while (text.size() < (std::size_t{5} << 20U))  // several pieces
+    for (const auto& row : test::bpe_golden().at("trained"))
+      text += row.at("text").get<std::string>();
+  ChunkCounts alone;
+  alone.add_text(text, "text", 1);
+  for (const int threads : {2, 3, 16}) {
+    ChunkCounts together;
+    together.add_text(text, "text", threads);
+    EXPECT_EQ(as_map(together), as_map(alone)) << threads;
+  }
+}
+
+TEST(ChunkCounts, InvalidUtf8IsRefusedAndNothingCounted) {
+  ChunkCounts counts;
+  EXPECT_THAT(test::message_of<DataError>([&] { counts.add_text("ab \xC3(", "a.txt"); }),
+              testing::StartsWith("a.txt: byte 3 is not valid UTF-8"));
+  EXPECT_EQ(counts.size(), 0U);
+}
+
+}  // namespace
+}  // namespace moe
