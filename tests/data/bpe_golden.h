@@ -7,6 +7,7 @@
 
 #include "moe/base/json.h"
 #include "moe/base/sha256.h"
+#include "moe/data/bpe_tokenizer.h"
 #include "moe/data/bpe_training.h"
 
 namespace moe::test {
@@ -33,6 +34,11 @@ inline BpeVocabulary train(const std::string& text, std::int64_t vocab_size,
   ChunkCounts counts;
   counts.add_text(text, "text", threads);
   return train_bpe(counts, {.vocab_size = vocab_size, .min_frequency = min_frequency});
+}
+
+inline BpeTokenizer trained_on(const Json& row) {
+  return BpeTokenizer(
+      train(row.at("text"), row.at("vocab_size"), row.at("min_frequency").get<std::int64_t>()));
 }
 
 }  // namespace moe::test
