@@ -32,6 +32,9 @@ std::vector<TextPart> cut_on(const std::vector<TextPart>& parts) {
   return pieces;
 }
 
+/// Room for most texts: a token has seldom less than three bytes. What is not used is not touched.
+constexpr std::size_t kBytesPerId = 3;
+
 void append_part(BpeEncoder& encoder, const TextPart& part, Ids& ids) {
   if (part.special >= 0)
     ids.push_back(part.special);
@@ -55,7 +58,7 @@ std::int64_t BpeTokenizer::vocab_size() const {
 
 Ids BpeTokenizer::encode(std::string_view utf8, std::string_view where, SpecialText specials,
                          int threads) const {
-  require_utf8(utf8, where);
+  require_utf8(utf8, where, threads);
   require_memory(
       2.0 * static_cast<double>(utf8.size()),
       cat(where, ": the ids of its ", human_bytes(static_cast<double>(utf8.size())), " need"),
@@ -65,6 +68,7 @@ Ids BpeTokenizer::encode(std::string_view utf8, std::string_view where, SpecialT
   Ids ids;
   if (threads <= 1 || utf8.size() < 2 * kPieceOfWork) {
     BpeEncoder encoder(*this);
+    ids.reserve(utf8.size() / kBytesPerId + 1);
     for (const auto& part : parts) append_part(encoder, part, ids);
     return ids;
   }
@@ -73,6 +77,7 @@ Ids BpeTokenizer::encode(std::string_view utf8, std::string_view where, SpecialT
   std::vector<BpeEncoder> encoders;
   for (int i = 0; i < threads; ++i) encoders.emplace_back(*this);
   share_work(threads, parts.size(), [&](std::size_t worker, std::size_t part) {
+    found[part].reserve(parts[part].text.size() / kBytesPerId + 1);
     append_part(encoders[worker], parts[part], found[part]);
   });
   std::size_t size = 0;

@@ -41,11 +41,6 @@ std::string listed(const Symbols& symbols) {
 
 }  // namespace
 
-void require_utf8(std::string_view utf8, std::string_view where) {
-  if (const auto bad = find_invalid_utf8(utf8))
-    throw DataError(cat(where, ": byte ", *bad, " is not valid UTF-8; convert the text to UTF-8"));
-}
-
 CharTokenizer CharTokenizer::from_text(std::string_view utf8) {
   constexpr std::size_t kCodePoints = 0x110000;
   require_utf8(utf8, "the text");

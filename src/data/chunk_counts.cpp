@@ -51,7 +51,7 @@ void ChunkCounts::grow() {
 }
 
 void ChunkCounts::add_text(std::string_view utf8, std::string_view where, int threads) {
-  require_utf8(utf8, where);
+  require_utf8(utf8, where, threads);
   const auto cuts = cut_into_pieces(utf8, kPieceBytes);
   if (threads <= 1 || cuts.size() <= 1) return count_chunks(utf8, *this);
   std::vector<ChunkCounts> apart(static_cast<std::size_t>(threads));

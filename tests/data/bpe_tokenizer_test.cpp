@@ -188,6 +188,24 @@ TEST(BpeTokenizer, InvalidUtf8IsADataErrorWithItsByte) {
                 StartsWith("--prompt: byte 2 is not valid UTF-8; "));
 }
 
+TEST(BpeTokenizer, TheFirstInvalidByteOfALargeTextIsNamedWhateverTheThreads) {
+  const auto tokenizer = trained_on(bpe_case("latin"));
+  constexpr std::size_t kPiece = std::size_t{1} << 20U;  // what a thread checks at a time
+  std::string text;
+  while (text.size() < 3 * kPiece) text += "\u6f22";
+  for (const auto at : {kPiece - 1, kPiece, kPiece + 1, 2 * kPiece + 5, text.size() - 1}) {
+    auto damaged = text;
+    damaged[damaged.size() - 1] = 'x';
+    damaged[at] = '\xFF';
+    const auto message_with = [&](int threads) {
+      return message_of<DataError>(
+          [&] { tokenizer.encode(damaged, "t", SpecialText::ordinary, threads); });
+    };
+    EXPECT_THAT(message_with(1), StartsWith(cat("t: byte ", at - at % 3)));
+    EXPECT_EQ(message_with(3), message_with(1));
+  }
+}
+
 TEST(BpeTokenizer, AnIdOutsideTheVocabularyNeverReadsBeyondIt) {
   const auto tokenizer = trained_on(bpe_case("latin"));
   const auto size = static_cast<std::int32_t>(tokenizer.vocab_size());
