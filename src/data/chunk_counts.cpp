@@ -1,11 +1,13 @@
 #include "moe/data/chunk_counts.h"
 
+#include <atomic>
 #include <stdexcept>
 
 #include "data/chunk_hash.h"
 #include "data/require_utf8.h"
 #include "data/workers.h"
 #include "moe/data/splitter.h"
+#include "moe/data/utf8.h"
 
 namespace moe {
 
@@ -17,6 +19,20 @@ constexpr std::size_t kPieceBytes = std::size_t{1} << 20U;  // a worker's share 
 
 void count_chunks(std::string_view utf8, ChunkCounts& counts) {
   for (ChunkReader reader(utf8); !reader.at_end();) counts.add_chunk(reader.next(), 1);
+}
+
+/// Throws for the first text that is not UTF-8.
+void require_all_utf8(std::span<const std::string_view> texts, std::string_view where,
+                      int threads) {
+  if (texts.size() == 1) return require_utf8(texts[0], where, threads);
+  std::atomic<std::size_t> first_bad{texts.size()};
+  share_work(threads, texts.size(), [&](std::size_t, std::size_t text) {
+    if (!find_invalid_utf8(texts[text])) return;
+    auto bad = first_bad.load();
+    while (text < bad && !first_bad.compare_exchange_weak(bad, text)) {
+    }
+  });
+  if (first_bad < texts.size()) require_utf8(texts[first_bad], where);
 }
 
 }  // namespace
@@ -50,16 +66,24 @@ void ChunkCounts::grow() {
   }
 }
 
-void ChunkCounts::add_text(std::string_view utf8, std::string_view where, int threads) {
-  require_utf8(utf8, where, threads);
-  const auto cuts = cut_into_pieces(utf8, kPieceBytes);
-  if (threads <= 1 || cuts.size() <= 1) return count_chunks(utf8, *this);
+void ChunkCounts::add_texts(std::span<const std::string_view> texts, std::string_view where,
+                            int threads) {
+  require_all_utf8(texts, where, threads);
+  std::vector<std::string_view> pieces;
+  for (const auto text : texts)
+    for (const auto piece : cut_into_pieces(text, kPieceBytes)) pieces.push_back(piece);
+  if (threads <= 1 || pieces.size() <= 1) {
+    for (const auto piece : pieces) count_chunks(piece, *this);
+    return;
+  }
   std::vector<ChunkCounts> apart(static_cast<std::size_t>(threads));
-  share_work(threads, cuts.size(), [&](std::size_t worker, std::size_t piece) {
-    count_chunks(cuts[piece], apart[worker]);
+  share_work(threads, pieces.size(), [&](std::size_t worker, std::size_t piece) {
+    count_chunks(pieces[piece], apart[worker]);
   });
-  for (const auto& part : apart)
+  for (auto& part : apart) {
     for (std::size_t i = 0; i < part.size(); ++i) add_chunk(part.chunk(i), part.count(i));
+    part = {};  // else all chunks would be there twice at the end
+  }
 }
 
 }  // namespace moe

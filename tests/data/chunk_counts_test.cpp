@@ -5,6 +5,8 @@
 
 #include <map>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "moe/base/error.h"
 #include "tests/base/scratch.h"
@@ -13,6 +15,7 @@
 namespace moe {
 namespace {
 
+using test::message_of;
 using testing::ElementsAre;
 using testing::Pair;
 
@@ -62,9 +65,31 @@ TEST(ChunkCounts, AnyNumberOfThreadsCountsTheSame) {
   }
 }
 
+TEST(ChunkCounts, NoChunkGoesAcrossTheBoundsOfDocuments) {
+  const std::vector<std::string_view> texts{"a b", "", "b", " ", " b"};
+  for (const int threads : {1, 2, 7}) {
+    ChunkCounts counts;
+    counts.add_texts(texts, "texts", threads);
+    EXPECT_THAT(as_map(counts),
+                ElementsAre(Pair(" ", 1), Pair(" b", 2), Pair("a", 1), Pair("b", 1)));
+  }
+}
+
+TEST(ChunkCounts, OfSeveralInvalidDocumentsTheFirstIsNamedWhateverTheThreads) {
+  std::vector<std::string> texts(200, "sound");
+  for (std::size_t bad = 50; bad < texts.size(); ++bad) texts[bad] = std::string(bad, 'a') + "\xFF";
+  const std::vector<std::string_view> views(texts.begin(), texts.end());
+  for (const int threads : {1, 4}) {
+    ChunkCounts counts;
+    EXPECT_THAT(message_of<DataError>([&] { counts.add_texts(views, "texts", threads); }),
+                testing::StartsWith("texts: byte 50 is"));
+    EXPECT_EQ(counts.size(), 0U);
+  }
+}
+
 TEST(ChunkCounts, InvalidUtf8IsRefusedAndNothingCounted) {
   ChunkCounts counts;
-  EXPECT_THAT(test::message_of<DataError>([&] { counts.add_text("ab \xC3(", "a.txt"); }),
+  EXPECT_THAT(message_of<DataError>([&] { counts.add_text("ab \xC3(", "a.txt"); }),
               testing::StartsWith("a.txt: byte 3 is not valid UTF-8"));
   EXPECT_EQ(counts.size(), 0U);
 }

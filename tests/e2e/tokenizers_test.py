@@ -86,7 +86,7 @@ class Tokenizers(Asked):
             with self.subTest(place):
                 size, least = 257 + 7 * place, place % 4
                 theirs, ours = self.folder / "theirs.json", self.folder / "ours.json"
-                self.ask("train", texts=[text], vocab_size=size, min_frequency=least, out=str(theirs))
+                self.ask("train", texts=text.split(END), vocab_size=size, min_frequency=least, out=str(theirs))
                 self.own("train", self.write("text", text), size, least, 1 + place % 3, ours)
                 self.assertEqual(ours.read_bytes(), theirs.read_bytes())
                 for specials in ("ordinary", "token"):
@@ -101,7 +101,7 @@ class Tokenizers(Asked):
     def test_a_story_and_our_documents_are_learned_alike(self):
         text = END.join(path.read_text(encoding="utf-8") for path in [TEXT, *sorted((SOURCE / "docs").glob("*.md"))])
         theirs, ours = self.folder / "theirs.json", self.folder / "ours.json"
-        self.ask("train", texts=[text], vocab_size=4096, min_frequency=2, out=str(theirs))
+        self.ask("train", texts=text.split(END), vocab_size=4096, min_frequency=2, out=str(theirs))
         self.own("train", self.write("text", text), 4096, 2, 2, ours)
         self.assertEqual(ours.read_bytes(), theirs.read_bytes())
         self.assertEqual(self.encode(ours, text, "token", 2), self.ask("encode", file=str(ours), text=text, as_token=True))

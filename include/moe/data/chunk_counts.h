@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,7 +16,12 @@ class ChunkCounts {
   /// Adds the chunks of a text, or of a part of one that begins and ends where chunks do
   /// (find_cut). The counts are the same for any number of threads. Throws DataError, beginning
   /// with `where`, for invalid UTF-8; nothing is counted then.
-  void add_text(std::string_view utf8, std::string_view where, int threads = 1);
+  void add_text(std::string_view utf8, std::string_view where, int threads = 1) {
+    add_texts({&utf8, 1}, where, threads);
+  }
+  /// The same of several documents, across whose bounds no chunk goes. The error is of the first
+  /// that is invalid, with the byte within it.
+  void add_texts(std::span<const std::string_view> texts, std::string_view where, int threads = 1);
   void add_chunk(std::string_view chunk, std::int64_t count);
 
   /// Distinct chunks, in no particular order.
