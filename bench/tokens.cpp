@@ -1,5 +1,5 @@
 // Runs the byte-level BPE of this tree for bench/tokens.py and tests/e2e/tokenizers_test.py.
-//   train TEXT VOCAB_SIZE MIN_FREQUENCY THREADS OUT.json
+//   train TEXT VOCAB_SIZE MIN_FREQUENCY THREADS OUT.json         documents end with <|endoftext|>
 //   encode TOKENIZER TEXT THREADS ordinary|token REPEATS [OUT]   ids as int32 into OUT
 //   decode TOKENIZER IDS OUT                                     ids as int32
 //   chunks TEXT OUT                                              bytes of each chunk as int32
@@ -33,11 +33,23 @@ void write_ids(const std::string& path, const Ids& ids) {
   write(path, {reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(ids[0])});
 }
 
+/// What stands between marks of the end of a text.
+std::vector<std::string_view> documents_of(std::string_view text) {
+  const std::string_view end = kEndOfText;
+  std::vector<std::string_view> documents;
+  for (auto at = text.find(end); at != text.npos; at = text.find(end)) {
+    documents.push_back(text.substr(0, at));
+    text.remove_prefix(at + end.size());
+  }
+  documents.push_back(text);
+  return documents;
+}
+
 Json train(const Arguments& given) {
   const auto text = read(given.at(0));
   const auto begin = monotonic_seconds();
   ChunkCounts counts;
-  counts.add_text(text, given[0], std::stoi(given.at(3)));
+  counts.add_texts(documents_of(text), given[0], std::stoi(given.at(3)));
   const auto counted = monotonic_seconds();
   const BpeTokenizer tokenizer(train_bpe(
       counts, {.vocab_size = std::stoll(given.at(1)), .min_frequency = std::stoll(given.at(2))}));
