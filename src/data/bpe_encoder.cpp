@@ -1,10 +1,10 @@
 #include "moe/data/bpe_encoder.h"
 
 #include <algorithm>
-#include <queue>
 
 #include "data/bpe_merging.h"
 #include "data/bpe_tables.h"
+#include "data/chunk_hash.h"
 #include "moe/data/splitter.h"
 
 namespace moe {

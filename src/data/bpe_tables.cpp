@@ -11,11 +11,13 @@
 namespace moe {
 
 MergeRanks::MergeRanks(const std::vector<BpeMerge>& merges)
-    : slots_(std::bit_ceil(merges.size() * 2 + 2)), mask_(slots_.size() - 1) {
+    : slots_(std::bit_ceil(merges.size() * 2 + 2)),
+      mask_(slots_.size() - 1),
+      shift_(64U - static_cast<unsigned>(std::countr_zero(slots_.size()))) {
   for (std::size_t rank = 0; rank < merges.size(); ++rank) {
     const auto& merge = merges[rank];
     const auto key = key_of(merge.left, merge.right);
-    auto place = mix_bits(key) & mask_;
+    auto place = place_of(key);
     while (slots_[place].found.rank != kNoRank) place = (place + 1) & mask_;
     slots_[place] = {key, {static_cast<std::uint32_t>(rank), merge.result}};
   }
@@ -27,6 +29,7 @@ BpeTables::BpeTables(BpeVocabulary given) : vocabulary(std::move(given)), ranks(
   for (const auto id : vocabulary.specials) {
     is_special[static_cast<std::size_t>(id)] = true;
     const auto& text = tokens[static_cast<std::size_t>(id)];
+    if (first_bytes.find(text[0]) == std::string::npos) first_bytes += text[0];
     begin_with[static_cast<unsigned char>(text[0])].push_back(id);
   }
   for (auto& ids_of_byte : begin_with)
@@ -43,7 +46,11 @@ BpeTables::BpeTables(BpeVocabulary given) : vocabulary(std::move(given)), ranks(
 std::vector<TextPart> BpeTables::parts(std::string_view text) const {
   std::vector<TextPart> found;
   std::size_t begin = 0;
-  for (std::size_t at = 0; at < text.size();) {
+  const auto next = [&](std::size_t at) {  // where a special token may begin
+    return first_bytes.size() == 1 ? text.find(first_bytes[0], at)
+                                   : text.find_first_of(first_bytes, at);
+  };
+  for (auto at = next(0); at < text.size(); at = next(at)) {
     const auto rest = text.substr(at);
     const auto& candidates = begin_with[static_cast<unsigned char>(text[at])];
     const auto special = std::ranges::find_if(candidates, [&](auto id) {

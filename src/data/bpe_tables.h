@@ -2,11 +2,11 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
-#include "data/chunk_hash.h"
 #include "moe/data/bpe_vocabulary.h"
 
 namespace moe {
@@ -24,7 +24,7 @@ class MergeRanks {
   explicit MergeRanks(const std::vector<BpeMerge>& merges);
   Found find(std::int32_t left, std::int32_t right) const {
     const auto key = key_of(left, right);
-    auto place = mix_bits(key) & mask_;
+    auto place = place_of(key);
     while (slots_[place].key != key && slots_[place].found.rank != kNoRank)
       place = (place + 1) & mask_;
     return slots_[place].key == key ? slots_[place].found : Found{};
@@ -40,8 +40,12 @@ class MergeRanks {
            static_cast<std::uint32_t>(right);
   }
 
+  /// The upper bits of one product: enough for numbers that are ids, and half the time of mix_bits.
+  std::size_t place_of(std::uint64_t key) const { return key * 0x9E3779B97F4A7C15ULL >> shift_; }
+
   std::vector<Slot> slots_;
   std::size_t mask_;
+  unsigned shift_;
 };
 
 /// A stretch of text without special tokens, or one special token.
@@ -63,6 +67,7 @@ struct BpeTables {
   std::array<std::int32_t, 256> byte_ids{};
   MergeRanks ranks;
   std::vector<bool> is_special;  // by id
+  std::string first_bytes;       // of special tokens
   std::array<std::vector<std::int32_t>, 256>
       begin_with;  // special tokens by first byte, longest first
   std::unordered_map<std::string_view, std::int32_t> ids;  // ordinary tokens; where whole_chunks
