@@ -73,6 +73,17 @@ TEST(Tokenizer, TheFileTellsTheKind) {
   EXPECT_EQ(read_back(by_pairs).bpe()->vocabulary(), by_pairs.bpe()->vocabulary());
 }
 
+TEST(Tokenizer, TwoAreEqualWhereTheyDoTheSame) {
+  const Tokenizer ab = CharTokenizer::from_text("ab"), bytes = BpeTokenizer(test::train("", 257));
+  const Tokenizer latin = trained_on(bpe_case("latin"));
+  EXPECT_EQ(ab, Tokenizer(CharTokenizer::from_text("bba")));
+  EXPECT_EQ(latin, read_back(latin));
+  EXPECT_NE(ab, Tokenizer(CharTokenizer::from_text("abc")));
+  EXPECT_NE(latin, bytes);
+  EXPECT_NE(ab, bytes);
+  EXPECT_EQ(Tokenizer().vocab_size(), 0);
+}
+
 /// The bytes alone: nothing is merged, yet it is no tokenizer of characters.
 TEST(Tokenizer, BpeWithoutMergesIsStillBpe) {
   const Tokenizer bytes = BpeTokenizer(test::train("", 257));

@@ -19,7 +19,7 @@ struct BpeTables;
 enum class SpecialText { ordinary, token };
 
 /// What a tokenizer.json may weigh [bytes]; those of the largest vocabularies in use have 20 MB.
-inline constexpr JsonLimits kTokenizerLimits{.max_bytes = std::size_t{64} << 20U, .max_depth = 64};
+inline constexpr JsonLimits kTokenizerLimits{.max_bytes = std::size_t{32} << 20U, .max_depth = 64};
 
 /// Byte-level BPE with GPT-2's splitter: any text is some ids, and ids are bytes. A value whose
 /// copies share their tables, which never change: threads may use one tokenizer at once.
@@ -56,6 +56,9 @@ class BpeTokenizer {
   bool is_special(std::int32_t id) const;
   /// The id where generation from nothing starts: kEndOfText's, else the newline's.
   std::int32_t start_id() const;
+  friend bool operator==(const BpeTokenizer& a, const BpeTokenizer& b) {
+    return a.tables_ == b.tables_ || a.vocabulary() == b.vocabulary();
+  }
 
  private:
   friend class BpeEncoder;

@@ -29,6 +29,7 @@ class CharTokenizer {
   /// The id where generation from nothing starts: the newline's, else 0.
   std::int32_t start_id() const;
   const std::vector<char32_t>& symbols() const { return symbols_; }
+  friend bool operator==(const CharTokenizer&, const CharTokenizer&) = default;
 
  private:
   std::vector<char32_t> symbols_;  // sorted, distinct

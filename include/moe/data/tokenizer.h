@@ -28,6 +28,7 @@ struct EncodeOptions {
 /// interface. A value; either kind is one.
 class Tokenizer {
  public:
+  Tokenizer() = default;                                               // of no characters
   Tokenizer(CharTokenizer tokenizer) : held_(std::move(tokenizer)) {}  // NOLINT: either is one
   Tokenizer(BpeTokenizer tokenizer) : held_(std::move(tokenizer)) {}   // NOLINT: either is one
   /// Of the kind that the file tells: without merges and splitter it is one of characters. Throws
@@ -54,6 +55,8 @@ class Tokenizer {
   /// What only one kind has; nullptr where it is the other.
   const CharTokenizer* characters() const { return std::get_if<CharTokenizer>(&held_); }
   const BpeTokenizer* bpe() const { return std::get_if<BpeTokenizer>(&held_); }
+  /// Whether both are of one kind and do the same.
+  friend bool operator==(const Tokenizer&, const Tokenizer&) = default;
 
  private:
   std::variant<CharTokenizer, BpeTokenizer> held_;
