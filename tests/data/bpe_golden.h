@@ -1,12 +1,16 @@
 #pragma once
 
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "moe/base/json.h"
 #include "moe/base/sha256.h"
+#include "moe/base/text.h"
 #include "moe/data/bpe_tokenizer.h"
 #include "moe/data/bpe_training.h"
 
@@ -39,6 +43,28 @@ inline BpeVocabulary train(const std::string& text, std::int64_t vocab_size,
 inline BpeTokenizer trained_on(const Json& row) {
   return BpeTokenizer(
       train(row.at("text"), row.at("vocab_size"), row.at("min_frequency").get<std::int64_t>()));
+}
+
+inline std::string to_base64(std::string_view bytes) {
+  constexpr std::string_view kAlphabet =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  for (std::size_t at = 0; at < bytes.size(); at += 3) {
+    std::uint32_t bits = 0;
+    for (std::size_t i = 0; i < 3; ++i)
+      bits = bits << 8U | (at + i < bytes.size() ? static_cast<unsigned char>(bytes[at + i]) : 0U);
+    for (std::size_t i = 0; i < 4; ++i)
+      text += at + i > bytes.size() ? '=' : kAlphabet[bits >> (18 - 6 * i) & 63U];
+  }
+  return text;
+}
+
+/// A tiktoken file of these tokens.
+inline std::string rank_lines(const std::vector<std::string>& tokens) {
+  std::string text;
+  for (std::size_t rank = 0; rank < tokens.size(); ++rank)
+    text += cat(to_base64(tokens[rank]), " ", rank, "\n");
+  return text;
 }
 
 }  // namespace moe::test

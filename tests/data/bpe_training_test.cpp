@@ -3,12 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "data/byte_alphabet.h"
 #include "moe/base/error.h"
+#include "moe/base/interrupt.h"
 #include "tests/base/scratch.h"
 #include "tests/data/bpe_golden.h"
 
@@ -82,6 +84,20 @@ TEST(TrainBpe, TheResultDoesNotDependOnTheNumberOfThreads) {
   const auto alone = train(text, 400, 0, 1);
   EXPECT_EQ(train(text, 400, 0, 3), alone);
   EXPECT_EQ(alone.tokens.size(), 400U);
+}
+
+TEST(TrainBpe, FrequenciesAreOf64Bits) {
+  ChunkCounts counts;
+  counts.add_chunk("cd", INT32_MAX);
+  counts.add_chunk("ab", INT64_C(1) << 40);
+  const auto vocabulary = train_bpe(counts, {.vocab_size = 259});
+  EXPECT_THAT(written_merges(vocabulary), ElementsAre("a b", "c d"));
+}
+
+TEST(TrainBpe, ASignalThatAsksToStopEndsIt) {
+  const InterruptFlag flag;
+  ASSERT_EQ(std::raise(SIGTERM), 0);
+  EXPECT_THROW(train("abab", 300), Interrupted);
 }
 
 struct Impossible {

@@ -15,32 +15,12 @@ namespace moe {
 namespace {
 
 using test::message_of;
+using test::rank_lines;
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::StartsWith;
 using Ids = std::vector<std::int32_t>;
-
-std::string to_base64(std::string_view bytes) {
-  constexpr std::string_view kAlphabet =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  for (std::size_t at = 0; at < bytes.size(); at += 3) {
-    std::uint32_t bits = 0;
-    for (std::size_t i = 0; i < 3; ++i)
-      bits = bits << 8U | (at + i < bytes.size() ? static_cast<unsigned char>(bytes[at + i]) : 0U);
-    for (std::size_t i = 0; i < 4; ++i)
-      text += at + i > bytes.size() ? '=' : kAlphabet[bits >> (18 - 6 * i) & 63U];
-  }
-  return text;
-}
-
-std::string lines_of(const std::vector<std::string>& tokens) {
-  std::string text;
-  for (std::size_t rank = 0; rank < tokens.size(); ++rank)
-    text += cat(to_base64(tokens[rank]), " ", rank, "\n");
-  return text;
-}
 
 std::vector<std::string> bytes_and(const std::vector<std::string>& more) {
   std::vector<std::string> tokens;
@@ -54,7 +34,7 @@ BpeTokenizer read_ranks(const std::string& text) {
 }
 
 TEST(Tiktoken, RanksAreIdsAndTheSpecialTokenFollowsThem) {
-  const auto tokenizer = read_ranks(lines_of(bytes_and({"he", "ll", "hell"})));
+  const auto tokenizer = read_ranks(rank_lines(bytes_and({"he", "ll", "hell"})));
   EXPECT_EQ(tokenizer.vocab_size(), 260);
   EXPECT_THAT(tokenizer.vocabulary().specials, ElementsAre(259));
   EXPECT_THAT(tokenizer.encode("hell he", "text"), ElementsAre(258, ' ', 256));
@@ -62,14 +42,14 @@ TEST(Tiktoken, RanksAreIdsAndTheSpecialTokenFollowsThem) {
 }
 
 TEST(Tiktoken, EveryPairWhoseBytesAreATokenIsMerged) {
-  const auto tokenizer = read_ranks(lines_of(bytes_and({"ab", "bc", "abc"})));
+  const auto tokenizer = read_ranks(rank_lines(bytes_and({"ab", "bc", "abc"})));
   EXPECT_THAT(tokenizer.vocabulary().merges,
               ElementsAre(BpeMerge{'a', 'b', 256}, BpeMerge{'b', 'c', 257}, BpeMerge{'a', 257, 258},
                           BpeMerge{256, 'c', 258}));
 }
 
 TEST(Tiktoken, AChunkThatIsATokenIsTakenWholeThoughNoMergeMakesIt) {
-  const auto tokenizer = read_ranks(lines_of(bytes_and({" xyz"})));
+  const auto tokenizer = read_ranks(rank_lines(bytes_and({" xyz"})));
   EXPECT_THAT(tokenizer.encode("xyz xyz", "text"), ElementsAre('x', 'y', 'z', 256));
 }
 
@@ -81,11 +61,11 @@ TEST(Tiktoken, ATrainedVocabularyEncodesTheSameFromItsRanks) {
   tokens.erase(tokens.begin());  // <|endoftext|>: all ids are one less
   auto ids = trained.encode(text, "text");
   for (auto& id : ids) --id;
-  EXPECT_EQ(read_ranks(lines_of(tokens)).encode(text, "text"), ids);
+  EXPECT_EQ(read_ranks(rank_lines(tokens)).encode(text, "text"), ids);
 }
 
 TEST(Tiktoken, EmptyLinesAndCarriageReturnsAreNoHarm) {
-  const auto lines = lines_of(bytes_and({"ab"}));
+  const auto lines = rank_lines(bytes_and({"ab"}));
   std::string folded = "\r\n";
   for (const char c : lines) folded += c == '\n' ? "\r\n\n" : std::string(1, c);
   EXPECT_EQ(read_ranks(folded).vocabulary(), read_ranks(lines).vocabulary());
@@ -101,7 +81,7 @@ struct HostileRanks {
 class HostileTiktoken : public testing::TestWithParam<HostileRanks> {};
 
 TEST_P(HostileTiktoken, IsRefusedWithItsLine) {
-  const auto text = lines_of(bytes_and({})) + GetParam().line;
+  const auto text = rank_lines(bytes_and({})) + GetParam().line;
   EXPECT_THAT(message_of<DataError>([&] { read_ranks(text); }),
               AllOf(StartsWith("r.tiktoken: "), HasSubstr(GetParam().says),
                     HasSubstr("; a tiktoken file has lines of base64 and a rank")));
@@ -143,14 +123,14 @@ TEST(Tiktoken, WithoutAllBytesTheFileIsRefused) {
   EXPECT_THAT(message_of<DataError>([] { read_ranks(""); }), HasSubstr("the byte 0 has no token"));
   auto tokens = bytes_and({});
   tokens[65] = "AA";
-  EXPECT_THAT(message_of<DataError>([&] { read_ranks(lines_of(tokens)); }),
+  EXPECT_THAT(message_of<DataError>([&] { read_ranks(rank_lines(tokens)); }),
               HasSubstr("the byte 65 has no token"));
 }
 
 TEST(Tiktoken, ATokenThatWouldTakeHoursIsRefused) {
-  EXPECT_EQ(read_ranks(lines_of(bytes_and({std::string(512, 'a')}))).vocab_size(), 258);
+  EXPECT_EQ(read_ranks(rank_lines(bytes_and({std::string(512, 'a')}))).vocab_size(), 258);
   EXPECT_THAT(
-      message_of<DataError>([] { read_ranks(lines_of(bytes_and({std::string(513, 'a')}))); }),
+      message_of<DataError>([] { read_ranks(rank_lines(bytes_and({std::string(513, 'a')}))); }),
       HasSubstr("line 257: a token of 513 bytes, more than 512"));
 }
 
