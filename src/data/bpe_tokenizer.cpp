@@ -75,6 +75,7 @@ Ids BpeTokenizer::encode(std::string_view utf8, std::string_view where, SpecialT
   parts = cut_on(parts);
   std::vector<Ids> found(parts.size());
   std::vector<BpeEncoder> encoders;
+  encoders.reserve(static_cast<std::size_t>(threads));
   for (int i = 0; i < threads; ++i) encoders.emplace_back(*this);
   share_work(threads, parts.size(), [&](std::size_t worker, std::size_t part) {
     found[part].reserve(parts[part].text.size() / kBytesPerId + 1);
