@@ -3,11 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "data/chunk_hash.h"
 #include "moe/base/error.h"
 #include "tests/base/scratch.h"
 #include "tests/data/bpe_golden.h"
@@ -49,6 +51,24 @@ TEST(ChunkCounts, ChunksOfEveryLengthAreToldApart) {
       }
   EXPECT_EQ(as_map(counts), expected);
   EXPECT_EQ(counts.size(), expected.size());
+}
+
+/// Eight bytes with the hash of seven, by undoing how chunk_hash mixes their number in.
+TEST(ChunkCounts, ChunksOfOneHashAreToldApart) {
+  constexpr std::uint64_t kFactor = 0x9E3779B97F4A7C15ULL;
+  const std::string seven = "abcdefg";
+  std::uint32_t front = 0, back = 0;
+  std::memcpy(&front, seven.data(), sizeof front);
+  std::memcpy(&back, seven.data() + 3, sizeof back);
+  const auto word = (std::uint64_t{front} << 32U | back) ^ 7 * kFactor ^ 8 * kFactor;
+  std::string eight(sizeof word, '\0');
+  std::memcpy(eight.data(), &word, sizeof word);
+  ASSERT_EQ(chunk_hash(seven), chunk_hash(eight));
+  ChunkCounts counts;
+  counts.add_chunk(seven, 1);
+  counts.add_chunk(eight, 10);
+  counts.add_chunk(seven, 100);
+  EXPECT_THAT(as_map(counts), testing::UnorderedElementsAre(Pair(seven, 101), Pair(eight, 10)));
 }
 
 TEST(ChunkCounts, AnyNumberOfThreadsCountsTheSame) {
