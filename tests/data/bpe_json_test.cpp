@@ -2,9 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "moe/base/error.h"
+#include "moe/base/text.h"
 #include "moe/data/bpe_tokenizer.h"
 #include "tests/base/scratch.h"
 #include "tests/data/bpe_golden.h"
@@ -58,7 +60,7 @@ TEST(BpeJson, WhatWasWrittenReadsBackTheSame) {
 }
 
 /// `patch` as RFC 6902 has it, applied to the file of small().
-Json patched(const char* patch) {
+Json patched(std::string_view patch) {
   return small().to_json().patch(parse_json(patch, "patch", ErrorKind::data));
 }
 
@@ -98,7 +100,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 struct HostileFile {
   const char* name;
-  const char* patch;  // an RFC 6902 patch; or, where it is no array of objects, the whole file
+  std::string patch;
   const char* says;
 };
 class HostileBpe : public testing::TestWithParam<HostileFile> {};
@@ -118,48 +120,54 @@ TEST_P(HostileBpe, IsRefusedWithTheKindOfItsReader) {
 }
 
 constexpr auto kName = [](const auto& given) { return std::string(given.param.name); };
-#define SET(path, value) R"([{"op": "replace", "path": ")" path R"(", "value": )" value "}]"
-#define ADD(path, value) R"([{"op": "add", "path": ")" path R"(", "value": )" value "}]"
-#define REMOVE(path) R"([{"op": "remove", "path": ")" path R"("}])"
+
+std::string step(std::string_view op, std::string_view path, std::string_view value) {
+  return cat(R"([{"op": ")", op, R"(", "path": ")", path, R"(", "value": )", value, "}]");
+}
+std::string set(std::string_view path, std::string_view value) {
+  return step("replace", path, value);
+}
+std::string add(std::string_view path, std::string_view value) { return step("add", path, value); }
+std::string remove(std::string_view path) { return step("remove", path, "null"); }
 
 INSTANTIATE_TEST_SUITE_P(
     Shape, HostileBpe,
     testing::Values(
-        HostileFile{"null", SET("", "null"), "has no model"},
-        HostileFile{"array", SET("", "[]"), "has no model"},
-        HostileFile{"number", SET("", "7"), "has no model"},
-        HostileFile{"empty", SET("", "{}"), "has no model"},
-        HostileFile{"model_null", SET("/model", "null"), "has no model"},
-        HostileFile{"model_number", SET("/model", "3"), "model is 3, no object"},
-        HostileFile{"model_array", SET("/model", "[]"), "model is [], no object"},
-        HostileFile{"vocab_missing", REMOVE("/model/vocab"), "vocab is missing"},
-        HostileFile{"vocab_null", SET("/model/vocab", "null"), "vocab is missing"},
-        HostileFile{"vocab_array", SET("/model/vocab", "[1]"), "vocab is [1], no object"},
-        HostileFile{"vocab_empty", SET("/model/vocab", "{}"), "merge 0: \"h\" is no token"},
-        HostileFile{"merges_missing", REMOVE("/model/merges"), "merges is missing"},
-        HostileFile{"merges_null", SET("/model/merges", "null"), "merges is missing"},
-        HostileFile{"merges_object", SET("/model/merges", "{}"), "merges is {}, no array"},
-        HostileFile{"merges_text", SET("/model/merges", "\"h e\""), "no array"}),
+        HostileFile{"null", set("", "null"), "has no model"},
+        HostileFile{"array", set("", "[]"), "has no model"},
+        HostileFile{"number", set("", "7"), "has no model"},
+        HostileFile{"empty", set("", "{}"), "has no model"},
+        HostileFile{"model_null", set("/model", "null"), "has no model"},
+        HostileFile{"model_number", set("/model", "3"), "model is 3, no object"},
+        HostileFile{"model_array", set("/model", "[]"), "model is [], no object"},
+        HostileFile{"vocab_missing", remove("/model/vocab"), "vocab is missing"},
+        HostileFile{"vocab_null", set("/model/vocab", "null"), "vocab is missing"},
+        HostileFile{"vocab_array", set("/model/vocab", "[1]"), "vocab is [1], no object"},
+        HostileFile{"vocab_empty", set("/model/vocab", "{}"), "merge 0: \"h\" is no token"},
+        HostileFile{"merges_missing", remove("/model/merges"), "merges is missing"},
+        HostileFile{"merges_null", set("/model/merges", "null"), "merges is missing"},
+        HostileFile{"merges_object", set("/model/merges", "{}"), "merges is {}, no array"},
+        HostileFile{"merges_text", set("/model/merges", "\"h e\""), "no array"}),
     kName);
 
 INSTANTIATE_TEST_SUITE_P(
     Vocab, HostileBpe,
     testing::Values(
-        HostileFile{"id_negative", SET("/model/vocab/a", "-1"), "\"a\" has id -1"},
-        HostileFile{"id_huge", SET("/model/vocab/a", "18446744073709551615"),
+        HostileFile{"id_negative", set("/model/vocab/a", "-1"), "\"a\" has id -1"},
+        HostileFile{"id_huge", set("/model/vocab/a", "18446744073709551615"),
                     "18446744073709551615"},
-        HostileFile{"id_of_33_bits", SET("/model/vocab/a", "4294967296"), "has id 4294967296"},
-        HostileFile{"id_of_31_bits", SET("/model/vocab/a", "2147483647"), "ids have gaps"},
-        HostileFile{"id_fraction", SET("/model/vocab/a", "65.0"), "has id 65.0"},
-        HostileFile{"id_text", SET("/model/vocab/a", "\"65\""), "has id \"65\""},
-        HostileFile{"id_true", SET("/model/vocab/a", "true"), "has id true"},
-        HostileFile{"id_null", SET("/model/vocab/a", "null"), "has id null"},
-        HostileFile{"id_array", SET("/model/vocab/a", "[65]"), "has id [65]"},
-        HostileFile{"id_twice", SET("/model/vocab/a", "66"), "the id 66 is of \"a\" and of \"b\""},
-        HostileFile{"gap", ADD("/model/vocab/xy", "261"), "but there are only 261 tokens"},
-        HostileFile{"no_byte", ADD("/model/vocab/\u6f22", "260"), "stand for no byte"},
-        HostileFile{"space", ADD("/model/vocab/a b", "260"), "stand for no byte"},
-        HostileFile{"empty_token", ADD("/model/vocab/", "260"), "token 260 is empty"},
+        HostileFile{"id_of_33_bits", set("/model/vocab/a", "4294967296"), "has id 4294967296"},
+        HostileFile{"id_of_31_bits", set("/model/vocab/a", "2147483647"), "ids have gaps"},
+        HostileFile{"id_fraction", set("/model/vocab/a", "65.0"), "has id 65.0"},
+        HostileFile{"id_text", set("/model/vocab/a", "\"65\""), "has id \"65\""},
+        HostileFile{"id_true", set("/model/vocab/a", "true"), "has id true"},
+        HostileFile{"id_null", set("/model/vocab/a", "null"), "has id null"},
+        HostileFile{"id_array", set("/model/vocab/a", "[65]"), "has id [65]"},
+        HostileFile{"id_twice", set("/model/vocab/a", "66"), "the id 66 is of \"a\" and of \"b\""},
+        HostileFile{"gap", add("/model/vocab/xy", "261"), "but there are only 261 tokens"},
+        HostileFile{"no_byte", add("/model/vocab/\u6f22", "260"), "stand for no byte"},
+        HostileFile{"space", add("/model/vocab/a b", "260"), "stand for no byte"},
+        HostileFile{"empty_token", add("/model/vocab/", "260"), "token 260 is empty"},
         HostileFile{"byte_missing",
                     R"([{"op": "remove", "path": "/model/vocab/!"},
                         {"op": "add", "path": "/model/vocab/!!", "value": 1}])",
@@ -169,24 +177,24 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Merges, HostileBpe,
     testing::Values(
-        HostileFile{"number", SET("/model/merges/0", "1"), "merge 0 is 1, not two"},
-        HostileFile{"null", SET("/model/merges/0", "null"), "merge 0 is null"},
-        HostileFile{"one_token", SET("/model/merges/1", "\"ll\""), "merge 1 is \"ll\", not two"},
-        HostileFile{"three_tokens", SET("/model/merges/0", "\"h e l\""), "not two tokens"},
-        HostileFile{"nothing", SET("/model/merges/0", "\"\""), "merge 0 is \"\", not two"},
-        HostileFile{"empty_half", SET("/model/merges/0", "\" he\""), "\"\" is no token"},
-        HostileFile{"a_cycle", SET("/model/merges/0", R"(["he", ""])"), "\"\" is no token"},
-        HostileFile{"pair_of_one", SET("/model/merges/0", R"(["h"])"), "not two tokens"},
-        HostileFile{"pair_of_three", SET("/model/merges/0", R"(["h", "e", "l"])"),
+        HostileFile{"number", set("/model/merges/0", "1"), "merge 0 is 1, not two"},
+        HostileFile{"null", set("/model/merges/0", "null"), "merge 0 is null"},
+        HostileFile{"one_token", set("/model/merges/1", "\"ll\""), "merge 1 is \"ll\", not two"},
+        HostileFile{"three_tokens", set("/model/merges/0", "\"h e l\""), "not two tokens"},
+        HostileFile{"nothing", set("/model/merges/0", "\"\""), "merge 0 is \"\", not two"},
+        HostileFile{"empty_half", set("/model/merges/0", "\" he\""), "\"\" is no token"},
+        HostileFile{"a_cycle", set("/model/merges/0", R"(["he", ""])"), "\"\" is no token"},
+        HostileFile{"pair_of_one", set("/model/merges/0", R"(["h"])"), "not two tokens"},
+        HostileFile{"pair_of_three", set("/model/merges/0", R"(["h", "e", "l"])"),
                     "not two tokens"},
-        HostileFile{"pair_of_numbers", SET("/model/merges/0", "[72, 69]"), "not two tokens"},
-        HostileFile{"unknown_left", SET("/model/merges/0", R"(["hh", "e"])"), "\"hh\" is no token"},
-        HostileFile{"unknown_right", SET("/model/merges/0", R"(["h", "ee"])"),
+        HostileFile{"pair_of_numbers", set("/model/merges/0", "[72, 69]"), "not two tokens"},
+        HostileFile{"unknown_left", set("/model/merges/0", R"(["hh", "e"])"), "\"hh\" is no token"},
+        HostileFile{"unknown_right", set("/model/merges/0", R"(["h", "ee"])"),
                     "\"ee\" is no token"},
-        HostileFile{"unknown_result", SET("/model/merges/0", R"(["e", "h"])"),
+        HostileFile{"unknown_result", set("/model/merges/0", R"(["e", "h"])"),
                     "\"eh\" is no token"},
-        HostileFile{"raw_bytes", SET("/model/merges/0", R"(["h", "\u6f22"])"), "is no token"},
-        HostileFile{"twice", SET("/model/merges/1", R"(["h", "e"])"), "merge 1 stands there twice"},
+        HostileFile{"raw_bytes", set("/model/merges/0", R"(["h", "\u6f22"])"), "is no token"},
+        HostileFile{"twice", set("/model/merges/1", R"(["h", "e"])"), "merge 1 stands there twice"},
         HostileFile{"of_a_special",
                     R"([{"op": "add", "path": "/model/vocab/h<|endoftext|>", "value": 260},
                         {"op": "add", "path": "/model/merges/0", "value": "h <|endoftext|>"}])",
@@ -200,18 +208,18 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     AddedTokens, HostileBpe,
     testing::Values(
-        HostileFile{"object", SET("/added_tokens", "{}"), "added_tokens is {}, no array"},
-        HostileFile{"number", SET("/added_tokens", "[1]"), "1 has no content or no id"},
-        HostileFile{"no_id", REMOVE("/added_tokens/0/id"), "has no content or no id"},
-        HostileFile{"no_content", REMOVE("/added_tokens/0/content"), "has no content or no id"},
-        HostileFile{"content_number", SET("/added_tokens/0/content", "5"), "no content or no id"},
+        HostileFile{"object", set("/added_tokens", "{}"), "added_tokens is {}, no array"},
+        HostileFile{"number", set("/added_tokens", "[1]"), "1 has no content or no id"},
+        HostileFile{"no_id", remove("/added_tokens/0/id"), "has no content or no id"},
+        HostileFile{"no_content", remove("/added_tokens/0/content"), "has no content or no id"},
+        HostileFile{"content_number", set("/added_tokens/0/content", "5"), "no content or no id"},
         HostileFile{"content_empty",
                     R"([{"op": "add", "path": "/added_tokens/1",
                          "value": {"id": 260, "content": "", "special": true}}])",
                     "token 260 is empty"},
-        HostileFile{"id_text", SET("/added_tokens/0/id", "\"0\""), "has id \"0\""},
-        HostileFile{"id_negative", SET("/added_tokens/0/id", "-1"), "has id -1"},
-        HostileFile{"another_id", SET("/added_tokens/0/id", "5"), "has id 5, and 0 in model.vocab"},
+        HostileFile{"id_text", set("/added_tokens/0/id", "\"0\""), "has id \"0\""},
+        HostileFile{"id_negative", set("/added_tokens/0/id", "-1"), "has id -1"},
+        HostileFile{"another_id", set("/added_tokens/0/id", "5"), "has id 5, and 0 in model.vocab"},
         HostileFile{"gap",
                     R"([{"op": "add", "path": "/added_tokens/1",
                          "value": {"id": 270, "content": "<|x|>", "special": true}}])",
@@ -220,14 +228,14 @@ INSTANTIATE_TEST_SUITE_P(
                     R"([{"op": "add", "path": "/added_tokens/1",
                          "value": {"id": 7, "content": "<|x|>", "special": true}}])",
                     "the id 7 is of"},
-        HostileFile{"ordinary", SET("/added_tokens/0/special", "false"), "is not special"},
-        HostileFile{"perhaps", REMOVE("/added_tokens/0/special"), "is not special"},
-        HostileFile{"special_number", SET("/added_tokens/0/special", "1"),
+        HostileFile{"ordinary", set("/added_tokens/0/special", "false"), "is not special"},
+        HostileFile{"perhaps", remove("/added_tokens/0/special"), "is not special"},
+        HostileFile{"special_number", set("/added_tokens/0/special", "1"),
                     "neither true nor false"},
-        HostileFile{"lstrip", SET("/added_tokens/0/lstrip", "true"), "has lstrip true"},
-        HostileFile{"rstrip", SET("/added_tokens/0/rstrip", "true"), "has rstrip true"},
-        HostileFile{"single_word", SET("/added_tokens/0/single_word", "true"), "single_word true"},
-        HostileFile{"normalized_text", SET("/added_tokens/0/normalized", "\"x\""), "neither true"},
+        HostileFile{"lstrip", set("/added_tokens/0/lstrip", "true"), "has lstrip true"},
+        HostileFile{"rstrip", set("/added_tokens/0/rstrip", "true"), "has rstrip true"},
+        HostileFile{"single_word", set("/added_tokens/0/single_word", "true"), "single_word true"},
+        HostileFile{"normalized_text", set("/added_tokens/0/normalized", "\"x\""), "neither true"},
         HostileFile{"a_byte",
                     R"([{"op": "add", "path": "/added_tokens/1",
                          "value": {"id": 65, "content": "a", "special": true}}])",
@@ -246,50 +254,50 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     NotModelled, HostileBpe,
     testing::Values(
-        HostileFile{"nfc", SET("/normalizer", R"({"type": "NFC"})"), "normalizer is \"NFC\""},
-        HostileFile{"normalizer_text", SET("/normalizer", "\"x\""),
+        HostileFile{"nfc", set("/normalizer", R"({"type": "NFC"})"), "normalizer is \"NFC\""},
+        HostileFile{"normalizer_text", set("/normalizer", "\"x\""),
                     "normalizer is \"x\", not null"},
-        HostileFile{"truncation", SET("/truncation", R"({"max_length": 5})"), "truncation is"},
-        HostileFile{"padding", SET("/padding", R"({"pad_id": 0})"), "padding is"},
-        HostileFile{"no_splitter", SET("/pre_tokenizer", "null"), "pre_tokenizer is missing"},
-        HostileFile{"whitespace", SET("/pre_tokenizer", R"({"type": "Whitespace"})"),
+        HostileFile{"truncation", set("/truncation", R"({"max_length": 5})"), "truncation is"},
+        HostileFile{"padding", set("/padding", R"({"pad_id": 0})"), "padding is"},
+        HostileFile{"no_splitter", set("/pre_tokenizer", "null"), "pre_tokenizer is missing"},
+        HostileFile{"whitespace", set("/pre_tokenizer", R"({"type": "Whitespace"})"),
                     "pre_tokenizer is \"Whitespace\""},
-        HostileFile{"metaspace", SET("/pre_tokenizer", R"({"type": "Metaspace"})"),
+        HostileFile{"metaspace", set("/pre_tokenizer", R"({"type": "Metaspace"})"),
                     "\"Metaspace\""},
-        HostileFile{"splitter_number", SET("/pre_tokenizer", "4"), "pre_tokenizer is 4"},
-        HostileFile{"splitter_type_number", SET("/pre_tokenizer/type", "4"), "pre_tokenizer is {"},
-        HostileFile{"two_steps", SET("/pre_tokenizer", R"({"type": "Sequence", "pretokenizers": [
+        HostileFile{"splitter_number", set("/pre_tokenizer", "4"), "pre_tokenizer is 4"},
+        HostileFile{"splitter_type_number", set("/pre_tokenizer/type", "4"), "pre_tokenizer is {"},
+        HostileFile{"two_steps", set("/pre_tokenizer", R"({"type": "Sequence", "pretokenizers": [
                          {"type": "Digits"}, {"type": "ByteLevel", "add_prefix_space": false}]})"),
                     "pre_tokenizer is \"Sequence\""},
-        HostileFile{"no_steps", SET("/pre_tokenizer", R"({"type": "Sequence"})"), "\"Sequence\""},
+        HostileFile{"no_steps", set("/pre_tokenizer", R"({"type": "Sequence"})"), "\"Sequence\""},
         HostileFile{"steps_in_steps",
-                    SET("/pre_tokenizer", R"({"type": "Sequence", "pretokenizers": [
+                    set("/pre_tokenizer", R"({"type": "Sequence", "pretokenizers": [
                          {"type": "Sequence", "pretokenizers": []}]})"),
                     "\"Sequence\""},
-        HostileFile{"prefix_space", SET("/pre_tokenizer/add_prefix_space", "true"),
+        HostileFile{"prefix_space", set("/pre_tokenizer/add_prefix_space", "true"),
                     "prefix_space is true"},
-        HostileFile{"prefix_space_by_default", REMOVE("/pre_tokenizer/add_prefix_space"),
+        HostileFile{"prefix_space_by_default", remove("/pre_tokenizer/add_prefix_space"),
                     "prefix_space is true"},
-        HostileFile{"no_regex", SET("/pre_tokenizer/use_regex", "false"), "use_regex is false"},
-        HostileFile{"regex_text", SET("/pre_tokenizer/use_regex", "\"yes\""),
+        HostileFile{"no_regex", set("/pre_tokenizer/use_regex", "false"), "use_regex is false"},
+        HostileFile{"regex_text", set("/pre_tokenizer/use_regex", "\"yes\""),
                     "neither true nor false"},
-        HostileFile{"template", SET("/post_processor", R"({"type": "TemplateProcessing"})"),
+        HostileFile{"template", set("/post_processor", R"({"type": "TemplateProcessing"})"),
                     "post_processor is \"TemplateProcessing\""},
-        HostileFile{"no_decoder", SET("/decoder", "null"), "decoder is missing"},
-        HostileFile{"fuse", SET("/decoder", R"({"type": "Fuse"})"), "decoder is \"Fuse\""},
-        HostileFile{"word_piece", SET("/model/type", "\"WordPiece\""),
+        HostileFile{"no_decoder", set("/decoder", "null"), "decoder is missing"},
+        HostileFile{"fuse", set("/decoder", R"({"type": "Fuse"})"), "decoder is \"Fuse\""},
+        HostileFile{"word_piece", set("/model/type", "\"WordPiece\""),
                     "model.type is \"WordPiece\""},
-        HostileFile{"type_number", SET("/model/type", "1"), "model.type is"},
-        HostileFile{"dropout", SET("/model/dropout", "0.1"), "model.dropout is 0.1"},
-        HostileFile{"dropout_true", SET("/model/dropout", "true"), "model.dropout is true"},
-        HostileFile{"unknown", SET("/model/unk_token", "\"<unk>\""), "unk_token is \"<unk>\""},
-        HostileFile{"prefix", SET("/model/continuing_subword_prefix", "\"##\""), "is \"##\""},
-        HostileFile{"suffix", SET("/model/end_of_word_suffix", "\"</w>\""), "is \"</w>\""},
-        HostileFile{"suffix_number", SET("/model/end_of_word_suffix", "0"), "suffix is 0"},
-        HostileFile{"fallback", SET("/model/byte_fallback", "true"), "byte_fallback is true"},
-        HostileFile{"fallback_number", SET("/model/byte_fallback", "1"), "byte_fallback is 1"},
-        HostileFile{"fuse_text", SET("/model/fuse_unk", "\"no\""), "fuse_unk is \"no\""},
-        HostileFile{"ignore_number", SET("/model/ignore_merges", "1"), "ignore_merges is 1"}),
+        HostileFile{"type_number", set("/model/type", "1"), "model.type is"},
+        HostileFile{"dropout", set("/model/dropout", "0.1"), "model.dropout is 0.1"},
+        HostileFile{"dropout_true", set("/model/dropout", "true"), "model.dropout is true"},
+        HostileFile{"unknown", set("/model/unk_token", "\"<unk>\""), "unk_token is \"<unk>\""},
+        HostileFile{"prefix", set("/model/continuing_subword_prefix", "\"##\""), "is \"##\""},
+        HostileFile{"suffix", set("/model/end_of_word_suffix", "\"</w>\""), "is \"</w>\""},
+        HostileFile{"suffix_number", set("/model/end_of_word_suffix", "0"), "suffix is 0"},
+        HostileFile{"fallback", set("/model/byte_fallback", "true"), "byte_fallback is true"},
+        HostileFile{"fallback_number", set("/model/byte_fallback", "1"), "byte_fallback is 1"},
+        HostileFile{"fuse_text", set("/model/fuse_unk", "\"no\""), "fuse_unk is \"no\""},
+        HostileFile{"ignore_number", set("/model/ignore_merges", "1"), "ignore_merges is 1"}),
     kName);
 
 TEST(BpeJson, AFileCutAnywhereIsADataError) {
