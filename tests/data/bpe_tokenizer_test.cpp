@@ -3,11 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <numeric>
+#include <algorithm>
+#include <cctype>
+#include <cstring>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "data/chunk_hash.h"
 #include "moe/base/error.h"
 #include "moe/base/random.h"
 #include "moe/base/text.h"
@@ -140,6 +144,41 @@ TEST(BpeEncoder, WhatItRemembersDoesNotChangeWhatItAnswers) {
       }
       ASSERT_EQ(tokenizer.decode(ids), number);
     }
+}
+
+/// Two words of sixteen letters with one hash: the second half undoes what the first makes of it.
+std::pair<std::string, std::string> words_of_one_hash() {
+  constexpr std::uint64_t kFactor = 0x9E3779B97F4A7C15ULL, kSize = 16 * kFactor;
+  const auto half_hash = [](const std::string& half) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, half.data(), sizeof word);
+    return ((kSize ^ word) * kFactor) ^ (kSize >> 29U);
+  };
+  const std::string first = "abcdefgh";
+  Generator random(12);
+  for (;;) {
+    std::string other, end(8, 'z');
+    for (int i = 0; i < 8; ++i) other += static_cast<char>('a' + random.below(26));
+    std::uint64_t word = 0;
+    std::memcpy(&word, end.data(), sizeof word);
+    word ^= half_hash(first) ^ half_hash(other);
+    std::memcpy(end.data(), &word, sizeof word);
+    if (std::ranges::all_of(end,
+                            [](char c) { return std::isalpha(static_cast<unsigned char>(c)); }))
+      return {first + "zzzzzzzz", other + end};
+  }
+}
+
+TEST(BpeEncoder, ChunksOfOneHashAreToldApart) {
+  const auto [one, other] = words_of_one_hash();
+  ASSERT_EQ(chunk_hash(one), chunk_hash(other));
+  const auto tokenizer = trained_on(bpe_case("latin"));
+  BpeEncoder encoder(tokenizer);
+  for (const auto& word : {one, other, one, other}) {
+    Ids ids;
+    encoder.append(word, ids);
+    EXPECT_EQ(tokenizer.decode(ids), word);
+  }
 }
 
 TEST(BpeTokenizer, EveryTextSurvivesEncodeAndDecode) {
