@@ -1,6 +1,7 @@
 #include "moe/data/bpe_tokenizer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <stdexcept>
 
 #include "data/bpe_tables.h"
@@ -16,7 +17,7 @@ namespace moe {
 
 namespace {
 
-constexpr std::size_t kPieceOfWork = std::size_t{1} << 18U;  // [bytes] a worker's share at a time
+constexpr std::size_t kPieceOfWork = std::size_t{1} << 16U;  // [bytes] a worker's share at a time
 
 using Ids = std::vector<std::int32_t>;
 
@@ -42,6 +43,50 @@ void append_part(BpeEncoder& encoder, const TextPart& part, Ids& ids) {
     encoder.append(part.text, ids);
 }
 
+/// Where groups of parts end that are a worker's share at a time.
+std::vector<std::size_t> group_ends(const std::vector<TextPart>& parts) {
+  std::vector<std::size_t> ends;
+  std::size_t bytes = 0;
+  for (std::size_t part = 0; part < parts.size(); ++part) {
+    bytes += parts[part].text.size();
+    if (bytes < kPieceOfWork && part + 1 < parts.size()) continue;
+    ends.push_back(part + 1);
+    bytes = 0;
+  }
+  return ends;
+}
+
+/// By several threads. The calling one puts together, in order, what is ready, while the others go
+/// on.
+Ids encode_together(const BpeTokenizer& tokenizer, const std::vector<TextPart>& parts, int threads,
+                    std::size_t expected) {
+  const auto ends = group_ends(parts);
+  threads = std::min(threads, static_cast<int>(ends.size()));
+  std::vector<BpeEncoder> encoders;
+  encoders.reserve(static_cast<std::size_t>(threads));
+  for (int i = 0; i < threads; ++i) encoders.emplace_back(tokenizer);
+  std::vector<Ids> found(ends.size());
+  std::vector<std::atomic<bool>> is_ready(ends.size());
+  Ids ids;
+  ids.reserve(expected);
+  auto collect = [&, next = std::size_t{0}]() mutable {
+    for (; next < ends.size() && is_ready[next].load(std::memory_order_acquire); ++next) {
+      ids.insert(ids.end(), found[next].begin(), found[next].end());
+      Ids().swap(found[next]);  // else all ids would be there twice at the end
+    }
+  };
+  share_work(threads, ends.size(), [&](std::size_t worker, std::size_t group) {
+    auto& own = found[group];
+    own.reserve(kPieceOfWork / kBytesPerId + 1);
+    for (auto part = group == 0 ? 0 : ends[group - 1]; part < ends[group]; ++part)
+      append_part(encoders[worker], parts[part], own);
+    is_ready[group].store(true, std::memory_order_release);
+    if (worker == 0) collect();
+  });
+  collect();
+  return ids;
+}
+
 }  // namespace
 
 BpeTokenizer::BpeTokenizer(BpeVocabulary vocabulary) {
@@ -63,32 +108,16 @@ Ids BpeTokenizer::encode(std::string_view utf8, std::string_view where, SpecialT
       2.0 * static_cast<double>(utf8.size()),
       cat(where, ": the ids of its ", human_bytes(static_cast<double>(utf8.size())), " need"),
       "give a shorter text");
-  auto parts =
+  const auto parts =
       specials == SpecialText::token ? tables_->parts(utf8) : std::vector<TextPart>{{utf8}};
-  Ids ids;
   if (threads <= 1 || utf8.size() < 2 * kPieceOfWork) {
     BpeEncoder encoder(*this);
+    Ids ids;
     ids.reserve(utf8.size() / kBytesPerId + 1);
     for (const auto& part : parts) append_part(encoder, part, ids);
     return ids;
   }
-  parts = cut_on(parts);
-  std::vector<Ids> found(parts.size());
-  std::vector<BpeEncoder> encoders;
-  encoders.reserve(static_cast<std::size_t>(threads));
-  for (int i = 0; i < threads; ++i) encoders.emplace_back(*this);
-  share_work(threads, parts.size(), [&](std::size_t worker, std::size_t part) {
-    found[part].reserve(parts[part].text.size() / kBytesPerId + 1);
-    append_part(encoders[worker], parts[part], found[part]);
-  });
-  std::size_t size = 0;
-  for (const auto& part : found) size += part.size();
-  ids.reserve(size);
-  for (auto& part : found) {
-    ids.insert(ids.end(), part.begin(), part.end());
-    Ids().swap(part);  // else all ids would be there twice at the end
-  }
-  return ids;
+  return encode_together(*this, cut_on(parts), threads, utf8.size() / kBytesPerId + 1);
 }
 
 std::string BpeTokenizer::decode(std::span<const std::int32_t> ids, SpecialText specials) const {

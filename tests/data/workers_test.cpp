@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
 namespace moe {
@@ -20,6 +21,13 @@ TEST(ShareWork, EachPieceIsDoneOnceByAWorkerInRange) {
     for (const auto& times : done) EXPECT_EQ(times, 1) << threads;
   }
   share_work(4, 0, [](std::size_t, std::size_t) { FAIL() << "there is nothing to do"; });
+}
+
+TEST(ShareWork, TheCallingThreadIsWorkerZero) {
+  const auto caller = std::this_thread::get_id();
+  share_work(4, 200, [&](std::size_t worker, std::size_t) {
+    EXPECT_EQ(worker == 0, std::this_thread::get_id() == caller);
+  });
 }
 
 TEST(ShareWork, NoTwoThreadsAreOneWorkerAtATime) {

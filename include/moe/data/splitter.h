@@ -33,8 +33,8 @@ class ChunkReader {
 };
 
 /// The first place after `from` at which a chunk ends whatever stands before and behind, so that
-/// both sides may be cut apart from each other; the text's size where there is none. `utf8` is
-/// well-formed; `from` may lie within a symbol.
+/// both sides may be cut apart from each other; the text's size where there is none. It may lie
+/// within the text of a special token. `utf8` is well-formed; `from` may lie within a symbol.
 std::size_t find_cut(std::string_view utf8, std::size_t from);
 
 /// `utf8` in pieces of at least `bytes` (the last may be shorter), cut by find_cut: the chunks of
