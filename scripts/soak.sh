@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The long forms of tests that .ci/run runs for seconds. About three hours; `scripts/soak.sh PART...`
-# runs some of: bare extremes concurrency stress.
+# runs some of: bare extremes concurrency stress parsers.
 set -euo pipefail
 exec </dev/null
 # shellcheck source=scripts/setup.sh
@@ -9,6 +9,7 @@ cd "$MAKEMOE_ROOT"
 
 : "${MAKEMOE_SOAK:=7200}"            # [s] for the extremes of numbers, alone and in pairs
 : "${MAKEMOE_STRESS_SECONDS:=600}"   # [s] of workers that are killed at random
+: "${MAKEMOE_FUZZ_SECONDS:=600}"     # [s] of damaged tokenizers, read under sanitizers
 : "${MAKEMOE_WRITERS_SECONDS:=60}"   # [s] of eight processes that write at once
 
 setup_all
@@ -31,15 +32,21 @@ part() {
     extremes) run_file extremes_test MAKEMOE_SOAK="$MAKEMOE_SOAK" ;;
     concurrency) run_file concurrency_test MAKEMOE_STRESS_SECONDS="$MAKEMOE_WRITERS_SECONDS" ;;
     stress) run_file sweep_test MAKEMOE_STRESS_SECONDS="$MAKEMOE_STRESS_SECONDS" ;;
+    parsers)
+      cmake --preset asan
+      cmake --build --preset asan --target moe_data_tests
+      env MAKEMOE_SOURCE_DIR="$MAKEMOE_ROOT" MAKEMOE_FUZZ_SECONDS="$MAKEMOE_FUZZ_SECONDS" \
+        build-asan/moe_data_tests --gtest_filter='*Damaged*'
+      ;;
     *)
-      printf 'soak.sh: "%s" is no part; give some of: bare extremes concurrency stress\n' "$1" >&2
+      printf 'soak.sh: "%s" is no part; give some of: bare extremes concurrency stress parsers\n' "$1" >&2
       exit 2
       ;;
   esac
 }
 
 if (($# == 0)); then
-  set -- bare extremes concurrency stress
+  set -- bare extremes concurrency stress parsers
 fi
 for name in "$@"; do
   part "$name"

@@ -1,146 +1,88 @@
 #include "moe/data/tokenizer.h"
 
-#include <algorithm>
-#include <array>
-#include <set>
-
-#include "moe/base/system.h"
+#include "data/foreign.h"
+#include "moe/base/file.h"
 #include "moe/base/text.h"
-#include "moe/data/utf8.h"
 
 namespace moe {
 
 namespace {
 
-constexpr std::size_t kNamedSymbols = 5;  // offending symbols that an error lists
-
-std::string named(char32_t symbol) {
-  constexpr std::string_view kHex = "0123456789ABCDEF";
-  std::string digits;
-  for (auto rest = symbol; rest != 0 || digits.size() < 4; rest >>= 4U)
-    digits.insert(digits.begin(), kHex[rest & 15U]);
-  std::string shown;
-  append_utf8(shown, symbol);
-  return symbol < 0x20 || symbol == 0x7F ? "U+" + digits : cat("'", shown, "' (U+", digits, ")");
-}
-
-template <class Symbols>
-std::string listed(const Symbols& symbols) {
-  std::vector<std::string> names;
-  for (const auto symbol : symbols)
-    if (names.size() < kNamedSymbols) names.push_back(named(symbol));
-  return join(names, ", ") + (symbols.size() > kNamedSymbols ? " and others" : "");
-}
-
-[[noreturn]] void refuse_symbols(const std::set<char32_t>& unknown, std::string_view where,
-                                 ErrorKind kind) {
-  throw_error(kind, cat(where, ": ", listed(unknown), unknown.size() > 1 ? " are" : " is",
-                        " not in the vocabulary; leave out what the model has never seen"));
-}
-
-void require_utf8(std::string_view utf8, std::string_view where) {
-  if (const auto bad = find_invalid_utf8(utf8))
-    throw DataError(cat(where, ": byte ", *bad, " is not valid UTF-8; convert the text to UTF-8"));
+/// Whether a file is meant as one of characters: nothing in it merges or splits.
+bool is_of_characters(const Json& json) {
+  const auto is_empty = [](const Json& object, const char* key) {
+    const auto found = object.find(key);
+    return found == object.end() || found->is_null() || (found->is_array() && found->empty());
+  };
+  if (!json.is_object() || !is_empty(json, "pre_tokenizer")) return false;
+  const auto model = json.find("model");
+  return model != json.end() && model->is_object() && is_empty(*model, "merges");
 }
 
 }  // namespace
 
-CharTokenizer CharTokenizer::from_text(std::string_view utf8) {
-  constexpr std::size_t kCodePoints = 0x110000;
-  require_utf8(utf8, "the text");
-  std::vector<bool> is_there(kCodePoints, false);  // the whole text as symbols is not held
-  while (!utf8.empty()) is_there[take_symbol(utf8)] = true;
-  CharTokenizer tokenizer;
-  for (std::size_t symbol = 0; symbol < kCodePoints; ++symbol)
-    if (is_there[symbol]) tokenizer.symbols_.push_back(static_cast<char32_t>(symbol));
-  return tokenizer;
+Tokenizer Tokenizer::from_json(const Json& json, std::string_view where, ErrorKind kind) {
+  if (is_of_characters(json)) return CharTokenizer::from_json(json, where, kind);
+  return BpeTokenizer::from_json(json, where, kind);
 }
 
-CharTokenizer CharTokenizer::from_json(const Json& json, std::string_view where, ErrorKind kind) {
-  const auto refuse = [&](const std::string& what) {
-    throw_error(kind, cat(where, ": ", what, "; use a tokenizer.json that makemoe wrote"));
-  };
-  CharTokenizer tokenizer;
-  const auto model = json.is_object() ? json.find("model") : json.end();
-  if (!json.is_object() || model == json.end() || !model->is_object() ||
-      !model->contains("vocab") || !model->at("vocab").is_object() || model->at("vocab").empty())
-    refuse("no model.vocab object");
-  if (model->contains("merges") && !model->at("merges").empty())
-    refuse("has merges, which a character tokenizer has not");
-  for (const auto& [text, id] : model->at("vocab").items()) {
-    if (find_invalid_utf8(text) || decode_utf8(text).size() != 1)
-      refuse(cat("\"", printable(text), "\" is not one symbol"));
-    const auto expected = static_cast<std::int64_t>(tokenizer.symbols_.size());
-    if (!id.is_number_integer() || id.get<std::int64_t>() != expected)
-      refuse(cat("\"", printable(text), "\" has id ", printable(json_text(id)), " where ", expected,
-                 " belongs"));
-    const auto symbol = decode_utf8(text).front();
-    if (!tokenizer.symbols_.empty() && symbol <= tokenizer.symbols_.back())
-      refuse(cat("\"", printable(text), "\" is out of order"));
-    tokenizer.symbols_.push_back(symbol);
+Json Tokenizer::to_json() const {
+  return std::visit([](const auto& tokenizer) { return tokenizer.to_json(); }, held_);
+}
+
+TokenizerKind Tokenizer::kind() const {
+  return characters() != nullptr ? TokenizerKind::character : TokenizerKind::bpe;
+}
+
+std::int64_t Tokenizer::vocab_size() const {
+  return std::visit([](const auto& tokenizer) { return tokenizer.vocab_size(); }, held_);
+}
+
+std::vector<std::int32_t> Tokenizer::encode(std::string_view utf8, std::string_view where,
+                                            const EncodeOptions& options) const {
+  if (const auto* by_character = characters())
+    return by_character->encode(utf8, where, options.unknown);
+  return bpe()->encode(utf8, where, options.specials, options.threads);
+}
+
+std::string Tokenizer::decode(std::span<const std::int32_t> ids, SpecialText specials) const {
+  if (const auto* by_character = characters()) return by_character->decode(ids);
+  return bpe()->decode(ids, specials);
+}
+
+std::string Tokenizer::symbol(std::int32_t id) const {
+  if (const auto* by_character = characters()) return by_character->symbol(id);
+  return bpe()->bytes(id);
+}
+
+bool Tokenizer::is_special(std::int32_t id) const {
+  if (const auto* by_character = characters()) {
+    (void)by_character->symbols().at(static_cast<std::size_t>(id));
+    return false;
   }
-  return tokenizer;
+  return bpe()->is_special(id);
 }
 
-Json CharTokenizer::to_json() const {
-  Json vocab = Json::object();
-  for (std::size_t id = 0; id < symbols_.size(); ++id) {
-    std::string text;
-    append_utf8(text, symbols_[id]);
-    vocab[text] = id;
-  }
-  return {{"version", "1.0"},
-          {"truncation", nullptr},
-          {"padding", nullptr},
-          {"added_tokens", Json::array()},
-          {"normalizer", nullptr},
-          {"pre_tokenizer", nullptr},
-          {"post_processor", nullptr},
-          {"decoder", {{"type", "Fuse"}}},
-          {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", Json::array()}}}};
+std::int32_t Tokenizer::start_id() const {
+  return std::visit([](const auto& tokenizer) { return tokenizer.start_id(); }, held_);
 }
 
-std::vector<std::int32_t> CharTokenizer::encode(std::string_view utf8, std::string_view where,
-                                                ErrorKind kind) const {
-  require_utf8(utf8, where);
-  const auto count = count_symbols(utf8);
-  require_memory(static_cast<double>(count * sizeof(std::int32_t)),
-                 cat(where, ": its ", count, " symbols need"), "give a shorter text");
-  std::vector<std::int32_t> ids;
-  ids.reserve(count);
-  std::set<char32_t> unknown;
-  std::array<std::int32_t, 128> ascii{};  // most text is ASCII: one look-up instead of a search
-  ascii.fill(-1);
-  for (std::size_t id = 0; id < symbols_.size() && symbols_[id] < ascii.size(); ++id)
-    ascii[symbols_[id]] = static_cast<std::int32_t>(id);
-  while (!utf8.empty()) {
-    const auto symbol = take_symbol(utf8);
-    if (symbol < ascii.size() && ascii[symbol] >= 0) {
-      ids.push_back(ascii[symbol]);
-      continue;
-    }
-    const auto found = std::lower_bound(symbols_.begin(), symbols_.end(), symbol);
-    if (found == symbols_.end() || *found != symbol)
-      unknown.insert(symbol);
-    else
-      ids.push_back(static_cast<std::int32_t>(found - symbols_.begin()));
-  }
-  if (!unknown.empty()) refuse_symbols(unknown, where, kind);
-  return ids;
+std::string TokenStream::push(std::int32_t id) {
+  if (specials_ == SpecialText::ordinary && tokenizer_->is_special(id)) return "";
+  return bytes_.push(tokenizer_->symbol(id));
 }
 
-std::string CharTokenizer::decode(std::span<const std::int32_t> ids) const {
-  std::string out;
-  for (const auto id : ids) append_utf8(out, symbols_.at(static_cast<std::size_t>(id)));
-  return out;
-}
-
-std::string CharTokenizer::symbol(std::int32_t id) const { return decode(std::span(&id, 1)); }
-
-std::int32_t CharTokenizer::start_id() const {
-  const auto newline = std::lower_bound(symbols_.begin(), symbols_.end(), U'\n');
-  if (newline == symbols_.end() || *newline != U'\n') return 0;
-  return static_cast<std::int32_t>(newline - symbols_.begin());
+Tokenizer read_tokenizer(const std::filesystem::path& path, ErrorKind kind) {
+  const auto bytes = read_file(path, kind, kTokenizerLimits.max_bytes);
+  const auto where = path.string();
+  if (const auto foreign = foreign_kind(bytes); !foreign.empty())
+    throw_error(kind, cat(where, ": ", foreign));
+  const auto first = bytes.find_first_not_of(" \t\r\n");
+  if (first == std::string::npos) throw_error(kind, where + ": is empty; give a tokenizer.json");
+  constexpr std::string_view kJsonBegins = "{[\"\xEF";  // U+FEFF too, of which parse_json tells
+  if (kJsonBegins.find(bytes[first]) != std::string_view::npos)
+    return Tokenizer::from_json(parse_json(bytes, where, kind, kTokenizerLimits), where, kind);
+  return BpeTokenizer::from_tiktoken(bytes, where, kind);
 }
 
 }  // namespace moe

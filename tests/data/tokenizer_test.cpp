@@ -3,185 +3,228 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "moe/base/error.h"
 #include "moe/base/random.h"
+#include "moe/base/system.h"
 #include "moe/data/utf8.h"
 #include "tests/base/scratch.h"
+#include "tests/data/bpe_golden.h"
 
 namespace moe {
 namespace {
 
+using test::bpe_case;
 using test::message_of;
+using test::trained_on;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::IsEmpty;
 using testing::StartsWith;
+using Ids = std::vector<std::int32_t>;
 
-/// `length` scalar values over all of Unicode, control characters and NUL among them.
-std::string random_text(Generator& random, int length) {
-  std::string text;
-  for (int i = 0; i < length; ++i) {
-    // Half of the draws lie where the length of a sequence changes.
-    constexpr std::array<char32_t, 6> kEnds{0x80, 0x100, 0x800, 0xD800, 0x10000, 0x110000};
-    const auto symbol = static_cast<char32_t>(random.below(kEnds[random.below(kEnds.size())]));
-    append_utf8(text, symbol >= 0xD800 && symbol <= 0xDFFF ? U'\uFFFD' : symbol);
-  }
-  return text;
+Tokenizer read_back(const Tokenizer& tokenizer) {
+  return Tokenizer::from_json(parse_json(json_text(tokenizer.to_json()), "t", ErrorKind::data), "t",
+                              ErrorKind::data);
 }
 
-CharTokenizer read_back(const CharTokenizer& tokenizer) {
-  return CharTokenizer::from_json(
-      parse_json(json_text(tokenizer.to_json(), 2), "t", ErrorKind::data), "t", ErrorKind::data);
+TEST(Tokenizer, OfCharactersAnswersAsCharTokenizerDoes) {
+  const auto by_character = CharTokenizer::from_text("b\na\u00e9");
+  const Tokenizer tokenizer = by_character;
+  EXPECT_EQ(tokenizer.kind(), TokenizerKind::character);
+  EXPECT_EQ(tokenizer.vocab_size(), 4);
+  EXPECT_THAT(tokenizer.encode("a\u00e9", "x"), ElementsAre(1, 3));
+  EXPECT_EQ(tokenizer.decode(Ids{3, 1}), "\u00e9a");
+  EXPECT_EQ(tokenizer.decode(Ids{3, 1}, SpecialText::ordinary), "\u00e9a");
+  EXPECT_EQ(tokenizer.symbol(3), "\u00e9");
+  EXPECT_FALSE(tokenizer.is_special(3));
+  EXPECT_EQ(tokenizer.start_id(), 0);
+  EXPECT_EQ(json_text(tokenizer.to_json()), json_text(by_character.to_json()));
+  EXPECT_EQ(tokenizer.characters()->symbols(), by_character.symbols());
+  EXPECT_EQ(tokenizer.bpe(), nullptr);
+  EXPECT_THROW(tokenizer.encode("z", "x", {.unknown = ErrorKind::checkpoint}), CheckpointError);
 }
 
-TEST(CharTokenizer, TheVocabularyIsTheSortedDistinctCodePoints) {
-  const auto tokenizer = CharTokenizer::from_text("b\na\u6f22b\u00e9a\U0001F600");
-  EXPECT_THAT(tokenizer.symbols(),
-              ElementsAre(U'\n', U'a', U'b', U'\u00e9', U'\u6f22', U'\U0001F600'));
-  EXPECT_EQ(tokenizer.vocab_size(), 6);
-  EXPECT_THAT(tokenizer.encode("a\u6f22\n", "x"), ElementsAre(1, 4, 0));
-  EXPECT_EQ(tokenizer.decode(std::vector<std::int32_t>{5, 1, 3}), "\U0001F600a\u00e9");
-  EXPECT_EQ(tokenizer.symbol(4), "\u6f22");
+TEST(Tokenizer, OfBytePairsAnswersAsBpeTokenizerDoes) {
+  const auto by_pairs = trained_on(bpe_case("latin"));
+  const Tokenizer tokenizer = by_pairs;
+  const std::string text = "the lamp<|endoftext|>";
+  EXPECT_EQ(tokenizer.kind(), TokenizerKind::bpe);
+  EXPECT_EQ(tokenizer.vocab_size(), by_pairs.vocab_size());
+  EXPECT_EQ(tokenizer.encode(text, "x"), by_pairs.encode(text, "x"));
+  EXPECT_EQ(tokenizer.encode(text, "x", {.specials = SpecialText::token, .threads = 2}),
+            by_pairs.encode(text, "x", SpecialText::token));
+  EXPECT_EQ(tokenizer.symbol(300), by_pairs.bytes(300));
+  EXPECT_TRUE(tokenizer.is_special(0));
+  EXPECT_EQ(tokenizer.decode(Ids{0, 65}, SpecialText::ordinary), "a");
+  EXPECT_EQ(tokenizer.characters(), nullptr);
+  EXPECT_NE(tokenizer.bpe(), nullptr);
 }
 
-TEST(CharTokenizer, OneSymbolAndNoneMakeAVocabularyToo) {
-  EXPECT_THAT(CharTokenizer::from_text("aaaa").symbols(), ElementsAre(U'a'));
-  EXPECT_THAT(CharTokenizer::from_text("aaaa").encode("aa", "x"), ElementsAre(0, 0));
-  EXPECT_EQ(CharTokenizer::from_text("").vocab_size(), 0);
-  EXPECT_THAT(CharTokenizer::from_text("a").encode("", "x"), IsEmpty());
+TEST(Tokenizer, TheFileTellsTheKind) {
+  const Tokenizer by_character = CharTokenizer::from_text("ab");
+  const Tokenizer by_pairs = trained_on(bpe_case("latin"));
+  EXPECT_EQ(read_back(by_character).kind(), TokenizerKind::character);
+  EXPECT_EQ(read_back(by_pairs).kind(), TokenizerKind::bpe);
+  EXPECT_EQ(read_back(by_pairs).bpe()->vocabulary(), by_pairs.bpe()->vocabulary());
 }
 
-TEST(CharTokenizer, RandomTextsSurviveEncodeDecodeAndTheirJson) {
-  Generator random(11);
-  for (int length = 1; length < 300; length += 7) {
-    const auto text = random_text(random, length);
-    const auto tokenizer = CharTokenizer::from_text(text);
-    const auto ids = tokenizer.encode(text, "text");
-    ASSERT_EQ(tokenizer.decode(ids), text);
-    ASSERT_TRUE(std::all_of(ids.begin(), ids.end(),
-                            [&](auto id) { return id >= 0 && id < tokenizer.vocab_size(); }));
-    const auto again = read_back(tokenizer);
-    ASSERT_EQ(again.symbols(), tokenizer.symbols());
-    ASSERT_EQ(again.encode(text, "text"), ids);
-  }
+TEST(Tokenizer, TwoAreEqualWhereTheyDoTheSame) {
+  const Tokenizer ab = CharTokenizer::from_text("ab"), bytes = BpeTokenizer(test::train("", 257));
+  const Tokenizer latin = trained_on(bpe_case("latin"));
+  EXPECT_EQ(ab, Tokenizer(CharTokenizer::from_text("bba")));
+  EXPECT_EQ(latin, read_back(latin));
+  EXPECT_NE(ab, Tokenizer(CharTokenizer::from_text("abc")));
+  EXPECT_NE(latin, bytes);
+  EXPECT_NE(ab, bytes);
+  EXPECT_EQ(Tokenizer().vocab_size(), 0);
 }
 
-TEST(CharTokenizer, GenerationFromNothingStartsAtTheNewlineElseAtTheFirstSymbol) {
-  EXPECT_EQ(CharTokenizer::from_text("\ta\n").start_id(), 1);
-  EXPECT_EQ(CharTokenizer::from_text("\tab").start_id(), 0);
-  EXPECT_EQ(CharTokenizer::from_text("\t").start_id(), 0);
+/// The bytes alone: nothing is merged, yet it is no tokenizer of characters.
+TEST(Tokenizer, BpeWithoutMergesIsStillBpe) {
+  const Tokenizer bytes = BpeTokenizer(test::train("", 257));
+  EXPECT_EQ(read_back(bytes).kind(), TokenizerKind::bpe);
 }
 
-TEST(CharTokenizer, InvalidUtf8IsRefusedWithItsByte) {
-  const auto tokenizer = CharTokenizer::from_text("ab");
-  EXPECT_THAT(message_of<DataError>([] { CharTokenizer::from_text("ab\xFF"); }),
-              HasSubstr("byte 2 is not valid UTF-8; "));
-  EXPECT_THAT(message_of<DataError>([&] { tokenizer.encode("a\xC3", "--prompt"); }),
-              StartsWith("--prompt: byte 1 is not valid UTF-8; "));
+TEST(Tokenizer, AnIdOutsideTheVocabularyIsOutOfRangeForBothKinds) {
+  const Tokenizer by_character = CharTokenizer::from_text("ab");
+  const Tokenizer by_pairs = trained_on(bpe_case("latin"));
+  for (const auto* tokenizer : {&by_character, &by_pairs})
+    for (const auto id : {static_cast<std::int32_t>(tokenizer->vocab_size()), -1, INT32_MIN}) {
+      EXPECT_THROW(tokenizer->symbol(id), std::out_of_range);
+      EXPECT_THROW(tokenizer->is_special(id), std::out_of_range);
+      EXPECT_THROW(tokenizer->decode(Ids{id}), std::out_of_range);
+    }
 }
 
-struct Unknown {
-  const char* name;
-  const char* text;
-  const char* says;
-};
-class UnknownSymbols : public testing::TestWithParam<Unknown> {};
-
-TEST_P(UnknownSymbols, AreNamedWithTheirCodePoints) {
-  const auto tokenizer = CharTokenizer::from_text("ab\n");
-  const auto message =
-      message_of<DataError>([&] { tokenizer.encode(GetParam().text, "--prompt"); });
-  EXPECT_THAT(message,
-              StartsWith(std::string("--prompt: ") + GetParam().says + " not in the vocabulary; "));
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    CharTokenizer, UnknownSymbols,
-    testing::Values(Unknown{"ascii", "aZb", "'Z' (U+005A) is"},
-                    Unknown{"control", "a\tb", "U+0009 is"}, Unknown{"del", "\x7F", "U+007F is"},
-                    Unknown{"four_digits", "a\u00e9", "'\u00e9' (U+00E9) is"},
-                    Unknown{"six_digits", "\U0010FFFD", "'\U0010FFFD' (U+10FFFD) is"},
-                    Unknown{"each_once_sorted", "dcacbd", "'c' (U+0063), 'd' (U+0064) are"},
-                    Unknown{"the_first_five", "zyxwvut",
-                            "'t' (U+0074), 'u' (U+0075), 'v' (U+0076), 'w' (U+0077), 'x' (U+0078) "
-                            "and others are"}),
-    [](const auto& given) { return std::string(given.param.name); });
-
-TEST(CharTokenizer, UnknownSymbolsAreAnErrorOfTheKindThatTheCallerNames) {
-  EXPECT_THROW(CharTokenizer::from_text("a").encode("ab", "x"), DataError);
-  EXPECT_THROW(CharTokenizer::from_text("a").encode("ab", "x", ErrorKind::checkpoint),
-               CheckpointError);
-}
-
-TEST(CharTokenizer, ItsJsonHasHuggingFacesLayout) {
-  const auto json = CharTokenizer::from_text("b\na\"").to_json();
-  EXPECT_EQ(json_text(json.at("model")),
-            R"({"type":"BPE","vocab":{"\n":0,"\"":1,"a":2,"b":3},"merges":[]})");
-  for (const auto* key : {"version", "truncation", "padding", "added_tokens", "normalizer",
-                          "pre_tokenizer", "post_processor", "decoder"})
-    EXPECT_TRUE(json.contains(key)) << key;
-}
-
-struct Hostile {
-  const char* name;
-  const char* text;
-  const char* says;
-};
-class HostileTokenizer : public testing::TestWithParam<Hostile> {};
-
-TEST_P(HostileTokenizer, IsRefusedWithTheKindOfItsReader) {
-  const auto json = parse_json(GetParam().text, "t", ErrorKind::data);
-  for (const auto kind : {ErrorKind::data, ErrorKind::checkpoint}) {
-    try {
-      CharTokenizer::from_json(json, "t.json", kind);
-      ADD_FAILURE() << "it was taken";
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), kind);
-      EXPECT_THAT(error.what(), StartsWith("t.json: "));
-      EXPECT_THAT(error.what(), HasSubstr(GetParam().says));
-      EXPECT_THAT(error.what(), HasSubstr("; use a tokenizer.json"));
+TEST(TokenStream, ShowsWholeCharactersAndTheTextOfDecode) {
+  const Tokenizer tokenizer = trained_on(bpe_case("all"));
+  Generator random(2);
+  for (int round = 0; round < 100; ++round) {
+    Ids ids;
+    for (int i = 0; i < 30; ++i)
+      ids.push_back(static_cast<std::int32_t>(random.below(random.below(2) != 0 ? 257 : 1000)));
+    for (const auto specials : {SpecialText::token, SpecialText::ordinary}) {
+      TokenStream stream(tokenizer, specials);
+      std::string text;
+      for (const auto id : ids) {
+        text += stream.push(id);
+        ASSERT_FALSE(find_invalid_utf8(text));
+      }
+      EXPECT_EQ(text + stream.finish(), tokenizer.decode(ids, specials));
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    CharTokenizer, HostileTokenizer,
-    testing::Values(
-        Hostile{"null", "null", "no model.vocab"}, Hostile{"array", "[]", "no model.vocab"},
-        Hostile{"number", "7", "no model.vocab"}, Hostile{"empty", "{}", "no model.vocab"},
-        Hostile{"model_missing", R"({"vocab": {"a": 0}})", "no model.vocab"},
-        Hostile{"model_number", R"({"model": 3})", "no model.vocab"},
-        Hostile{"vocab_missing", R"({"model": {"type": "BPE"}})", "no model.vocab"},
-        Hostile{"vocab_array", R"({"model": {"vocab": ["a"]}})", "no model.vocab"},
-        Hostile{"vocab_null", R"({"model": {"vocab": null}})", "no model.vocab"},
-        Hostile{"vocab_empty", R"({"model": {"vocab": {}}})", "no model.vocab"},
-        Hostile{"merges", R"({"model": {"vocab": {"a": 0}, "merges": ["a a"]}})", "has merges"},
-        Hostile{"merges_number", R"({"model": {"vocab": {"a": 0}, "merges": 1}})", "has merges"},
-        Hostile{"two_symbols", R"({"model": {"vocab": {"a": 0, "bc": 1}}})", "\"bc\" is not one"},
-        Hostile{"two_code_points", R"({"model": {"vocab": {"e\u0301": 0}}})", "is not one symbol"},
-        Hostile{"no_symbol", R"({"model": {"vocab": {"": 0}}})", "\"\" is not one symbol"},
-        Hostile{"id_twice", R"({"model": {"vocab": {"a": 0, "b": 0}}})",
-                "\"b\" has id 0 where 1 belongs"},
-        Hostile{"hole", R"({"model": {"vocab": {"a": 0, "b": 2}}})", "has id 2 where 1 belongs"},
-        Hostile{"from_one", R"({"model": {"vocab": {"a": 1, "b": 2}}})", "where 0 belongs"},
-        Hostile{"id_negative", R"({"model": {"vocab": {"a": -1}}})", "has id -1"},
-        Hostile{"id_huge", R"({"model": {"vocab": {"a": 0, "b": 18446744073709551615}}})",
-                "has id 18446744073709551615"},
-        Hostile{"id_4294967296", R"({"model": {"vocab": {"a": 4294967296}}})", "has id 4294967296"},
-        Hostile{"id_fraction", R"({"model": {"vocab": {"a": 0.0}}})", "has id 0.0"},
-        Hostile{"id_text", R"({"model": {"vocab": {"a": "0"}}})", "where 0 belongs"},
-        Hostile{"id_true", R"({"model": {"vocab": {"a": false}}})", "has id false"},
-        Hostile{"id_null", R"({"model": {"vocab": {"a": null}}})", "has id null"},
-        Hostile{"out_of_order", R"({"model": {"vocab": {"b": 0, "a": 1}}})", "\"a\" is out of"}),
-    [](const auto& given) { return std::string(given.param.name); });
+TEST(TokenStream, OfATextShowsItAsItComesWithoutReplacements) {
+  const Tokenizer tokenizer = trained_on(bpe_case("latin"));  // has few merges of other scripts
+  const std::string text = "\u6f22\u5b57 \U0001F469\u200d\U0001F680 caf\u00e9";
+  TokenStream stream(tokenizer);
+  std::string shown;
+  for (const auto id : tokenizer.encode(text, "text")) {
+    shown += stream.push(id);
+    ASSERT_TRUE(text.starts_with(shown));
+  }
+  EXPECT_EQ(shown, text);
+  EXPECT_EQ(stream.finish(), "");
+}
 
-TEST(CharTokenizer, AnIdOutsideTheVocabularyNeverReadsBeyondIt) {
-  const auto tokenizer = CharTokenizer::from_text("ab");
-  for (const std::int32_t id : {2, -1, INT32_MAX, INT32_MIN})
-    EXPECT_THROW(tokenizer.symbol(id), std::out_of_range) << id;
+void write(const std::filesystem::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+TEST(ReadTokenizer, FilesOfEachKindAreReadForWhatTheyAre) {
+  const test::Scratch scratch;
+  const auto path = scratch / "t";
+  write(path, json_text(CharTokenizer::from_text("ab").to_json(), 2));
+  EXPECT_EQ(read_tokenizer(path, ErrorKind::data).kind(), TokenizerKind::character);
+  write(path, "\n" + json_text(trained_on(bpe_case("latin")).to_json(), 2));
+  EXPECT_EQ(read_tokenizer(path, ErrorKind::data).vocab_size(), 376);
+}
+
+TEST(ReadTokenizer, FilesOfOtherKindsAreDataErrorsThatNameThem) {
+  const test::Scratch scratch;
+  const auto path = scratch / "t";
+  const auto refusal = [&](const std::string& bytes) {
+    write(path, bytes);
+    return message_of<DataError>([&] { read_tokenizer(path, ErrorKind::data); });
+  };
+  EXPECT_THAT(refusal(""), HasSubstr("t: is empty; "));
+  EXPECT_THAT(refusal(" \n"), HasSubstr("t: is empty; "));
+  EXPECT_THAT(refusal("\x1F\x8B\x08"), HasSubstr("gzip"));
+  EXPECT_THAT(refusal("#version: 0.2\nh e\n"), HasSubstr("line 1: "));
+  EXPECT_THAT(refusal("[1]"), HasSubstr("has no model"));
+  EXPECT_THAT(refusal("{"), HasSubstr("ends too early"));
+  EXPECT_THAT(refusal("\xEF\xBB\xBF{}"), HasSubstr("byte-order mark"));
+  EXPECT_THAT(message_of<DataError>([&] { read_tokenizer(scratch / "none", ErrorKind::data); }),
+              HasSubstr("none"));
+  EXPECT_THAT(message_of<DataError>([&] { read_tokenizer(scratch.path(), ErrorKind::data); }),
+              StartsWith(scratch.path().string()));
+}
+
+/// One of several damages at a random place; several of them may come together.
+std::string damaged(std::string text, Generator& random) {
+  constexpr std::string_view kParts = "{}[],:\"\\ \n0123456789-.eEtrue\xC3\xFF\0=+/";
+  for (auto times = 1 + random.below(3); times > 0 && !text.empty(); --times) {
+    const auto at = random.below(text.size());
+    switch (random.below(5)) {
+      case 0:
+        text[at] = kParts[random.below(kParts.size())];
+        break;
+      case 1:
+        text.insert(at, 1, kParts[random.below(kParts.size())]);
+        break;
+      case 2:
+        text.erase(at, 1 + random.below(8));
+        break;
+      case 3:
+        text.insert(at, text.substr(random.below(text.size()), random.below(40)));
+        break;
+      default:
+        text[at] = static_cast<char>(random.below(256));
+    }
+  }
+  return text;
+}
+
+/// Each damaged file is read or refused with an Error; MAKEMOE_FUZZ_SECONDS makes it longer.
+TEST(ReadTokenizer, DamagedFilesAreReadOrRefusedAndNothingElse) {
+  const auto* given = std::getenv("MAKEMOE_FUZZ_SECONDS");
+  const auto seconds = given != nullptr ? std::atof(given) : 0.0;
+  const auto pairs = trained_on(bpe_case("latin"));
+  const std::vector<std::string> ranks(pairs.vocabulary().tokens.begin() + 1,
+                                       pairs.vocabulary().tokens.end());
+  const std::vector<std::string> sound{json_text(pairs.to_json()),
+                                       json_text(CharTokenizer::from_text("ab\u00e9").to_json()),
+                                       test::rank_lines(ranks)};
+  const auto seed = given != nullptr ? static_cast<std::uint64_t>(monotonic_seconds() * 1e6) : 1;
+  if (given != nullptr) std::cout << "seed " << seed << std::endl;
+  Generator random(seed);
+  const auto end = monotonic_seconds() + seconds;
+  int taken = 0, refused = 0;
+  for (int round = 0; round < 300 || monotonic_seconds() < end; ++round) {
+    const auto text = damaged(sound[static_cast<std::size_t>(round) % sound.size()], random);
+    try {
+      const auto tokenizer =
+          text.starts_with('{')
+              ? Tokenizer::from_json(parse_json(text, "t", ErrorKind::data), "t", ErrorKind::data)
+              : Tokenizer(BpeTokenizer::from_tiktoken(text, "t", ErrorKind::data));
+      if (tokenizer.kind() == TokenizerKind::bpe) {
+        const auto ids = tokenizer.encode("the lamp \u00e9", "x");
+        ASSERT_EQ(tokenizer.decode(ids), "the lamp \u00e9");
+      }
+      ++taken;
+    } catch (const DataError&) {
+      ++refused;
+    }
+  }
+  EXPECT_GT(taken, 0);
+  EXPECT_GT(refused, taken);
 }
 
 }  // namespace

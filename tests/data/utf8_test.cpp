@@ -51,6 +51,14 @@ std::optional<std::size_t> invalid_by_the_table(std::string_view text) {
 /// Each byte at which a rule of the table begins or ends, and its neighbours.
 constexpr std::array kTails{0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xFF};
 
+TEST(Utf8, AnInvalidByteIsFoundWhereverItStandsInAscii) {
+  for (std::size_t before = 0; before < 40; ++before)
+    for (std::size_t after = 0; after < 20; ++after) {
+      const auto text = std::string(before, 'a') + "\x80" + std::string(after, 'b');
+      EXPECT_EQ(find_invalid_utf8(text), before);
+    }
+}
+
 TEST(Utf8, EachSequenceIsJudgedAsTheTableSays) {
   for (int lead = 0; lead < 256; ++lead) {
     for (const int second : kTails) {
