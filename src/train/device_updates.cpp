@@ -14,8 +14,6 @@ namespace moe {
 
 namespace {
 
-using kernels::UpdateValue;
-
 /// Memory of the host for what `device` copies while the host goes on.
 at::Tensor staging(at::IntArrayRef sizes, at::ScalarType type, at::Device device) {
   return at::empty(sizes, at::TensorOptions(type).pinned_memory(device.is_cuda()));
@@ -68,13 +66,13 @@ void DeviceUpdates::start() {
                               static_cast<std::uint64_t>(update));
   send_inputs(key);
   send_schedule(update);
-  auto& phase = phases_[state_.optimizer.phase_of(update)];
+  auto& phase = phases_[state_.optimizer.phase_of(state_.optimizer.steps + 1)];
   if (phase.is_warm && records_ && !phase.recording)
-    phase.recording = Recording::of(state_.device, [&] { compute(update, key); });
+    phase.recording = Recording::of(state_.device, [&] { compute(key); });
   if (phase.recording)
     phase.recording->repeat();
   else
-    compute(update, key);
+    compute(key);
   phase.is_warm = true;
   count(update);
   ++started_;
@@ -128,14 +126,14 @@ ForwardContext DeviceUpdates::context_of(const Batch& batch, std::uint64_t key) 
   return context;
 }
 
-void DeviceUpdates::compute(std::int64_t update, std::uint64_t key) {
+void DeviceUpdates::compute(std::uint64_t key) {
   accumulate(key);
   const auto& optim = state_.config.optim;
   kernels::judge_update(state_.flat.gradients(),
                         optim.grad_clip.value_or(std::numeric_limits<double>::infinity()), figures_,
                         memory_);
-  state_.optimizer.step_from_memory(state_.flat.trained(), state_.flat.gradients(), update,
-                                    memory_);
+  state_.optimizer.step_from_memory(state_.flat.trained(), state_.flat.gradients(),
+                                    state_.optimizer.steps + 1, memory_);
   move_balance_biases(state_, memory_);
 }
 

@@ -47,7 +47,7 @@ class DeviceUpdates {
   void send_inputs(std::uint64_t key);
   void send_schedule(std::int64_t update);
   /// What is recorded.
-  void compute(std::int64_t update, std::uint64_t key);
+  void compute(std::uint64_t key);
   void accumulate(std::uint64_t key);
   void sum_ahead(std::uint64_t key);
   ForwardContext context_of(const Batch& batch, std::uint64_t key) const;
