@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <cstdint>
 #include <string>
@@ -20,10 +21,12 @@ cuda::Launch gpu_launch(std::int64_t items);
 /// How the texts name the type of values: "float" or "double".
 const char* gpu_type(const at::Tensor& values);
 
-/// Starts a kernel of src/kernels/cuda (cuda::Kernels::start) on the current GPU and stream.
+/// Starts a kernel of src/kernels/cuda (cuda::Kernels::start) on the GPU of `on`, on the stream
+/// that is current there.
 template <class... Arguments>
-void start_on_gpu(const char* file, const std::string& kernel, cuda::Launch launch,
-                  Arguments... arguments) {
+void start_on_gpu(const at::Tensor& on, const char* file, const std::string& kernel,
+                  cuda::Launch launch, Arguments... arguments) {
+  const c10::DeviceGuard current(on.device());
   gpu_kernels().start(file, kernel, launch, gpu_stream(), arguments...);
 }
 

@@ -34,13 +34,13 @@ void draw_mask_on_gpu(const RowIds& rows, double p, const DrawKey& key, const at
   const auto key_memory = key_on(out, key);
   const cuda::DropoutArguments dropout{arguments_of(rows, key_memory, key.site), drop_threshold(p),
                                        1 / (1 - p)};
-  start_on_gpu("draws.cuh", cat("draw_mask<", gpu_type(out), ">"), launch_for(out), dropout,
+  start_on_gpu(out, "draws.cuh", cat("draw_mask<", gpu_type(out), ">"), launch_for(out), dropout,
                out.size(0), out.size(1), out.mutable_data_ptr());
 }
 
 void draw_normals_on_gpu(const RowIds& rows, const DrawKey& key, const at::Tensor& out) {
   const auto key_memory = key_on(out, key);
-  start_on_gpu("draws.cuh", cat("draw_normals<", gpu_type(out), ">"), launch_for(out),
+  start_on_gpu(out, "draws.cuh", cat("draw_normals<", gpu_type(out), ">"), launch_for(out),
                arguments_of(rows, key_memory, key.site), out.size(0), out.size(1),
                out.mutable_data_ptr());
 }
