@@ -246,7 +246,9 @@ void add_tokenizer(CLI::App& app, Run& run) {
   add_threads(*info, *args);
   info->footer("Example:\n  makemoe tokenizer info words.json TEXT.txt");
   runs(info, run_info);
-  command->footer("makemoe tokenizer COMMAND --help explains each command and its options.");
+  command->footer(
+      "Examples:\n  makemoe tokenizer train TEXT.txt --vocab-size 4096 --out words.json\n"
+      "  makemoe tokenizer info words.json TEXT.txt");
 }
 
 }  // namespace moe::cli

@@ -227,7 +227,10 @@ class Flags(ExtremesCase):
                 "generate": (self.run_folder, "--max-new-tokens", 3, "--seed", 1),
                 "bench": ("--config", self.config, "--steps", 1, "--json"),
                 "inspect": (self.run_folder, "--depth"), "upcycle": (self.dense, "--num-experts", 4, "--out", out),
-                "sweep run": (self.file, "--out", out), "sweep worker": (self.swept,)}[name]
+                "sweep run": (self.file, "--out", out), "sweep worker": (self.swept,),
+                "tokenizer train": (self.text, "--vocab-size", 300, "--out", out),
+                "tokenizer encode": (self.text, "--tokenizer", self.run_folder / "tokenizer.json"),
+                "tokenizer info": (self.run_folder / "tokenizer.json", self.text)}[name]
 
     def flags(self):
         words = re.compile(r"^  ([a-z]+) +[A-Z]", re.M)
