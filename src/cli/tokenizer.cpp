@@ -15,7 +15,7 @@ namespace moe::cli {
 
 namespace {
 
-constexpr std::int64_t kMostTokens = std::int64_t{1} << 24;  // of a vocabulary
+constexpr std::int64_t kLargestVocabulary = std::int64_t{1} << 24;  // of a vocabulary
 constexpr int kMostThreads = 1024;
 constexpr std::size_t kMostLongest = 10;  // tokens that info shows
 
@@ -194,7 +194,7 @@ CLI::App* add_train_command(CLI::App& command, TokenizerArgs& args) {
   train->add_option("texts", args.texts, "UTF-8 texts, or - for standard input")->required();
   add_whole<std::int64_t>(*train, "--vocab-size", args.request.vocab_size,
                           "tokens, with the 256 bytes and <|endoftext|>; default: 4096", 257,
-                          kMostTokens);
+                          kLargestVocabulary);
   add_whole<std::int64_t>(*train, "--min-frequency", args.request.min_frequency,
                           "how often a pair must stand in the texts to become a token; default: 0",
                           0, std::int64_t{1} << 40);
