@@ -20,7 +20,8 @@ constexpr int kMostThreads = 1024;
 constexpr std::size_t kMostLongest = 10;  // tokens that info shows
 
 struct TokenizerArgs {
-  std::vector<std::string> texts;  // files; of encode and decode one, or "-"
+  std::vector<std::string> texts;  // files, or "-"
+  std::string input;               // of encode and decode, likewise
   std::string tokenizer, out;
   BpeRequest request;
   int threads = 0;  // 0: those of the machine
@@ -76,8 +77,7 @@ int run_train(const TokenizerArgs& args, const Services& services) {
 
 int run_encode(const TokenizerArgs& args, const Services& services) {
   const auto tokenizer = read_tokenizer(args.tokenizer, ErrorKind::data);
-  const auto& input = args.texts.front();
-  const auto ids = tokenizer.encode(text_of(input, services.log), name_of(input),
+  const auto ids = tokenizer.encode(text_of(args.input, services.log), name_of(args.input),
                                     {.specials = specials_of(args), .threads = threads_of(args)});
   std::string line;
   for (const auto id : ids) {
@@ -109,8 +109,7 @@ std::vector<std::int32_t> read_ids(std::string_view text, const std::string& whe
 
 int run_decode(const TokenizerArgs& args) {
   const auto tokenizer = read_tokenizer(args.tokenizer, ErrorKind::data);
-  const auto& input = args.texts.front();
-  const auto ids = read_ids(bytes_of(input), name_of(input), tokenizer.vocab_size());
+  const auto ids = read_ids(bytes_of(args.input), name_of(args.input), tokenizer.vocab_size());
   print(tokenizer.decode(ids, specials_of(args)));
   return 0;
 }
@@ -208,7 +207,7 @@ CLI::App* add_train_command(CLI::App& command, TokenizerArgs& args) {
 CLI::App* add_ids_command(CLI::App& command, TokenizerArgs& args, const char* name,
                           const char* help, const char* input, const char* specials) {
   auto* added = command.add_subcommand(name, help);
-  added->add_option("input", args.texts, input)->required()->expected(1);
+  add_name(*added, "input", args.input, input)->required();
   add_name(*added, "--tokenizer", args.tokenizer, "tokenizer.json or tiktoken file")->required();
   added->add_flag("--special", args.specials, specials);
   return added;

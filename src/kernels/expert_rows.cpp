@@ -20,13 +20,13 @@ std::int64_t blocks_of(std::int64_t slots, std::int64_t experts, std::int64_t ro
   return std::min(slots, slots / rows + experts);
 }
 
-/// (S) int64: the how many-th slot of its expert each is; `counts` (S, E) counts them.
+/// (S) int64: the how many-th slot of its expert each is; `counts` (E, S) counts them.
 at::Tensor ranks(const at::Tensor& counts, const at::Tensor& chosen) {
-  return counts.gather(1, chosen.unsqueeze(1)).squeeze(1).sub(1);
+  return counts.gather(0, chosen.unsqueeze(0)).squeeze(0).sub(1);
 }
 
 at::Tensor load_of(const at::Tensor& counts, std::int64_t capacity, std::int64_t unbound) {
-  const auto load = counts[-1];
+  const auto load = counts.select(1, -1).contiguous();
   if (capacity < 0) return load;
   const auto bound = load.numel() - unbound;
   return at::cat({load.narrow(0, 0, bound).clamp_max(capacity), load.narrow(0, bound, unbound)});
@@ -61,7 +61,8 @@ ExpertRows make_expert_rows(const at::Tensor& experts, std::int64_t num_experts,
   const auto chosen = experts.reshape({-1});  // (S)
   const auto options = chosen.options();
   const auto slots = at::arange(chosen.numel(), options), all = at::arange(num_experts, options);
-  const auto counts = chosen.unsqueeze(1).eq(all).cumsum(0, at::kLong);  // (S, E)
+  // (E, S): along rows, which GPUs add up by many threads.
+  const auto counts = all.unsqueeze(1).eq(chosen).cumsum(1, at::kLong);
   const auto rank = ranks(counts, chosen);
   ExpertRows out{layout, {}, {}, {}, load_of(counts, capacity, unbound)};
   at::Tensor row;

@@ -1,6 +1,7 @@
 #include "train/device_updates.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
@@ -27,10 +28,28 @@ kernels::RowIds rows_of(std::int64_t first, std::int64_t batch, std::int64_t tim
           at::arange(time, options).repeat({batch})};
 }
 
+/// While one lives, libtorch takes its usual operations on a GPU, where its deterministic mode
+/// would sort before each scatter and fill all memory that is not written yet. A pass repeats bit
+/// for bit without it: it scatters to distinct places, or to one that nobody reads.
+class UsualOperations {
+ public:
+  explicit UsualOperations(at::Device device)
+      : was_(at::globalContext().deterministicAlgorithms()) {
+    if (device.is_cuda()) set(false);
+  }
+  ~UsualOperations() { set(was_); }
+  UsualOperations(const UsualOperations&) = delete;
+  UsualOperations& operator=(const UsualOperations&) = delete;
+
+ private:
+  static void set(bool on) { at::globalContext().setDeterministicAlgorithms(on, false); }
+  bool was_;
+};
+
 }  // namespace
 
 DeviceUpdates::DeviceUpdates(TrainState& state, bool records)
-    : state_(state), records_(records && Recording::is_possible(state.device)) {
+    : state_(state), recorder_(records ? Recorder::on(state.device) : nullptr) {
   const auto& train = state.config.train;
   const auto parts = train.grad_accumulation, batch = train.batch_size,
              time = state.config.model.block_size, size = batch * time;
@@ -67,12 +86,14 @@ void DeviceUpdates::start() {
   send_inputs(key);
   send_schedule(update);
   auto& phase = phases_[state_.optimizer.phase_of(state_.optimizer.steps + 1)];
-  if (phase.is_warm && records_ && !phase.recording)
-    phase.recording = Recording::of(state_.device, [&] { compute(key); });
+  const auto work = [&] { compute(key); };
+  if (recorder_ && phase.is_warm && !phase.recording) phase.recording = recorder_->record(work);
   if (phase.recording)
     phase.recording->repeat();
+  else if (recorder_)
+    recorder_->warm_up(work);
   else
-    compute(key);
+    work();
   phase.is_warm = true;
   count(update);
   ++started_;
@@ -127,6 +148,7 @@ ForwardContext DeviceUpdates::context_of(const Batch& batch, std::uint64_t key) 
 }
 
 void DeviceUpdates::compute(std::uint64_t key) {
+  const UsualOperations on_device(state_.device);
   accumulate(key);
   const auto& optim = state_.config.optim;
   kernels::judge_update(state_.flat.gradients(),

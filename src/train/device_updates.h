@@ -55,7 +55,7 @@ class DeviceUpdates {
   StepResult take_back(std::int64_t sound);
 
   TrainState& state_;
-  bool records_;
+  std::unique_ptr<Recorder> recorder_;  // null: nothing is recorded
   at::Tensor inputs_;           // (2 A B T + 1) int64: ids and targets, batch by batch, and the key
   at::Tensor key_;              // (1), the end of inputs_
   std::vector<Batch> batches_;  // A of them

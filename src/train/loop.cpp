@@ -127,6 +127,8 @@ void Loop::write_routing(const RoutingTallies& routing) {
 
 void Loop::evaluate() {
   settle();
+  if (!evaluation_is_due()) return;  // what was not finite was made again, and the step is another
+  const auto begin = monotonic_seconds();
   folder_.require_lock();
   const auto& at = state_.at;
   log_.live(cat("step ", at.step, ": evaluating"));
@@ -140,7 +142,7 @@ void Loop::evaluate() {
   log_.live("");
   log_.info(cat("step ", at.step, ": train loss ", fixed(train, 4), ", val loss ", fixed(val, 4),
                 at.best_step == at.step ? " (best)" : ""));
-  reported_at_ = monotonic_seconds();  // evaluation does not count as training time
+  reported_at_ += monotonic_seconds() - begin;  // evaluation does not count as training time
 }
 
 void Loop::save() {
@@ -225,6 +227,7 @@ void Loop::report(const StepResult& result) {
 
 void Loop::sample() {
   settle();
+  const auto begin = monotonic_seconds();
   GenerateOptions options;
   options.max_new_tokens = kSampleLength;
   options.seed = stream_key(static_cast<std::uint64_t>(request_.config.seed), "sample",
@@ -234,7 +237,7 @@ void Loop::sample() {
   const auto text = generate(state_.model, material_.tokenizer, prompt, options).front().text;
   log_.info(cat("sample at step ", state_.at.step, ":\n", text));
   folder_.write_sample({{"step", state_.at.step}, {"text", text}});
-  reported_at_ = monotonic_seconds();
+  reported_at_ += monotonic_seconds() - begin;
 }
 
 NumericsError Loop::diverged(std::string_view what, std::int64_t step) const {
@@ -304,8 +307,11 @@ TrainSummary Loop::run() {
     maybe_evaluate();
     if (state_.at.step > 0) save_when_due();
   }
-  if (!state_.device.is_cpu()) device_updates_.emplace(state_, train.capture);
+  // The readable modules wait for values.
+  if (!state_.device.is_cpu() && request_.config.model.kernels == Kernels::fast)
+    device_updates_.emplace(state_, train.capture);
   reported_tokens_ = state_.at.tokens;
+  reported_at_ = monotonic_seconds();
   while (state_.at.step < end && !patience_is_out() && interrupt_.signal() == 0) {
     update();
     maybe_evaluate();

@@ -13,12 +13,22 @@ class Recording {
  public:
   virtual ~Recording() = default;
   virtual void repeat() = 0;
+};
 
-  /// Whether this binary can record what `device` does.
-  static bool is_possible(at::Device device);
-  /// Of what `action` starts on `device`, without doing it. What is made once (workspaces of
-  /// libraries, caches) must be there: it was started before.
-  static std::unique_ptr<Recording> of(at::Device device, const std::function<void()>& action);
+/// Records what a device is asked to do. All recordings of one share a stream and the memory of
+/// what they make on the way; they must outlive no tensor of it, and be repeated one at a time.
+class Recorder {
+ public:
+  virtual ~Recorder() = default;
+
+  /// Does what is recorded later, so that what is made once (workspaces of libraries, kernels,
+  /// caches) is there: in a recording it could not be made.
+  virtual void warm_up(const std::function<void()>& action) = 0;
+  /// Records what `action` starts, without doing it.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>& action) = 0;
+
+  /// Of `device`; null where this binary can record nothing there.
+  static std::unique_ptr<Recorder> on(at::Device device);
 };
 
 }  // namespace moe

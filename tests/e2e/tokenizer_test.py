@@ -116,7 +116,6 @@ class TokenizerCommand(Case):
 
     def test_usage_is_checked(self):
         self.refuse_all(USAGE, {
-            "nothing": (("tokenizer",), "subcommand"),
             "no text": (("tokenizer", "train", "--out", "x"), "texts"),
             "no out": (("tokenizer", "train", self.poem), "--out"),
             "too small": (("tokenizer", "train", self.poem, "--vocab-size", 256, "--out", "x"), "257"),

@@ -41,14 +41,25 @@ std::vector<fs::path> loaded_cuda_folders() {
   return folders;
 }
 
+/// Whether a file is NVRTC, under its own name or, as libtorch's archives have it, with a hash.
+bool is_nvrtc(const std::string& name) {
+  if (name.starts_with("libnvrtc-builtins") || name.find(".alt.") != std::string::npos)
+    return false;
+  return name.starts_with("libnvrtc.so") ||
+         (name.starts_with("libnvrtc-") && name.find(".so") != std::string::npos);
+}
+
+/// The compiler of libtorch's own CUDA first: the driver that is there loads what it makes.
 void* open_library(const std::string& library) {
   if (!library.empty()) return dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
-  const auto folders = loaded_cuda_folders();
-  for (const auto* name : kNames) {
-    for (const auto& folder : folders)
-      if (auto* found = dlopen((folder / name).c_str(), RTLD_NOW | RTLD_LOCAL)) return found;
-    if (auto* found = dlopen(name, RTLD_NOW | RTLD_LOCAL)) return found;
+  for (const auto& folder : loaded_cuda_folders()) {
+    std::error_code ignored;  // a folder that is not there
+    for (const auto& entry : fs::directory_iterator(folder, ignored))
+      if (is_nvrtc(entry.path().filename().string()))
+        if (auto* found = dlopen(entry.path().c_str(), RTLD_NOW | RTLD_LOCAL)) return found;
   }
+  for (const auto* name : kNames)
+    if (auto* found = dlopen(name, RTLD_NOW | RTLD_LOCAL)) return found;
   return nullptr;
 }
 
