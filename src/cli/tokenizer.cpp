@@ -16,7 +16,7 @@ namespace moe::cli {
 namespace {
 
 constexpr std::int64_t kLargestVocabulary = std::int64_t{1} << 24;  // of a vocabulary
-constexpr int kMostThreads = 1024;
+constexpr std::int64_t kMostThreads = 1024;
 constexpr std::size_t kMostLongest = 10;  // tokens that info shows
 
 struct TokenizerArgs {
@@ -24,12 +24,12 @@ struct TokenizerArgs {
   std::string input;               // of encode and decode, likewise
   std::string tokenizer, out;
   BpeRequest request;
-  int threads = 0;  // 0: those of the machine
+  std::int64_t threads = 0;  // 0: those of the machine
   bool specials = false, json = false;
 };
 
 int threads_of(const TokenizerArgs& args) {
-  if (args.threads > 0) return args.threads;
+  if (args.threads > 0) return static_cast<int>(args.threads);
   return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 }
 
@@ -183,9 +183,9 @@ int run_info(const TokenizerArgs& args, const Services& services) {
 }
 
 void add_threads(CLI::App& command, TokenizerArgs& args) {
-  add_whole(command, "--threads", args.threads,
-            "threads; results do not depend on it; default: as many as the machine has", 1,
-            kMostThreads);
+  add_whole<std::int64_t>(
+      command, "--threads", args.threads,
+      "threads; results do not depend on it; default: as many as the machine has", 1, kMostThreads);
 }
 
 CLI::App* add_train_command(CLI::App& command, TokenizerArgs& args) {
