@@ -3,6 +3,8 @@
 #include <ATen/record_function.h>
 
 #include <algorithm>
+#include <iterator>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -24,7 +26,8 @@ class RecordedOperations {
   const std::vector<std::string>& all() const { return recorded(); }
 
   /// Those that wait for a device, since their result is a value for the host or has a shape that
-  /// depends on values.
+  /// depends on values. Copies to the CPU, which wait too, are none on a CPU and are not seen
+  /// there.
   std::vector<std::string> waiting() const {
     static const std::vector<std::string> kWaiting{"aten::_local_scalar_dense",
                                                    "aten::item",
@@ -37,10 +40,9 @@ class RecordedOperations {
                                                    "aten::_unique2",
                                                    "aten::unique_dim",
                                                    "aten::one_hot",
-                                                   "aten::repeat_interleave.Tensor",
+                                                   "aten::repeat_interleave",
                                                    "aten::unique_consecutive",
-                                                   "aten::argwhere",
-                                                   "aten::tensor_split.tensor_indices_or_sections"};
+                                                   "aten::argwhere"};
     std::vector<std::string> out;
     std::ranges::copy_if(all(), std::back_inserter(out), [&](const std::string& operation) {
       return std::ranges::any_of(
