@@ -8,8 +8,8 @@ namespace moe::kernels {
 
 namespace {
 
-/// What moving one weight costs, in multiplications: 4 bytes at 16 operations a byte, what GPUs do
-/// in float32 while their memory brings one.
+/// What moving one weight costs, in operations: 4 bytes at 16 operations a byte, about what GPUs do
+/// in float32 while their memory brings one (docs/adr/0054; not measured).
 constexpr double kMove = 4 * 16;
 /// Times that a weight moves if its block has a copy of it: read, written, read.
 constexpr double kMovesOfACopy = 3;

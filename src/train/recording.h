@@ -16,7 +16,8 @@ class Recording {
 };
 
 /// Records what a device is asked to do. All recordings of one share a stream and the memory of
-/// what they make on the way; they must outlive no tensor of it, and be repeated one at a time.
+/// what they make on the way: they are repeated one at a time, and nothing that was made within one
+/// may be used after it.
 class Recorder {
  public:
   virtual ~Recorder() = default;
