@@ -18,7 +18,7 @@ struct ImportArgs {
 
 /// What the weights were trained on, as far as it is told.
 struct Origin {
-  CharTokenizer tokenizer;
+  Tokenizer tokenizer;
   DataSums sums;  // none with --vocab: any text that the vocabulary covers may follow
 };
 
@@ -30,9 +30,7 @@ Origin read_origin(const ImportArgs& args, const RunConfig& config, Log& log) {
   if (args.vocab.empty())
     throw ConfigError(
         "import: the vocabulary is missing; give --data TEXT or --vocab TOKENIZER.json");
-  return {
-      CharTokenizer::from_json(read_json(args.vocab, ErrorKind::data), args.vocab, ErrorKind::data),
-      {}};
+  return {read_tokenizer(args.vocab, ErrorKind::data), {}};
 }
 
 /// A state_dict of the Python original, whose shape the config tells.
