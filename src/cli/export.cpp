@@ -140,9 +140,9 @@ int export_folder(const ExportArgs& args, LoadedModel& loaded, const Services& s
   if (is_standard_output(args.out))
     throw ConfigError(cat("--out: ", args.out, " is no folder; name one for --format hf"));
   const FlatParameters flat(loaded.model);
-  const Tokenizer tokenizer(loaded.info.tokenizer);
   const auto folder = make_folder(
-      {loaded.info.config.model, loaded.model->spec(), tokenizer, values_of(flat)}, dtype);
+      {loaded.info.config.model, loaded.model->spec(), loaded.info.tokenizer, values_of(flat)},
+      dtype);
   write_folder(args.out, folder.files, args.force, services.files);
   if (folder.answer.twin && loaded.info.config.model.moe.router == RouterKind::noisy_topk)
     services.log.warn("the router's noise, which is for training alone, is not exported");

@@ -16,15 +16,19 @@ namespace moe::cli {
 
 namespace {
 
-CharTokenizer tokenizer_of(const fs::path& folder, const std::string& vocab,
-                           const FolderModel& found) {
+Tokenizer tokenizer_of(const fs::path& folder, const std::string& vocab, const FolderModel& found) {
   const auto path = vocab.empty() ? (folder / "tokenizer.json").string() : vocab;
-  auto tokenizer =
-      CharTokenizer::from_json(read_json(path, ErrorKind::data), path, ErrorKind::data);
+  auto tokenizer = read_tokenizer(path, ErrorKind::data);
   if (tokenizer.vocab_size() != found.vocab)
     throw CheckpointError(cat(path, ": has ", tokenizer.vocab_size(), " symbols, and config.json ",
                               found.vocab, "; name the tokenizer of these weights with --vocab"));
   return tokenizer;
+}
+
+/// A run has a tokenizer of its own; its config says of which kind.
+void name_tokenizer(const Tokenizer& tokenizer, DataConfig& data) {
+  data.tokenizer = tokenizer.bpe() != nullptr ? "bpe" : "char";
+  if (tokenizer.bpe() != nullptr) data.vocab_size = tokenizer.vocab_size();
 }
 
 /// Tables lie under one name each, in whichever file.
@@ -74,6 +78,7 @@ void import_folder(const FolderImport& from, const std::string& out, const Servi
   config.model.kernels = kernels;
   config.device = "cpu";
   const auto tokenizer = tokenizer_of(folder, from.vocab, found);
+  name_tokenizer(tokenizer, config.data);
   const FolderWeights weights(folder);
   const Vocabulary vocabulary(found.vocab, ngrams_of_folder(weights, found, folder));
   require_weights_for(found, vocabulary, weights, folder);

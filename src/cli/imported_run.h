@@ -5,7 +5,7 @@
 
 #include "moe/cli/app.h"
 #include "moe/config/config.h"
-#include "moe/data/char_tokenizer.h"
+#include "moe/data/tokenizer.h"
 #include "moe/exchange/foreign_tensors.h"
 #include "moe/model/flat.h"
 #include "moe/spec/vocabulary.h"
@@ -16,7 +16,7 @@ namespace moe::cli {
 /// Everything about a run at step 0 but the values of its weights.
 struct ImportedRun {
   RunConfig config;
-  CharTokenizer tokenizer;
+  Tokenizer tokenizer;
   Vocabulary vocabulary;
   DataSums sums;  // none: any text that the vocabulary covers may follow
 };
