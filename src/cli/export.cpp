@@ -2,6 +2,7 @@
 #include <array>
 #include <string_view>
 
+#include "cli/gguf.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/session.h"
@@ -16,7 +17,7 @@ namespace {
 
 struct ExportArgs {
   CheckpointArgs checkpoint;
-  std::string format = "makemoe", out;
+  std::string format = "makemoe", dtype, out;
 };
 
 /// Keys of makeMoE.py itself, keys that change no number of a model with weights (a tied weight is
@@ -107,6 +108,7 @@ void warn_of_changes(const ModelConfig& model, Log& log) {
 
 int run_export(const ExportArgs& args, const Services& services) {
   auto loaded = load_model(args.checkpoint, "cpu", {}, services.log);
+  if (args.format == "gguf") return write_gguf_file(args.out, args.dtype, loaded, services);
   const FlatParameters flat(loaded.model);
   export_weights(flat, loaded.info.config.model,
                  [&](Pieces pieces) { write_result(args.out, pieces, services.files); });
@@ -124,7 +126,8 @@ void add_export(CLI::App& app, Run& run) {
   command
       ->add_option("--format", args->format,
                    "makemoe: a state_dict with the published names; default: makemoe")
-      ->check(CLI::IsMember({"makemoe"}));
+      ->check(CLI::IsMember({"makemoe", "gguf"}));
+  command->add_option("--dtype", args->dtype, "f32, f16, bf16 or q8_0; default: f32");
   add_name(*command, "--out", args->out, "FILE.safetensors, or - for standard output")->required();
   command->footer(
       "Example:\n  makemoe export runs/quickstart --format makemoe --out weights.safetensors");

@@ -1,3 +1,5 @@
+#include "cli/gguf.h"
+#include "cli/imported_run.h"
 #include "cli/options.h"
 #include "cli/session.h"
 #include "moe/base/system.h"
@@ -39,29 +41,27 @@ Origin read_origin(const ImportArgs& args, const RunConfig& config, Log& log) {
 }
 
 int run_import(const ImportArgs& args, const Services& services) {
+  if (is_gguf_file(args.weights)) {
+    if (!args.config.empty() || !args.data.empty() || !args.vocab.empty())
+      throw ConfigError(cat(args.weights,
+                            ": a GGUF file says what its model and its vocabulary are; leave out "
+                            "--config, --data and --vocab"));
+    return import_gguf_file(args.weights, args.out, args.values, services);
+  }
+  if (args.config.empty())
+    throw ConfigError("import: --config is missing; give the config of these weights");
   auto config = load_config(fs::path(args.config), {});
   if (!args.data.empty()) config.data.path = absolute_path(args.data).string();
-  config.device = "cpu";
-  prepare_device(config, services.log);
   const auto [tokenizer, sums] = read_origin(args, config, services.log);
   const Vocabulary vocabulary(
       tokenizer.vocab_size(),
       read_ngram_keys(args.weights, config.model.ngram, tokenizer.vocab_size()));
-  auto memory = estimate_memory(config, vocabulary, {}, resident_memory());
-  memory.batch = 0;  // nothing is learned here
-  check_memory(memory, "importing");
-  // A run at step 0 has a data cursor; any tokens give it one.
-  const Tokens placeholder(static_cast<std::size_t>(config.model.block_size) + 1, 0);
-  TrainState state(config, vocabulary, placeholder, at::kCPU);
-  if (const auto prefix = import_weights(args.weights, state.flat, args.values); !prefix.empty())
-    services.log.warn(
-        cat(args.weights, ": the prefix \"", printable(prefix), "\" was taken off every name"));
-  auto folder = RunFolder::create(args.out, services.files);
-  folder.write_json("config.json", config_to_json(config));
-  folder.write_json("tokenizer.json", tokenizer.to_json());
-  save_checkpoint(folder.path(), 0, state.flat, state.optimizer, state_to_json(state, sums, 0),
-                  config, tokenizer, /*is_best=*/false, services.files);
-  services.log.info(cat("imported ", state.flat.layout().size(), " tensors into ", args.out));
+  const auto fill = [&](FlatParameters& flat) {
+    if (const auto prefix = import_weights(args.weights, flat, args.values); !prefix.empty())
+      services.log.warn(
+          cat(args.weights, ": the prefix \"", printable(prefix), "\" was taken off every name"));
+  };
+  make_imported_run({config, vocabulary, tokenizer, sums, fill}, args.out, services);
   return 0;
 }
 
@@ -75,7 +75,8 @@ void add_import(CLI::App& app, Run& run) {
       ->add_option("weights", args->weights,
                    "safetensors file with the weights, under the published names")
       ->required();
-  add_name(*command, "--config", args->config, "JSON config with the model's shape")->required();
+  add_name(*command, "--config", args->config,
+           "JSON config with the model's shape; not for a GGUF file");
   auto* data = add_name(*command, "--data", args->data,
                         "text whose symbols are the vocabulary; give this or --vocab");
   add_name(*command, "--vocab", args->vocab,
