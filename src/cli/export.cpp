@@ -3,6 +3,7 @@
 #include <set>
 #include <string_view>
 
+#include "cli/gguf.h"
 #include "cli/imported_run.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -150,19 +151,27 @@ int export_folder(const ExportArgs& args, LoadedModel& loaded, const Services& s
   return 0;
 }
 
+int export_gguf_file(const ExportArgs& args, LoadedModel& loaded, const Services& services) {
+  return write_gguf_file(args.out, args.dtype, loaded, services);
+}
+
 struct ExportFormat {
   const char* name;
   int (*write)(const ExportArgs& args, LoadedModel& loaded, const Services& services);
-  bool takes_dtype;  // and --force
+  bool takes_dtype, takes_force;
 };
-constexpr std::array kFormats{ExportFormat{"makemoe", export_state_dict, false},
-                              ExportFormat{"hf", export_folder, true}};
+constexpr std::array kFormats{ExportFormat{"makemoe", export_state_dict, false, false},
+                              ExportFormat{"hf", export_folder, true, true},
+                              ExportFormat{"gguf", export_gguf_file, true, false}};
 
 int run_export(const ExportArgs& args, const Services& services) {
   const auto& format = *std::ranges::find(kFormats, args.format, &ExportFormat::name);
-  if (!format.takes_dtype && (!args.dtype.empty() || args.force))
-    throw ConfigError(cat(args.force ? "--force" : "--dtype", ": is not for --format ", args.format,
-                          "; leave it out, or give another format"));
+  const auto refuse = [&](const char* flag) {
+    throw ConfigError(
+        cat(flag, ": is not for --format ", args.format, "; leave it out, or give another format"));
+  };
+  if (!format.takes_dtype && !args.dtype.empty()) refuse("--dtype");
+  if (!format.takes_force && args.force) refuse("--force");
   auto loaded = load_model(args.checkpoint, "cpu", {}, services.log);
   return format.write(args, loaded, services);
 }
@@ -182,18 +191,20 @@ void add_export(CLI::App& app, Run& run) {
   command
       ->add_option("--format", args->format,
                    "makemoe: a state_dict for the Python original, with the published names; hf: a "
-                   "folder that transformers loads, with the tokenizer; default: makemoe")
+                   "folder that transformers loads, with the tokenizer; gguf: a file that "
+                   "llama.cpp runs, with the tokenizer; default: makemoe")
       ->check(CLI::IsMember(format_names()));
   command->add_option("--dtype", args->dtype,
-                      "hf: how weights are stored, f32, f16 or bf16; default: f32");
+                      "how weights are stored: f32, f16 or bf16, in gguf also q8_0; default: f32");
   add_name(*command, "--out", args->out,
-           "FILE.safetensors, or - for standard output; hf: a folder, new or empty")
+           "FILE, or - for standard output; hf: a folder, new or empty")
       ->required();
   command->add_flag("--force", args->force,
                     "hf: replace the model in a folder that is not empty; its other files stay");
   command->footer(
       "Examples:\n  makemoe export runs/quickstart --format makemoe --out weights.safetensors\n"
-      "  makemoe export runs/quickstart --format hf --dtype bf16 --out quickstart-hf");
+      "  makemoe export runs/quickstart --format hf --dtype bf16 --out quickstart-hf\n"
+      "  makemoe export runs/words --format gguf --dtype q8_0 --out words.gguf");
   command->callback([args, &run] {
     run = [args](const Services& services) { return run_export(*args, services); };
   });

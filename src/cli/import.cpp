@@ -1,3 +1,4 @@
+#include "cli/gguf.h"
 #include "cli/import_folder.h"
 #include "cli/imported_run.h"
 #include "cli/options.h"
@@ -39,8 +40,6 @@ int import_state_dict(const ImportArgs& args, const Services& services) {
     throw ConfigError("import: the model's shape is missing; give it with --config FILE");
   auto config = load_config(fs::path(args.config), {});
   if (!args.data.empty()) config.data.path = absolute_path(args.data).string();
-  config.device = "cpu";
-  prepare_device(config, services.log);
   const auto [tokenizer, sums] = read_origin(args, config, services.log);
   const Vocabulary vocabulary(
       tokenizer.vocab_size(),
@@ -50,12 +49,19 @@ int import_state_dict(const ImportArgs& args, const Services& services) {
       services.log.warn(
           cat(args.weights, ": the prefix \"", printable(prefix), "\" was taken off every name"));
   };
-  write_imported_run({config, tokenizer, vocabulary, sums}, args.out, fill, services);
+  make_imported_run({config, vocabulary, tokenizer, sums, fill}, args.out, services);
   return 0;
 }
 
 int run_import(const ImportArgs& args, const Services& services) {
-  if (!is_folder(args.weights, ErrorKind::checkpoint)) return import_state_dict(args, services);
+  if (!is_folder(args.weights, ErrorKind::checkpoint)) {
+    if (!is_gguf_file(args.weights)) return import_state_dict(args, services);
+    if (!args.config.empty() || !args.data.empty() || !args.vocab.empty())
+      throw ConfigError(cat(args.weights,
+                            ": a GGUF file says what its model and its vocabulary are; leave out "
+                            "--config, --data and --vocab"));
+    return import_gguf_file(args.weights, args.out, args.values, services);
+  }
   if (!args.data.empty())
     throw ConfigError(
         "--data: a folder has a tokenizer of its own; leave it out, or name another "
@@ -72,8 +78,8 @@ void add_import(CLI::App& app, Run& run) {
   const auto args = std::make_shared<ImportArgs>();
   command
       ->add_option("weights", args->weights,
-                   "safetensors file with the weights under the published names, or a folder of "
-                   "transformers")
+                   "safetensors file with the weights under the published names, a folder of "
+                   "transformers, or a GGUF file")
       ->required();
   add_name(
       *command, "--config", args->config,

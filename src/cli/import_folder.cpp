@@ -3,7 +3,6 @@
 #include <optional>
 
 #include "cli/imported_run.h"
-#include "cli/session.h"
 #include "moe/base/text.h"
 #include "moe/config/load.h"
 #include "moe/config/spec_of.h"
@@ -76,7 +75,6 @@ void import_folder(const FolderImport& from, const std::string& out, const Servi
   const auto kernels = config.model.kernels;
   config.model = found.model;
   config.model.kernels = kernels;
-  config.device = "cpu";
   const auto tokenizer = tokenizer_of(folder, from.vocab, found);
   name_tokenizer(tokenizer, config.data);
   const FolderWeights weights(folder);
@@ -85,14 +83,11 @@ void import_folder(const FolderImport& from, const std::string& out, const Servi
   const auto spec = spec_of(config.model, vocabulary);
   const auto tensors = tensors_of(spec, found);
   require_tensors(weights, tensors, spec.tied, folder.string());
-  prepare_device(config, services.log);
-  write_imported_run(
-      {config, tokenizer, vocabulary, {}}, out,
-      [&](FlatParameters& flat) {
-        read_weights(weights, tensors, spec.tied, from.values == WeightValues::any, folder.string(),
-                     places_of(flat));
-      },
-      services);
+  const auto fill = [&](FlatParameters& flat) {
+    read_weights(weights, tensors, spec.tied, from.values == WeightValues::any, folder.string(),
+                 places_of(flat));
+  };
+  make_imported_run({config, vocabulary, tokenizer, {}, fill}, out, services);
 }
 
 }  // namespace moe::cli

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "moe/base/file.h"
 #include "moe/base/file_reader.h"
 #include "moe/exchange/ggml_type.h"
 
@@ -65,8 +66,6 @@ struct GgufHeader {
 /// Throws CheckpointError beginning with `where`.
 GgufHeader read_gguf(const FileReader& file, std::string_view where);
 
-/// Takes bytes one after another.
-using ByteSink = std::function<void(std::string_view)>;
 /// Takes values one after another, in rows.
 using ValueSink = std::function<void(std::span<const float>)>;
 
