@@ -118,6 +118,19 @@ void FileLayer::write_pieces(int descriptor, const fs::path& path, Pieces pieces
     write_all(descriptor, now, path);
     budget -= now.size();
   }
+  sync_written(descriptor, path, cut_short);
+}
+
+void FileLayer::write_source(int descriptor, const fs::path& path, const ByteSource& source,
+                             bool cut_short) {
+  source([&](std::string_view bytes) {
+    write_all(descriptor, cut_short ? bytes.substr(0, bytes.size() / 2) : bytes, path);
+    if (cut_short) fail("writing", path, ENOSPC);
+  });
+  sync_written(descriptor, path, cut_short);
+}
+
+void FileLayer::sync_written(int descriptor, const fs::path& path, bool cut_short) {
   if (cut_short) fail("writing", path, ENOSPC);
   if (const int error = step("fsync"); error != 0 && !is_unsupported(error))
     fail("fsync", path, error);

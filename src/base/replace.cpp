@@ -54,38 +54,62 @@ int open_in_place(const fs::path& path) {
 }  // namespace
 
 void FileLayer::replace(const fs::path& path, Pieces pieces) {
+  replace_by(path, [&](int descriptor, bool cut_short) {
+    write_pieces(descriptor, path, pieces, cut_short);
+  });
+}
+
+void FileLayer::replace(const fs::path& path, const ByteSource& source) {
+  replace_by(path, [&](int descriptor, bool cut_short) {
+    write_source(descriptor, path, source, cut_short);
+  });
+}
+
+void FileLayer::replace_by(const fs::path& path, const Write& write) {
   const auto target = behind_links(path);
   refuse_unless_file(target, type_of(target, ErrorKind::resource));
   const bool cut_short = step_of_write("writing", path);
   Temporary temporary(target, *this);
-  write_pieces(temporary.descriptor(), path, pieces, cut_short);
+  write(temporary.descriptor(), cut_short);
   rename(temporary.path(), target);
   temporary.release();
   sync_folder(folder_of(target));
 }
 
 void FileLayer::write_output(const fs::path& path, Pieces pieces) {
+  write_output_by(path, [&](int descriptor, bool cut_short) {
+    write_pieces(descriptor, path, pieces, cut_short);
+  });
+}
+
+void FileLayer::write_output(const fs::path& path, const ByteSource& source) {
+  write_output_by(path, [&](int descriptor, bool cut_short) {
+    write_source(descriptor, path, source, cut_short);
+  });
+}
+
+void FileLayer::write_output_by(const fs::path& path, const Write& write) {
   const auto type = type_of(path, ErrorKind::resource);
   const bool is_stream = type == fs::file_type::character || type == fs::file_type::fifo;
-  if (is_stream || descriptor_behind(path)) return write_in_place(path, pieces);
+  if (is_stream || descriptor_behind(path)) return write_in_place(path, write);
   const auto target = behind_links(path);
   try {
-    replace(path, pieces);
+    replace_by(path, write);
     sweep_temporaries(folder_of(target), target.filename().string());
   } catch (const SystemFailure& failure) {
     if (type != fs::file_type::regular || !is_about_the_name(failure.number())) throw;
-    write_in_place(path, pieces);
+    write_in_place(path, write);
     warn(cat(failure.what(), " (written in place instead, which a crash would have cut short)"));
   }
 }
 
-void FileLayer::write_in_place(const fs::path& path, Pieces pieces) {
+void FileLayer::write_in_place(const fs::path& path, const Write& write) {
   const bool cut_short = step_of_write("writing", path);
   // An open file is written to where it stands: opened anew, it would begin at its start.
   const auto number = descriptor_behind(path);
   const Descriptor file(number ? ::fcntl(*number, F_DUPFD_CLOEXEC, 0) : open_in_place(path));
   if (file.get() < 0) fail("opening", path, errno);
-  write_pieces(file.get(), path, pieces, cut_short);
+  write(file.get(), cut_short);
 }
 
 }  // namespace moe

@@ -21,7 +21,7 @@ struct EvalArgs {
   TextArgs text;
   std::string device;
   std::vector<std::string> overrides;
-  bool json = false;
+  bool json = false, logprobs = false;
 };
 
 /// What a router did in each layer, for JSON: (L) MaxVio, and (L, E) shares of the gates; null and
@@ -41,7 +41,19 @@ Json balance_to_json(const RoutingTallies& tallies) {
   return {{"max_vio", max_vio}, {"gate_mass", gate_mass}};
 }
 
+/// (T, V) as lists of lists.
+Json rows_to_json(const at::Tensor& values) {
+  auto rows = Json::array();
+  const auto on_host = values.to(at::kDouble).contiguous();
+  const auto* from = on_host.const_data_ptr<double>();
+  for (std::int64_t row = 0; row < on_host.size(0); ++row, from += on_host.size(1))
+    rows.push_back(std::vector<double>(from, from + on_host.size(1)));
+  return rows;
+}
+
 int run_eval(const EvalArgs& args, const Services& services) {
+  if (args.logprobs && !args.json)
+    throw ConfigError("--logprobs: is a part of the JSON object; give --json too");
   auto loaded = load_model(args.checkpoint, args.device, args.overrides, services.log);
   const auto target = read_target(args.text, loaded.info, services.log);
   const auto& config = loaded.info.config;
@@ -73,6 +85,8 @@ int run_eval(const EvalArgs& args, const Services& services) {
                  {"tokens", result.tokens},
                  {"expert_load", result.expert_load}};
     json.update(balance_to_json(tallies));
+    if (args.logprobs)
+      json["logprobs"] = rows_to_json(log_probabilities(loaded.model, target.tokens, key));
     json["seconds"] = monotonic_seconds() - begin;
     print_json(json);
     return 0;
@@ -96,6 +110,9 @@ void add_eval(CLI::App& app, Run& run) {
   add_name(*command, "--device", args->device,
            "auto, cpu, cuda or cuda:N; default: auto (CUDA if there is one)");
   command->add_flag("--json", args->json, "print one JSON object instead of text");
+  command->add_flag("--logprobs", args->logprobs,
+                    "with --json: the logarithms of all symbols' probabilities after each symbol "
+                    "of the first window of the text");
   command->footer("Example:\n  makemoe eval runs/quickstart --split val --json");
   command->callback([args, &run] {
     run = [args](const Services& services) { return run_eval(*args, services); };

@@ -1,14 +1,12 @@
+#include "cli/gguf.h"
+#include "cli/import_folder.h"
+#include "cli/imported_run.h"
 #include "cli/options.h"
 #include "cli/session.h"
-#include "moe/base/system.h"
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
 #include "moe/config/load.h"
 #include "moe/store/ngrams.h"
-#include "moe/tracking/run_folder.h"
-#include "moe/train/material.h"
-#include "moe/train/state.h"
-#include "moe/train/trainer.h"
 
 namespace moe::cli {
 
@@ -36,30 +34,39 @@ Origin read_origin(const ImportArgs& args, const RunConfig& config, Log& log) {
   return {read_tokenizer(args.vocab, ErrorKind::data), {}};
 }
 
-int run_import(const ImportArgs& args, const Services& services) {
+/// A state_dict of the Python original, whose shape the config tells.
+int import_state_dict(const ImportArgs& args, const Services& services) {
+  if (args.config.empty())
+    throw ConfigError("import: the model's shape is missing; give it with --config FILE");
   auto config = load_config(fs::path(args.config), {});
   if (!args.data.empty()) config.data.path = absolute_path(args.data).string();
-  config.device = "cpu";
-  prepare_device(config, services.log);
   const auto [tokenizer, sums] = read_origin(args, config, services.log);
   const Vocabulary vocabulary(
       tokenizer.vocab_size(),
       read_ngram_keys(args.weights, config.model.ngram, tokenizer.vocab_size()));
-  auto memory = estimate_memory(config, vocabulary, {}, resident_memory());
-  memory.batch = 0;  // nothing is learned here
-  check_memory(memory, "importing");
-  // A run at step 0 has a data cursor; any tokens give it one.
-  const Tokens placeholder(static_cast<std::size_t>(config.model.block_size) + 1, 0);
-  TrainState state(config, vocabulary, placeholder, at::kCPU);
-  if (const auto prefix = import_weights(args.weights, state.flat, args.values); !prefix.empty())
-    services.log.warn(
-        cat(args.weights, ": the prefix \"", printable(prefix), "\" was taken off every name"));
-  auto folder = RunFolder::create(args.out, services.files);
-  folder.write_json("config.json", config_to_json(config));
-  folder.write_json("tokenizer.json", tokenizer.to_json());
-  save_checkpoint(folder.path(), 0, state.flat, state.optimizer, state_to_json(state, sums, 0),
-                  config, tokenizer, /*is_best=*/false, services.files);
-  services.log.info(cat("imported ", state.flat.layout().size(), " tensors into ", args.out));
+  const auto fill = [&](FlatParameters& flat) {
+    if (const auto prefix = import_weights(args.weights, flat, args.values); !prefix.empty())
+      services.log.warn(
+          cat(args.weights, ": the prefix \"", printable(prefix), "\" was taken off every name"));
+  };
+  make_imported_run({config, vocabulary, tokenizer, sums, fill}, args.out, services);
+  return 0;
+}
+
+int run_import(const ImportArgs& args, const Services& services) {
+  if (!is_folder(args.weights, ErrorKind::checkpoint)) {
+    if (!is_gguf_file(args.weights)) return import_state_dict(args, services);
+    if (!args.config.empty() || !args.data.empty() || !args.vocab.empty())
+      throw ConfigError(cat(args.weights,
+                            ": a GGUF file says what its model and its vocabulary are; leave out "
+                            "--config, --data and --vocab"));
+    return import_gguf_file(args.weights, args.out, args.values, services);
+  }
+  if (!args.data.empty())
+    throw ConfigError(
+        "--data: a folder has a tokenizer of its own; leave it out, or name another "
+        "tokenizer with --vocab");
+  import_folder({args.weights, args.config, args.vocab, args.values}, args.out, services);
   return 0;
 }
 
@@ -67,23 +74,27 @@ int run_import(const ImportArgs& args, const Services& services) {
 
 void add_import(CLI::App& app, Run& run) {
   auto* command =
-      app.add_subcommand("import", "Make a run at step 0 from a state_dict of the Python original");
+      app.add_subcommand("import", "Make a run at step 0 from weights in the formats of others");
   const auto args = std::make_shared<ImportArgs>();
   command
       ->add_option("weights", args->weights,
-                   "safetensors file with the weights, under the published names")
+                   "safetensors file with the weights under the published names, a folder of "
+                   "transformers, or a GGUF file")
       ->required();
-  add_name(*command, "--config", args->config, "JSON config with the model's shape")->required();
+  add_name(
+      *command, "--config", args->config,
+      "JSON config with the model's shape; of a folder, whose shape is its own, with all else");
   auto* data = add_name(*command, "--data", args->data,
                         "text whose symbols are the vocabulary; give this or --vocab");
   add_name(*command, "--vocab", args->vocab,
-           "tokenizer.json with the vocabulary; give this or --data")
+           "tokenizer.json with the vocabulary; give this or --data; default of a folder: its own")
       ->excludes(data);
   add_name(*command, "--out", args->out, "folder of the new run; must be new or empty")->required();
   add_allow_nonfinite(*command, args->values);
   command->footer(
-      "Example:\n  makemoe import weights.safetensors --config configs/makemoe.json "
-      "--data data/tinyshakespeare.txt --out runs/imported");
+      "Examples:\n  makemoe import weights.safetensors --config configs/makemoe.json "
+      "--data data/tinyshakespeare.txt --out runs/imported\n"
+      "  makemoe import quickstart-hf --out runs/imported");
   command->callback([args, &run] {
     run = [args](const Services& services) { return run_import(*args, services); };
   });

@@ -46,4 +46,9 @@ void write_result(const std::string& out, Pieces pieces, FileLayer& files) {
   for (const auto piece : pieces) print(piece);
 }
 
+void write_result(const std::string& out, const ByteSource& source, FileLayer& files) {
+  if (!is_standard_output(out)) return files.write_output(out, source);
+  source([](std::string_view bytes) { print(bytes); });
+}
+
 }  // namespace moe::cli

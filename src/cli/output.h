@@ -22,5 +22,6 @@ void print_json(const Json& json);
 bool is_standard_output(const std::string& out);
 /// Writes a result there, or into the file of that name (FileLayer::write_output).
 void write_result(const std::string& out, Pieces pieces, FileLayer& files);
+void write_result(const std::string& out, const ByteSource& source, FileLayer& files);
 
 }  // namespace moe::cli

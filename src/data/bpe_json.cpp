@@ -2,9 +2,9 @@
 #include <optional>
 #include <unordered_map>
 
-#include "data/byte_alphabet.h"
 #include "moe/base/text.h"
 #include "moe/data/bpe_tokenizer.h"
+#include "moe/data/byte_alphabet.h"
 
 namespace moe {
 

@@ -5,11 +5,11 @@
 #include <queue>
 #include <utility>
 
-#include "data/byte_alphabet.h"
 #include "data/pair_counts.h"
 #include "moe/base/error.h"
 #include "moe/base/interrupt.h"
 #include "moe/base/text.h"
+#include "moe/data/byte_alphabet.h"
 #include "moe/data/splitter.h"
 #include "moe/data/utf8.h"
 

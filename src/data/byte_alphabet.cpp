@@ -1,4 +1,4 @@
-#include "data/byte_alphabet.h"
+#include "moe/data/byte_alphabet.h"
 
 #include <algorithm>
 #include <numeric>

@@ -1,6 +1,8 @@
 #include "moe/eval/evaluator.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/log_softmax.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -110,6 +112,17 @@ EvalResult evaluate_random(SparseMoELanguageModel& model, const Tokens& tokens, 
     evaluation.add(batch);
   }
   return evaluation.result();
+}
+
+at::Tensor log_probabilities(SparseMoELanguageModel& model, const Tokens& tokens,
+                             std::uint64_t key) {
+  const at::NoGradGuard no_grad;
+  const auto time = std::min<std::int64_t>(std::ssize(tokens), model->spec().context);
+  auto ids = at::empty({1, time}, at::kLong);
+  std::copy_n(tokens.begin(), time, ids.mutable_data_ptr<std::int64_t>());
+  const auto context = make_context(1, time, /*training=*/false, key);
+  const auto on = model->lm_head()->tensors().weight.device();
+  return model->forward(ids.to(on), /*targets=*/{}, context).logits[0].log_softmax(-1).cpu();
 }
 
 }  // namespace moe

@@ -231,5 +231,32 @@ TEST(NewFolder, OfManyThatWantOneNameOneGetsIt) {
   EXPECT_THROW(FileLayer().make_new_folder(scratch / "file/below"), ResourceError);
 }
 
+TEST(Output, WhatIsMadeWhileItIsWrittenAppearsWholeOrNotAtAll) {
+  const ByteSource three = [](const ByteSink& sink) {
+    for (const auto* piece : {"one ", "two ", "three"}) sink(piece);
+  };
+  const Scratch scratch;
+  FileLayer().write_output(scratch / "out", three);
+  EXPECT_EQ(bytes_in(scratch / "out"), "one two three");
+  for (const auto* plan : {"short@1", "ENOSPC@1", "EIO@2", "EIO@3"}) {
+    FileLayer().replace(scratch / "out", "old");
+    EXPECT_THROW(Told(plan).files.write_output(scratch / "out", three), ResourceError) << plan;
+    EXPECT_EQ(bytes_in(scratch / "out"), "old") << plan;
+    EXPECT_EQ(listing(scratch.path()), std::vector<std::string>{"out"}) << plan;
+  }
+}
+
+TEST(Output, WhatFailsWhileItIsMadeLeavesTheOldFile) {
+  const Scratch scratch;
+  FileLayer().replace(scratch / "out", "old");
+  const ByteSource fails = [](const ByteSink& sink) {
+    sink("new");
+    throw CheckpointError("f: damaged; get it anew");
+  };
+  EXPECT_THROW(FileLayer().write_output(scratch / "out", fails), CheckpointError);
+  EXPECT_EQ(bytes_in(scratch / "out"), "old");
+  EXPECT_EQ(listing(scratch.path()), std::vector<std::string>{"out"});
+}
+
 }  // namespace
 }  // namespace moe

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "data/byte_alphabet.h"
 #include "moe/base/error.h"
 #include "moe/base/interrupt.h"
+#include "moe/data/byte_alphabet.h"
 #include "tests/base/scratch.h"
 #include "tests/data/bpe_golden.h"
 

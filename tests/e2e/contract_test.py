@@ -45,6 +45,8 @@ class Streams(RunCase):
                 "device_memory_bytes",
             ("eval", run, "--json"): "checkpoint step split mode stride loss perplexity bits_per_byte tokens expert_load "
                 "max_vio gate_mass seconds",
+            ("eval", run, "--json", "--logprobs"): "checkpoint step split mode stride loss perplexity bits_per_byte tokens "
+                "expert_load max_vio gate_mass logprobs seconds",
             ("generate", run, "--max-new-tokens", 5, "--json"): "samples seed tokens_per_second",
             ("inspect", run, "--json"): "checkpoint step split num_experts top_k tokens symbols layers prompt seconds",
             ("info", run, "--json"): "config step vocab_size parameters active_parameters bytes best_val_loss last_val_loss "

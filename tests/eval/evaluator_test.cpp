@@ -216,5 +216,21 @@ TEST(Evaluation, ALossThatIsNotFiniteIsANumericsError) {
   EXPECT_THROW(evaluate_full(model, some_tokens(50), 1), NumericsError);
 }
 
+TEST(LogProbabilities, OfTheTargetsMakeTheLossOfTheFirstWindow) {
+  auto model = tiny_model();
+  const auto tokens = some_tokens(kBlock + 1);
+  const auto rows = log_probabilities(model, some_tokens(30), 3);  // begins as `tokens`
+  ASSERT_EQ(rows.sizes(), (at::IntArrayRef{kBlock, kVocabulary}));
+  double loss = 0;
+  for (std::int64_t t = 0; t < kBlock; ++t)
+    loss -= rows[t][tokens[static_cast<std::size_t>(t) + 1]].item<double>() / kBlock;
+  EXPECT_NEAR(loss, evaluate_full(model, tokens, 3).loss, 1e-5);
+}
+
+TEST(LogProbabilities, OfAShortTextAreAsManyRowsAsSymbols) {
+  auto model = tiny_model();
+  EXPECT_EQ(log_probabilities(model, some_tokens(3), 3).size(0), 3);
+}
+
 }  // namespace
 }  // namespace moe

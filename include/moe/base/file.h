@@ -38,6 +38,10 @@ fs::path temporary_next_to(const fs::path& path);
 
 /// Bytes to be written one after another.
 using Pieces = std::span<const std::string_view>;
+/// Takes bytes one after another.
+using ByteSink = std::function<void(std::string_view)>;
+/// Hands over the bytes of a file, piece by piece: all of them each time that it is called.
+using ByteSource = std::function<void(const ByteSink&)>;
 
 /// Every change to the disk goes through one of these: it counts them, and tests make them fail.
 /// All functions throw ResourceError with the path, the system's reason and a remedy, except where
@@ -75,6 +79,8 @@ class FileLayer {
   /// mode and, where allowed, its owner stay too. What is no regular file is refused.
   void replace(const fs::path& path, Pieces pieces);
   void replace(const fs::path& path, std::string_view text) { replace(path, Pieces(&text, 1)); }
+  /// The same of a file that is made while it is written. What `source` throws leaves the old file.
+  void replace(const fs::path& path, const ByteSource& source);
   /// A file that the user named for a result: as replace, but a device, a pipe or an open file
   /// (/dev/fd/3) is written to as it is, and so is, with a warning, a file that can not be renamed
   /// over (a bind mount, a folder without permission). Left-overs of earlier writes go. Throws
@@ -83,6 +89,7 @@ class FileLayer {
   void write_output(const fs::path& path, std::string_view text) {
     write_output(path, Pieces(&text, 1));
   }
+  void write_output(const fs::path& path, const ByteSource& source);
 
   /// Takes away what is of no use any more: a temporary, or anything else by giving it a
   /// temporary's name first. What can not be removed is warned of once and stays for a later sweep:
@@ -111,7 +118,13 @@ class FileLayer {
   /// step of a write. Whether to cut its bytes short.
   bool step_of_write(std::string_view what, const fs::path& path);
   void write_pieces(int descriptor, const fs::path& path, Pieces pieces, bool cut_short);
-  void write_in_place(const fs::path& path, Pieces pieces);
+  void write_source(int descriptor, const fs::path& path, const ByteSource& source, bool cut_short);
+  /// Writes all bytes of a file to a descriptor, cut short where that is planned.
+  using Write = std::function<void(int descriptor, bool cut_short)>;
+  void replace_by(const fs::path& path, const Write& write);
+  void write_output_by(const fs::path& path, const Write& write);
+  void write_in_place(const fs::path& path, const Write& write);
+  void sync_written(int descriptor, const fs::path& path, bool cut_short);
   void sweep_one(const fs::path& temporary);
   /// flock without waiting: 0, EWOULDBLOCK, or why there are no locks.
   int lock_error(int descriptor) const;

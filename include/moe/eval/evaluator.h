@@ -37,4 +37,9 @@ EvalResult evaluate_random(SparseMoELanguageModel& model, const Tokens& tokens, 
                            std::int64_t eval_iters, std::int64_t batch_size,
                            const StopRequest& stop = {}, RoutingTallies* routing = nullptr);
 
+/// Logarithms of the probabilities of all symbols after each of the first symbols of `tokens`, of
+/// which there is at least one: (T, V) on the CPU, T at most the context.
+at::Tensor log_probabilities(SparseMoELanguageModel& model, const Tokens& tokens,
+                             std::uint64_t key);
+
 }  // namespace moe
