@@ -176,7 +176,7 @@ void load_optimizer(const CheckpointRef& ref, FlatParameters& flat, Optimizer& o
 
 void save_checkpoint(const fs::path& run, std::int64_t step, const FlatParameters& flat,
                      const Optimizer& optimizer, const Json& state, const RunConfig& config,
-                     const CharTokenizer& tokenizer, bool is_best, FileLayer& files) {
+                     const Tokenizer& tokenizer, bool is_best, FileLayer& files) {
   OptimizerFile file{on_cpu(optimizer.state()),
                      at::full({}, optimizer.steps, at::kLong),
                      {},

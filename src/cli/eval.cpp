@@ -68,6 +68,7 @@ int run_eval(const EvalArgs& args, const Services& services) {
       full ? evaluate_strided(loaded.model, target.tokens, key, stride, stop, routing)
            : evaluate_random(loaded.model, target.tokens, key, config.eval.eval_iters,
                              config.train.batch_size, stop, routing);
+  // Infinite of a text of nothing but special tokens.
   const auto bits = result.loss / std::numbers::ln2 / target.bytes_per_token;
   if (!std::isfinite(result.loss))
     throw NumericsError(
@@ -80,7 +81,7 @@ int run_eval(const EvalArgs& args, const Services& services) {
                  {"stride", full ? Json(stride) : Json(nullptr)},
                  {"loss", result.loss},
                  {"perplexity", std::exp(result.loss)},
-                 {"bits_per_byte", bits},
+                 {"bits_per_byte", std::isfinite(bits) ? Json(bits) : Json(nullptr)},
                  {"tokens", result.tokens},
                  {"expert_load", result.expert_load}};
     json.update(balance_to_json(tallies));

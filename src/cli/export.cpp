@@ -1,14 +1,17 @@
 #include <algorithm>
 #include <array>
+#include <set>
 #include <string_view>
 
 #include "cli/gguf.h"
+#include "cli/imported_run.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/session.h"
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
 #include "moe/config/load.h"
+#include "moe/exchange/hf_folder.h"
 #include "moe/model/flat.h"
 
 namespace moe::cli {
@@ -18,6 +21,7 @@ namespace {
 struct ExportArgs {
   CheckpointArgs checkpoint;
   std::string format = "makemoe", dtype, out;
+  bool force = false;
 };
 
 /// Keys of makeMoE.py itself, keys that change no number of a model with weights (a tied weight is
@@ -106,9 +110,7 @@ void warn_of_changes(const ModelConfig& model, Log& log) {
             join(changes, "; ")));
 }
 
-int run_export(const ExportArgs& args, const Services& services) {
-  auto loaded = load_model(args.checkpoint, "cpu", {}, services.log);
-  if (args.format == "gguf") return write_gguf_file(args.out, args.dtype, loaded, services);
+int export_state_dict(const ExportArgs& args, LoadedModel& loaded, const Services& services) {
   const FlatParameters flat(loaded.model);
   export_weights(flat, loaded.info.config.model,
                  [&](Pieces pieces) { write_result(args.out, pieces, services.files); });
@@ -117,20 +119,97 @@ int run_export(const ExportArgs& args, const Services& services) {
   return 0;
 }
 
+FolderDtype folder_dtype(const std::string& name) {
+  const auto& names = EnumNames<FolderDtype>::names;
+  const auto found = std::ranges::find(names, name.empty() ? names.front() : name);
+  if (found == names.end())
+    throw ConfigError(cat("--dtype: \"", name,
+                          "\" is for other formats; with --format hf give f32, f16 or "
+                          "bf16"));
+  return static_cast<FolderDtype>(found - names.begin());
+}
+
+/// What the folder of a model is, for people.
+std::string describe_folder(const TwinAnswer& answer) {
+  if (answer.twin) return cat("a ", names_of(answer.twin->architecture).model_type, " model");
+  return cat("a model of its own, which transformers loads with trust_remote_code=True, since ",
+             join(answer.obstacles, ", "), " make it none of theirs");
+}
+
+int export_folder(const ExportArgs& args, LoadedModel& loaded, const Services& services) {
+  const auto dtype = folder_dtype(args.dtype);
+  if (is_standard_output(args.out))
+    throw ConfigError(cat("--out: ", args.out, " is no folder; name one for --format hf"));
+  const FlatParameters flat(loaded.model);
+  const Tokenizer tokenizer(loaded.info.tokenizer);
+  const auto folder = make_folder(
+      {loaded.info.config.model, loaded.model->spec(), tokenizer, values_of(flat)}, dtype);
+  write_folder(args.out, folder.files, args.force, services.files);
+  if (folder.answer.twin && loaded.info.config.model.moe.router == RouterKind::noisy_topk)
+    services.log.warn("the router's noise, which is for training alone, is not exported");
+  services.log.info(cat("wrote ", args.out, ": ", describe_folder(folder.answer)));
+  return 0;
+}
+
+int export_gguf_file(const ExportArgs& args, LoadedModel& loaded, const Services& services) {
+  return write_gguf_file(args.out, args.dtype, loaded, services);
+}
+
+struct ExportFormat {
+  const char* name;
+  int (*write)(const ExportArgs& args, LoadedModel& loaded, const Services& services);
+  bool takes_dtype, takes_force;
+};
+constexpr std::array kFormats{ExportFormat{"makemoe", export_state_dict, false, false},
+                              ExportFormat{"hf", export_folder, true, true},
+                              ExportFormat{"gguf", export_gguf_file, true, false}};
+
+void refuse_option(const char* option, const ExportArgs& args) {
+  throw ConfigError(
+      cat(option, ": is not for --format ", args.format, "; leave it out, or give another format"));
+}
+
+int run_export(const ExportArgs& args, const Services& services) {
+  const auto& format = *std::ranges::find(kFormats, args.format, &ExportFormat::name);
+  if (!format.takes_dtype && !args.dtype.empty()) refuse_option("--dtype", args);
+  if (!format.takes_force && args.force) refuse_option("--force", args);
+  auto loaded = load_model(args.checkpoint, "cpu", {}, services.log);
+  return format.write(args, loaded, services);
+}
+
+std::set<std::string> format_names() {
+  std::set<std::string> out;
+  for (const auto& format : kFormats) out.insert(format.name);
+  return out;
+}
+
 }  // namespace
 
 void add_export(CLI::App& app, Run& run) {
-  auto* command = app.add_subcommand("export", "Write the weights for the Python original");
+  auto* command = app.add_subcommand("export", "Write a model in the formats of others");
   const auto args = std::make_shared<ExportArgs>();
   add_checkpoint(*command, args->checkpoint);
   command
-      ->add_option("--format", args->format,
-                   "makemoe: a state_dict with the published names; default: makemoe")
-      ->check(CLI::IsMember({"makemoe", "gguf"}));
-  command->add_option("--dtype", args->dtype, "f32, f16, bf16 or q8_0; default: f32");
-  add_name(*command, "--out", args->out, "FILE.safetensors, or - for standard output")->required();
+      ->add_option(
+          "--format", args->format,
+          "makemoe: a state_dict for the Python original, with the published names; hf: a "
+          "folder that transformers loads, with the tokenizer; gguf: a file that llama.cpp runs, "
+          "with the tokenizer; default: makemoe")
+      ->check(CLI::IsMember(format_names()));
+  command->add_option(
+      "--dtype", args->dtype,
+      "hf, gguf: how weights are stored, f32, f16, bf16 or, in gguf alone, q8_0; default: "
+      "f32");
+  add_name(*command, "--out", args->out,
+           "FILE.safetensors, or - for standard output; hf: a folder, new or empty; gguf: "
+           "FILE.gguf, or -")
+      ->required();
+  command->add_flag("--force", args->force,
+                    "hf: replace the model in a folder that is not empty; its other files stay");
   command->footer(
-      "Example:\n  makemoe export runs/quickstart --format makemoe --out weights.safetensors");
+      "Examples:\n  makemoe export runs/quickstart --format makemoe --out weights.safetensors\n"
+      "  makemoe export runs/quickstart --format hf --dtype bf16 --out quickstart-hf\n"
+      "  makemoe export runs/words --format gguf --dtype q8_0 --out words.gguf");
   command->callback([args, &run] {
     run = [args](const Services& services) { return run_export(*args, services); };
   });

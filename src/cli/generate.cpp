@@ -57,12 +57,13 @@ std::vector<std::int32_t> prompt_ids(const Prompt& prompt, const CheckpointInfo&
 }
 
 /// Says of each stop text with a symbol that the model does not have that it ends nothing.
-void note_vain_stops(const std::vector<std::string>& stops, const CharTokenizer& tokenizer,
-                     Log& log) {
+void note_vain_stops(const std::vector<std::string>& stops, const Tokenizer& tokenizer, Log& log) {
+  const auto* characters = tokenizer.characters();
+  if (characters == nullptr) return;  // bytes can be any text
   for (const auto& stop : stops) {
     if (find_invalid_utf8(stop)) continue;  // a part of a symbol, which may come
     const auto is_unknown = [&](char32_t symbol) {
-      return !std::ranges::binary_search(tokenizer.symbols(), symbol);
+      return !std::ranges::binary_search(characters->symbols(), symbol);
     };
     if (std::ranges::any_of(decode_utf8(stop), is_unknown))
       log.warn(cat("--stop: \"", printable(stop),
@@ -184,6 +185,8 @@ void add_generate(CLI::App& app, Run& run) {
   command->add_flag("--exact", options.exact,
                     "beyond block_size, compute each symbol from the last block_size anew, as "
                     "learned positions always do; others continue with what they remember");
+  command->add_flag("--special", options.specials,
+                    "print special tokens such as <|endoftext|>, and go on behind it");
   command->add_flag("--json", args->json, "print one JSON object instead of text");
   command->footer(
       "Examples:\n"

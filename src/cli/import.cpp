@@ -1,16 +1,12 @@
 #include "cli/gguf.h"
+#include "cli/import_folder.h"
 #include "cli/imported_run.h"
 #include "cli/options.h"
 #include "cli/session.h"
-#include "moe/base/system.h"
 #include "moe/base/text.h"
 #include "moe/cli/app.h"
 #include "moe/config/load.h"
 #include "moe/store/ngrams.h"
-#include "moe/tracking/run_folder.h"
-#include "moe/train/material.h"
-#include "moe/train/state.h"
-#include "moe/train/trainer.h"
 
 namespace moe::cli {
 
@@ -23,7 +19,7 @@ struct ImportArgs {
 
 /// What the weights were trained on, as far as it is told.
 struct Origin {
-  CharTokenizer tokenizer;
+  Tokenizer tokenizer;
   DataSums sums;  // none with --vocab: any text that the vocabulary covers may follow
 };
 
@@ -35,23 +31,17 @@ Origin read_origin(const ImportArgs& args, const RunConfig& config, Log& log) {
   if (args.vocab.empty())
     throw ConfigError(
         "import: the vocabulary is missing; give --data TEXT or --vocab TOKENIZER.json");
-  return {
-      CharTokenizer::from_json(read_json(args.vocab, ErrorKind::data), args.vocab, ErrorKind::data),
-      {}};
+  return {read_tokenizer(args.vocab, ErrorKind::data), {}};
 }
 
-int run_import(const ImportArgs& args, const Services& services) {
-  if (is_gguf_file(args.weights)) {
-    if (!args.config.empty() || !args.data.empty() || !args.vocab.empty())
-      throw ConfigError(cat(args.weights,
-                            ": a GGUF file says what its model and its vocabulary are; leave out "
-                            "--config, --data and --vocab"));
-    return import_gguf_file(args.weights, args.out, args.values, services);
-  }
+/// A state_dict of the Python original, whose shape the config tells.
+int import_state_dict(const ImportArgs& args, const Services& services) {
   if (args.config.empty())
-    throw ConfigError("import: --config is missing; give the config of these weights");
+    throw ConfigError("import: the model's shape is missing; give it with --config FILE");
   auto config = load_config(fs::path(args.config), {});
   if (!args.data.empty()) config.data.path = absolute_path(args.data).string();
+  config.device = "cpu";
+  prepare_device(config, services.log);
   const auto [tokenizer, sums] = read_origin(args, config, services.log);
   const Vocabulary vocabulary(
       tokenizer.vocab_size(),
@@ -61,7 +51,26 @@ int run_import(const ImportArgs& args, const Services& services) {
       services.log.warn(
           cat(args.weights, ": the prefix \"", printable(prefix), "\" was taken off every name"));
   };
-  make_imported_run({config, vocabulary, tokenizer, sums, fill}, args.out, services);
+  write_imported_run({config, tokenizer, vocabulary, sums}, args.out, fill, services);
+  return 0;
+}
+
+int import_file(const ImportArgs& args, const Services& services) {
+  if (!is_gguf_file(args.weights)) return import_state_dict(args, services);
+  if (!args.data.empty() || !args.vocab.empty())
+    throw ConfigError(cat(args.data.empty() ? "--vocab" : "--data",
+                          ": a GGUF file has a tokenizer of its own; leave it out"));
+  import_gguf_file(args.weights, args.config, args.values, args.out, services);
+  return 0;
+}
+
+int run_import(const ImportArgs& args, const Services& services) {
+  if (!is_folder(args.weights, ErrorKind::checkpoint)) return import_file(args, services);
+  if (!args.data.empty())
+    throw ConfigError(
+        "--data: a folder has a tokenizer of its own; leave it out, or name another "
+        "tokenizer with --vocab");
+  import_folder({args.weights, args.config, args.vocab, args.values}, args.out, services);
   return 0;
 }
 
@@ -69,24 +78,30 @@ int run_import(const ImportArgs& args, const Services& services) {
 
 void add_import(CLI::App& app, Run& run) {
   auto* command =
-      app.add_subcommand("import", "Make a run at step 0 from a state_dict of the Python original");
+      app.add_subcommand("import", "Make a run at step 0 from weights in the formats of others");
   const auto args = std::make_shared<ImportArgs>();
   command
       ->add_option("weights", args->weights,
-                   "safetensors file with the weights, under the published names")
+                   "safetensors file with the weights under the published names, a GGUF file, or a "
+                   "folder of transformers")
       ->required();
   add_name(*command, "--config", args->config,
-           "JSON config with the model's shape; not for a GGUF file");
+           "JSON config with the model's shape; of a folder or a GGUF file, whose shape is its "
+           "own, with "
+           "all else");
   auto* data = add_name(*command, "--data", args->data,
                         "text whose symbols are the vocabulary; give this or --vocab");
   add_name(*command, "--vocab", args->vocab,
-           "tokenizer.json with the vocabulary; give this or --data")
+           "tokenizer.json with the vocabulary; give this or --data; default of a folder: its own; "
+           "not for a GGUF file")
       ->excludes(data);
   add_name(*command, "--out", args->out, "folder of the new run; must be new or empty")->required();
   add_allow_nonfinite(*command, args->values);
   command->footer(
-      "Example:\n  makemoe import weights.safetensors --config configs/makemoe.json "
-      "--data data/tinyshakespeare.txt --out runs/imported");
+      "Examples:\n  makemoe import weights.safetensors --config configs/makemoe.json "
+      "--data data/tinyshakespeare.txt --out runs/imported\n"
+      "  makemoe import quickstart-hf --out runs/imported\n"
+      "  makemoe import words.gguf --out runs/imported");
   command->callback([args, &run] {
     run = [args](const Services& services) { return run_import(*args, services); };
   });

@@ -50,7 +50,7 @@ std::vector<std::int32_t> prompt_ids(const std::string& prompt, const Checkpoint
   return {ids.end() - block, ids.end()};
 }
 
-Json prompt_to_json(const PromptRoutes& prompt, const CharTokenizer& tokenizer) {
+Json prompt_to_json(const PromptRoutes& prompt, const Tokenizer& tokenizer) {
   if (prompt.ids.empty()) return nullptr;
   auto list = Json::array();
   for (std::size_t t = 0; t < prompt.ids.size(); ++t) {
@@ -88,15 +88,19 @@ std::string load_table(const RoutingTallies& tallies) {
   return laid_out(table);
 }
 
-std::string symbol_table(const RoutingTallies& tallies, const CharTokenizer& tokenizer) {
+std::string symbol_table(const RoutingTallies& tallies, const Tokenizer& tokenizer) {
   auto table = table_of_layers("symbols", tallies.size());
+  const std::string_view gap = tokenizer.kind() == TokenizerKind::character ? "" : " ";
+  std::vector<std::vector<std::vector<std::int64_t>>> telling(tallies.size());  // [layer][expert]
+  for (std::size_t layer = 0; layer < tallies.size(); ++layer)
+    if (tallies[layer].has_router()) telling[layer] = telling_symbols(tallies[layer], kSymbols);
   for (std::size_t e = 0; e < experts_of(tallies); ++e)
     add_row(table, cat("expert ", e), [&](auto layer) {
-      std::string cell;
-      if (tallies[layer].has_router())
-        for (const auto id : telling_symbols(tallies[layer], e, kSymbols))
-          cell += visible_symbol(tokenizer.symbol(static_cast<std::int32_t>(id)));
-      return cell.empty() ? std::string("-") : cell;
+      std::vector<std::string> names;
+      if (e < telling[layer].size())
+        for (const auto id : telling[layer][e])
+          names.push_back(visible_symbol(tokenizer.symbol(static_cast<std::int32_t>(id))));
+      return names.empty() ? std::string("-") : join(names, gap);
     });
   return laid_out(table);
 }
@@ -116,7 +120,7 @@ std::string pair_table(const RoutingTallies& tallies) {
   return laid_out(table);
 }
 
-std::string prompt_table(const PromptRoutes& prompt, const CharTokenizer& tokenizer) {
+std::string prompt_table(const PromptRoutes& prompt, const Tokenizer& tokenizer) {
   auto table = table_of_layers("prompt", prompt.routes.front().size());
   for (std::size_t t = 0; t < prompt.ids.size(); ++t)
     add_row(table, visible_symbol(tokenizer.symbol(prompt.ids[t])), [&](auto layer) {
@@ -130,7 +134,7 @@ std::string prompt_table(const PromptRoutes& prompt, const CharTokenizer& tokeni
 }
 
 void print_tables(const RoutingTallies& tallies, const PromptRoutes& prompt,
-                  const CharTokenizer& tokenizer) {
+                  const Tokenizer& tokenizer) {
   print(
       cat("\nEach expert's share of the choices and of the gates [%], and figures of each\n"
           "layer (docs/metrics.md):\n",

@@ -1,5 +1,7 @@
 #include "cli/target.h"
 
+#include <ATen/Parallel.h>
+
 #include "cli/options.h"
 #include "moe/base/text.h"
 
@@ -18,13 +20,33 @@ bool is_another_text(const Text& text, const CheckpointInfo& info) {
   return !sums.empty() && !is_known(text.sha256) && !is_known(text.text_sha256);
 }
 
-/// Tokens of a text; warns of what was folded, and of another than the run's `own`.
-Tokens read_tokens(const std::string& file, bool own, const CheckpointInfo& info, Log& log) {
-  const auto text = read_text(file);
+/// Warns of what was folded, and of another text than the run's `own`.
+std::string read_noticed(const std::string& file, bool own, const CheckpointInfo& info, Log& log) {
+  auto text = read_text(file);
   for (const auto& notice : text.notices) log.warn(cat(file, ": ", notice));
   if (own && is_another_text(text, info))
     log.warn(cat(file, ": is not the text that this run was trained on (sha256 differs)"));
-  return info.tokenizer.encode(text.utf8, file);
+  return std::move(text.utf8);
+}
+
+Tokens tokens_of(const std::string& split, const std::string& file, bool own,
+                 const CheckpointInfo& info, Log& log) {
+  const auto& data = info.config.data;
+  const bool own_val = own && !data.val_path.empty();
+  const EncodeOptions encoding{SpecialText::token, at::get_num_threads()};
+  auto text = read_noticed(file, own, info, log);
+  if (split != "all" && !own_val) {
+    auto corpus = encode_and_split(std::move(text), info.tokenizer,
+                                   {data.train_fraction, /*block_size=*/1, encoding}, file);
+    return std::move(split == "train" ? corpus.train : corpus.val);
+  }
+  auto tokens = info.tokenizer.encode(text, file, encoding);
+  if (split == "all" && own_val) {  // both texts belong to it, end to end
+    const auto more =
+        info.tokenizer.encode(read_noticed(data.val_path, own, info, log), data.val_path, encoding);
+    tokens.insert(tokens.end(), more.begin(), more.end());
+  }
+  return tokens;
 }
 
 }  // namespace
@@ -40,7 +62,6 @@ Target read_target(const TextArgs& args, const CheckpointInfo& info, Log& log) {
   const auto& data = info.config.data;
   const auto split = !args.split.empty() ? args.split : args.data.empty() ? "val" : "all";
   const auto path = args.data.empty() ? data.path : args.data;
-  const auto& tokenizer = info.tokenizer;
   const bool own_val = args.data.empty() && !data.val_path.empty();
   const auto file = own_val && split == "val" ? data.val_path : path;
   if (file.empty())
@@ -49,21 +70,12 @@ Target read_target(const TextArgs& args, const CheckpointInfo& info, Log& log) {
   std::error_code ignored;
   if (args.data.empty() && fs::status(file, ignored).type() == fs::file_type::not_found)
     throw DataError(cat(file, ": is not there; name the run's text with --data FILE"));
-  auto tokens = read_tokens(file, args.data.empty(), info, log);
-  if (split == "all" && own_val) {  // both texts belong to it, end to end
-    const auto val = read_tokens(data.val_path, /*own=*/true, info, log);
-    tokens.insert(tokens.end(), val.begin(), val.end());
-  }
-  if (split != "all" && !own_val) {
-    auto corpus = split_by_position(std::move(tokens), data.train_fraction, 1, file);
-    tokens = std::move(split == "train" ? corpus.train : corpus.val);
-  }
+  auto tokens = tokens_of(split, file, args.data.empty(), info, log);
   if (tokens.size() < 2)
     throw DataError(
         cat(file, ": ", tokens.size(), " symbols are too few to evaluate; give at least 2"));
-  const auto bytes = static_cast<double>(tokenizer.decode(tokens).size());
-  const auto bytes_per_token = bytes / static_cast<double>(tokens.size());
-  return {split, std::move(tokens), bytes_per_token};
+  const auto bytes = bytes_per_target(info.tokenizer, tokens);
+  return {split, std::move(tokens), bytes};
 }
 
 }  // namespace moe::cli

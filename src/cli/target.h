@@ -22,8 +22,8 @@ void add_text(CLI::App& command, TextArgs& args);
 /// The tokens that are asked for: a split of the run's own text, or of --data.
 struct Target {
   std::string split;
-  Tokens tokens;  // at least 2
-  double bytes_per_token = 1;
+  Tokens tokens;               // at least 2
+  double bytes_per_token = 1;  // of those that are targets; special tokens have none
 };
 
 /// Without --data the run's own text, split val; with it all. Warns of what was folded and of

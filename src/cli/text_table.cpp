@@ -68,9 +68,11 @@ TextTable table_of_layers(const std::string& corner, std::size_t layers) {
 }
 
 std::string visible_symbol(const std::string& symbol) {
-  if (symbol == " ") return "\u2423";
-  if (symbol == "\n") return "\u21B5";
-  return printable(symbol, symbol.size() + 10, Quotes::kept);
+  constexpr std::size_t kMost = 60;  // of a token of spaces, for one [bytes]
+  std::string marked;
+  for (const auto byte : symbol.substr(0, kMost))
+    marked += byte == ' ' ? "\u2423" : byte == '\n' ? "\u21B5" : std::string(1, byte);
+  return printable(marked, 4 * marked.size(), Quotes::kept);
 }
 
 std::string laid_out(const TextTable& table, std::size_t width) {

@@ -57,7 +57,7 @@ int run_train(const TokenizerArgs& args, const Services& services) {
   std::size_t bytes = 0;
   for (const auto& input : args.texts) {
     const auto text = text_of(input, services.log);
-    counts.add_text(text, name_of(input), threads_of(args));
+    counts.add_texts(documents_of(text), name_of(input), threads_of(args));
     bytes += text.size();
   }
   if (counts.size() == 0)

@@ -7,6 +7,7 @@
 #include "moe/base/error.h"
 #include "moe/base/text.h"
 #include "moe/data/symbol_class.h"
+#include "moe/data/utf8.h"
 #include "moe/eval/ablation.h"
 #include "moe/eval/depth.h"
 #include "moe/eval/information.h"
@@ -33,11 +34,24 @@ Json figures(const std::vector<std::vector<double>>& rows) {
   return list;
 }
 
+/// The class of a token is that of its first letter, or of its first character if it has none.
+SymbolClass class_of_token(const std::string& text) {
+  const auto symbols = decode_utf8(text);
+  const auto letter = std::ranges::find_if(symbols, [](char32_t symbol) {
+    return class_of(symbol) == SymbolClass::lower_case ||
+           class_of(symbol) == SymbolClass::upper_case;
+  });
+  return class_of(letter == symbols.end() ? symbols.front() : *letter);
+}
+
 /// The classes of a vocabulary's symbols.
-TargetKinds kinds_of(const CharTokenizer& tokenizer) {
+TargetKinds kinds_of(const Tokenizer& tokenizer) {
   TargetKinds kinds{static_cast<std::int64_t>(kSymbolClasses.size())};
-  for (const auto symbol : tokenizer.symbols())
-    kinds.of.push_back(static_cast<std::int64_t>(class_of(symbol)));
+  for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    const auto text = tokenizer.decode({{id}});
+    const auto kind = tokenizer.is_special(id) ? SymbolClass::other : class_of_token(text);
+    kinds.of.push_back(static_cast<std::int64_t>(kind));
+  }
   return kinds;
 }
 

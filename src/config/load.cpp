@@ -265,9 +265,9 @@ std::vector<std::string> config_problems(const RunConfig& config) {
   if (!is_device_name(config.device))
     problems.push_back(cat("device: \"", printable(config.device),
                            "\" is not a device; give auto, cpu, cuda or cuda:N"));
-  if (config.data.tokenizer != "char")
-    problems.push_back(cat("data.tokenizer: \"", printable(config.data.tokenizer),
-                           "\" is not known; give \"char\""));
+  if (config.data.tokenizer.empty())
+    problems.push_back(
+        "data.tokenizer: is empty; give \"char\", \"bpe\" or the path of a tokenizer.json");
   if (config.optim.schedule.warmup_iters > config.train.max_iters)
     problems.push_back(cat("optim.schedule.warmup_iters: ", config.optim.schedule.warmup_iters,
                            " is more than train.max_iters ", config.train.max_iters, "; lower it"));

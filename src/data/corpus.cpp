@@ -8,6 +8,7 @@
 #include "moe/base/sha256.h"
 #include "moe/base/system.h"
 #include "moe/base/text.h"
+#include "moe/data/splitter.h"
 #include "moe/data/utf8.h"
 
 namespace moe {
@@ -71,22 +72,71 @@ Text read_text(const std::filesystem::path& path) {
   return text;
 }
 
+namespace {
+
+/// Of `train` and `val` tokens.
+void require_both_parts(std::int64_t train, std::int64_t val, const CorpusSplit& request,
+                        std::string_view where) {
+  const auto least = request.block_size + 1;
+  if (train >= least && val >= least) return;
+  const auto share = std::min(request.train_fraction, 1 - request.train_fraction);
+  const auto needed = std::ceil(static_cast<double>(least) / share) + 1;
+  constexpr double kLongest = 1e15;  // beyond it no text is: the fraction is the trouble
+  throw DataError(cat(
+      where, ": the text has ", train + val, " symbols, ", train, " to train on and ", val,
+      " to validate on; each part needs model.block_size + 1 = ", least, "; ",
+      needed < kLongest
+          ? cat("give at least about ", std::llround(needed), " symbols or lower model.block_size")
+          : "bring data.train_fraction nearer to 0.9"));
+}
+
+/// The end of the "<|endoftext|>" that `at` lies within, else `at`.
+std::size_t out_of_mark(std::string_view utf8, std::size_t at) {
+  constexpr std::string_view kMark = kEndOfText;
+  const auto from = at - std::min(at, kMark.size() - 1);
+  const auto found = utf8.substr(from, 2 * kMark.size()).find(kMark);
+  return found != std::string_view::npos && from + found < at ? from + found + kMark.size() : at;
+}
+
+}  // namespace
+
+std::vector<std::string_view> documents_of(std::string_view utf8) {
+  constexpr std::string_view kMark = kEndOfText;
+  std::vector<std::string_view> documents;
+  while (!utf8.empty()) {
+    const auto end = std::min(utf8.find(kMark), utf8.size());
+    if (end > 0) documents.push_back(utf8.substr(0, end));
+    utf8.remove_prefix(std::min(utf8.size(), end + kMark.size()));
+  }
+  return documents;
+}
+
+std::size_t training_end(std::string_view utf8, double train_fraction) {
+  const auto bytes = std::floor(train_fraction * static_cast<double>(utf8.size()));
+  return out_of_mark(utf8, find_cut(utf8, static_cast<std::size_t>(bytes)));
+}
+
+Corpus encode_and_split(std::string utf8, const Tokenizer& tokenizer, const CorpusSplit& request,
+                        std::string_view where) {
+  if (tokenizer.kind() == TokenizerKind::character) {
+    auto tokens = tokenizer.encode(utf8, where, request.encoding);
+    utf8 = {};  // not to be held together with what follows: the peak of memory
+    return split_by_position(std::move(tokens), request.train_fraction, request.block_size, where);
+  }
+  const std::string_view text = utf8;
+  const auto end = training_end(text, request.train_fraction);
+  Corpus corpus{tokenizer.encode(text.substr(0, end), where, request.encoding),
+                tokenizer.encode(text.substr(end), where, request.encoding)};
+  const auto count = [](const Tokens& tokens) { return static_cast<std::int64_t>(tokens.size()); };
+  require_both_parts(count(corpus.train), count(corpus.val), request, where);
+  return corpus;
+}
+
 Corpus split_by_position(Tokens tokens, double train_fraction, std::int64_t block_size,
                          std::string_view where) {
   const auto n = static_cast<std::int64_t>(tokens.size());
   const auto train = static_cast<std::int64_t>(std::floor(train_fraction * static_cast<double>(n)));
-  const auto least = block_size + 1;
-  if (train < least || n - train < least) {
-    const auto share = std::min(train_fraction, 1 - train_fraction);
-    const auto needed = std::ceil(static_cast<double>(least) / share) + 1;
-    constexpr double kLongest = 1e15;  // beyond it no text is: the fraction is the trouble
-    throw DataError(cat(where, ": the text has ", n, " symbols, ", train, " to train on and ",
-                        n - train,
-                        " to validate on; each part needs model.block_size + 1 = ", least, "; ",
-                        needed < kLongest ? cat("give at least about ", std::llround(needed),
-                                                " symbols or lower model.block_size")
-                                          : "bring data.train_fraction nearer to 0.9"));
-  }
+  require_both_parts(train, n - train, {train_fraction, block_size}, where);
   Tokens val(tokens.begin() + train, tokens.end());
   tokens.resize(static_cast<std::size_t>(train));
   return {std::move(tokens), std::move(val)};

@@ -1,5 +1,7 @@
 #include "moe/data/tokenizer.h"
 
+#include <algorithm>
+
 #include "data/foreign.h"
 #include "moe/base/file.h"
 #include "moe/base/text.h"
@@ -65,6 +67,30 @@ bool Tokenizer::is_special(std::int32_t id) const {
 
 std::int32_t Tokenizer::start_id() const {
   return std::visit([](const auto& tokenizer) { return tokenizer.start_id(); }, held_);
+}
+
+std::optional<std::int32_t> Tokenizer::end_id() const {
+  if (characters() != nullptr) return std::nullopt;
+  const auto& vocabulary = bpe()->vocabulary();
+  const auto& ids = vocabulary.specials;
+  const auto found = std::ranges::find_if(ids, [&](std::int32_t id) {
+    return vocabulary.tokens[static_cast<std::size_t>(id)] == kEndOfText;
+  });
+  return found == ids.end() ? std::nullopt : std::optional(*found);
+}
+
+std::string Tokenizer::shown_symbol(std::int32_t id) const {
+  auto bytes = symbol(id);
+  return is_utf8(bytes) ? bytes : printable(bytes, 4 * bytes.size(), Quotes::kept);
+}
+
+double bytes_per_target(const Tokenizer& tokenizer, std::span<const std::int32_t> tokens) {
+  std::vector<std::size_t> sizes;  // of each id
+  for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id)
+    sizes.push_back(tokenizer.is_special(id) ? 0 : tokenizer.symbol(id).size());
+  std::size_t bytes = 0;
+  for (const auto id : tokens.subspan(1)) bytes += sizes[static_cast<std::size_t>(id)];
+  return static_cast<double>(bytes) / static_cast<double>(tokens.size() - 1);
 }
 
 std::string TokenStream::push(std::int32_t id) {

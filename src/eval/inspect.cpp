@@ -4,6 +4,7 @@
 #include <ATen/ops/tensor.h>
 
 #include <cmath>
+#include <numeric>
 
 #include "moe/base/error.h"
 
@@ -89,10 +90,34 @@ std::vector<std::vector<TokenRoute>> prompt_routes(SparseMoELanguageModel& model
   return by_token;
 }
 
-Json routing_to_json(const RoutingTallies& tallies, const CharTokenizer& tokenizer) {
+namespace {
+
+/// (E, listed).
+std::vector<Counts> listed_counts(const std::vector<Counts>& map,
+                                  const std::vector<std::int64_t>& listed) {
+  std::vector<Counts> out;
+  for (const auto& row : map) {
+    auto& counts = out.emplace_back();
+    for (const auto id : listed) counts.push_back(row[static_cast<std::size_t>(id)]);
+  }
+  return out;
+}
+
+/// (E) what `map` leaves out of the load.
+Counts other_counts(const Counts& load, const std::vector<Counts>& map) {
+  auto out = load;
+  for (std::size_t e = 0; e < map.size(); ++e)
+    out[e] -= std::accumulate(map[e].begin(), map[e].end(), std::int64_t{0});
+  return out;
+}
+
+}  // namespace
+
+Json routing_to_json(const RoutingTallies& tallies, const Tokenizer& tokenizer) {
   auto symbols = Json::array(), layers = Json::array();
-  for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id)
-    symbols.push_back(tokenizer.symbol(id));
+  const auto listed = listed_symbols(tallies, static_cast<std::size_t>(tokenizer.vocab_size()));
+  for (const auto id : listed)
+    symbols.push_back(tokenizer.shown_symbol(static_cast<std::int32_t>(id)));
   for (const auto& tally : tallies) {
     if (!tally.has_router()) {
       layers.push_back(nullptr);
@@ -104,7 +129,9 @@ Json routing_to_json(const RoutingTallies& tallies, const CharTokenizer& tokeniz
       layer[std::string(name)] = std::isfinite(health.*value) ? Json(health.*value) : Json(nullptr);
     layer["dead"] = dead_experts(tally.load);
     layer["co_activation"] = tally.co_activation;
-    layer["symbol_map"] = tally.symbol_map;
+    const auto map = listed_counts(tally.symbol_map, listed);
+    layer["symbol_map"] = map;
+    layer["other_symbols"] = other_counts(tally.load, map);
     layers.push_back(std::move(layer));
   }
   return {{"tokens", tallies.front().tokens}, {"symbols", symbols}, {"layers", layers}};

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
+#include <set>
 
 namespace moe {
 
@@ -32,6 +34,18 @@ void keep_first(std::vector<Item>& items, std::size_t most, const Before& before
   std::partial_sort(items.begin(), items.begin() + static_cast<std::ptrdiff_t>(kept), items.end(),
                     before);
   items.resize(kept);
+}
+
+/// Symbols with something in `weights`, the `most` heaviest of them, those first.
+template <class Weight>
+std::vector<std::int64_t> heaviest(const std::vector<Weight>& weights, std::size_t most) {
+  std::vector<std::int64_t> symbols;
+  for (std::size_t s = 0; s < weights.size(); ++s)
+    if (weights[s] > 0) symbols.push_back(static_cast<std::int64_t>(s));
+  keep_first(symbols, most, [&](std::int64_t a, std::int64_t b) {
+    return weights[index(a)] != weights[index(b)] ? weights[index(a)] > weights[index(b)] : a < b;
+  });
+  return symbols;
 }
 
 }  // namespace
@@ -112,22 +126,43 @@ LayerHealth health_of(const RoutingTally& tally) {
   return health;
 }
 
-std::vector<std::int64_t> telling_symbols(const RoutingTally& tally, std::size_t expert,
-                                          std::size_t most) {
-  const auto share = static_cast<double>(tally.load[expert]) / sum_of(tally.load);
-  const auto& mine = tally.symbol_map[expert];
-  std::vector<double> excess(mine.size());
-  std::vector<std::int64_t> symbols;
-  for (std::size_t s = 0; s < mine.size(); ++s) {
-    std::int64_t of_all = 0;
-    for (const auto& row : tally.symbol_map) of_all += row[s];
-    excess[s] = static_cast<double>(mine[s]) - share * static_cast<double>(of_all);
-    if (excess[s] > 0) symbols.push_back(static_cast<std::int64_t>(s));
+Counts symbol_totals(const RoutingTally& tally) {
+  Counts totals(tally.symbol_map.front().size());
+  for (const auto& row : tally.symbol_map)
+    std::ranges::transform(totals, row, totals.begin(), std::plus());
+  return totals;
+}
+
+std::vector<std::vector<std::int64_t>> telling_symbols(const RoutingTally& tally,
+                                                       std::size_t most) {
+  const auto totals = symbol_totals(tally);
+  const auto choices = sum_of(tally.load);
+  std::vector<std::vector<std::int64_t>> out;
+  for (std::size_t expert = 0; expert < tally.load.size(); ++expert) {
+    const auto share = static_cast<double>(tally.load[expert]) / choices;
+    std::vector<double> excess(totals.size());
+    std::ranges::transform(tally.symbol_map[expert], totals, excess.begin(),
+                           [&](auto own, auto all) {
+                             return static_cast<double>(own) - share * static_cast<double>(all);
+                           });
+    out.push_back(heaviest(excess, most));
   }
-  keep_first(symbols, most, [&](std::int64_t a, std::int64_t b) {
-    return excess[index(a)] != excess[index(b)] ? excess[index(a)] > excess[index(b)] : a < b;
-  });
-  return symbols;
+  return out;
+}
+
+std::vector<std::int64_t> listed_symbols(const RoutingTallies& tallies, std::size_t vocabulary) {
+  std::vector<std::int64_t> listed(vocabulary);
+  std::iota(listed.begin(), listed.end(), 0);
+  if (vocabulary <= kAllSymbols) return listed;
+  std::set<std::int64_t> some;
+  for (const auto& tally : tallies) {
+    if (!tally.has_router()) continue;
+    const auto frequent = heaviest(symbol_totals(tally), kFrequentSymbols);
+    some.insert(frequent.begin(), frequent.end());
+    for (const auto& telling : telling_symbols(tally, kTellingSymbols))
+      some.insert(telling.begin(), telling.end());
+  }
+  return {some.begin(), some.end()};
 }
 
 std::vector<ExpertPair> frequent_pairs(const RoutingTally& tally, std::size_t most) {

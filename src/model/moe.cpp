@@ -2,12 +2,12 @@
 
 #include <ATen/ATen.h>
 
-#include <numeric>
+#include <algorithm>
 
 #include "model/side_loss.h"
-#include "moe/base/random.h"
 #include "moe/kernels/activation.h"
 #include "moe/kernels/slot_table.h"
+#include "moe/spec/hash_router.h"
 
 namespace moe {
 
@@ -69,17 +69,7 @@ TopkRouterImpl::TopkRouterImpl(std::int64_t width, const FeedForwardSpec& spec)
 
 at::Tensor hash_experts(std::int64_t vocab, std::int64_t experts, std::int64_t top_k) {
   const auto out = at::empty({vocab, top_k}, at::kInt);
-  auto* to = out.mutable_data_ptr<std::int32_t>();
-  for (std::int64_t symbol = 0; symbol < vocab; ++symbol) {
-    Generator draws(stream_key(static_cast<std::uint64_t>(symbol), "hash router"));
-    std::vector<std::int32_t> left(static_cast<std::size_t>(experts));
-    std::iota(left.begin(), left.end(), 0);
-    for (std::int64_t k = 0; k < top_k; ++k) {
-      const auto drawn = left.begin() + static_cast<std::ptrdiff_t>(draws.below(left.size()));
-      *to++ = *drawn;
-      left.erase(drawn);
-    }
-  }
+  std::ranges::copy(hashed_experts(vocab, experts, top_k), out.mutable_data_ptr<std::int32_t>());
   return out;
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "moe/base/text.h"
 #include "report/heat_map.h"
@@ -244,10 +245,20 @@ Markup symbol_heat_map(const Map& map, const std::vector<double>& totals,
   return draw(heat);
 }
 
+/// How often the symbols that are not listed chose each expert: 0 where the file does not say.
+std::vector<double> others_of(const Json& layer, std::size_t experts) {
+  const auto found = layer.find("other_symbols");
+  const bool is_sound =
+      found != layer.end() && found->is_array() && found->size() == experts &&
+      std::all_of(found->begin(), found->end(), [](const Json& n) { return n.is_number(); });
+  return is_sound ? found->get<std::vector<double>>() : std::vector<double>(experts, 0);
+}
+
 /// Symbols of which the expert has more than its share, by how many more.
-std::string telling(const Map& map, const std::vector<double>& totals, std::size_t expert,
+std::string telling(const Map& map, const std::vector<double>& totals,
+                    const std::vector<double>& others, std::size_t expert,
                     const std::vector<std::string>& symbols) {
-  double all = 0, own = 0;
+  double all = std::accumulate(others.begin(), others.end(), 0.0), own = others[expert];
   for (std::size_t i = 0; i < totals.size(); ++i) {
     all += totals[i];
     own += map[expert][i];
@@ -277,12 +288,14 @@ Markup symbol_figures(const RunData& run, const std::string& id) {
     const auto map = map_of((*layers)[layer], symbols.size());
     if (map.empty()) continue;
     const auto totals = totals_of(map);
+    const auto others = others_of((*layers)[layer], map.size());
     if (shown_symbols(totals).empty()) continue;
     maps += symbol_heat_map(map, totals, symbols, id, layer);
     table.heads.push_back(cat("layer ", layer));
     for (std::size_t expert = 0; expert < map.size(); ++expert) {
       if (table.rows.size() <= expert) table.rows.push_back({text(cat(expert))});
-      table.rows[expert].push_back(element("code", {}, telling(map, totals, expert, symbols)));
+      table.rows[expert].push_back(
+          element("code", {}, telling(map, totals, others, expert, symbols)));
     }
   }
   if (maps.empty()) return {};

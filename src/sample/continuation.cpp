@@ -5,6 +5,18 @@
 
 namespace moe {
 
+namespace {
+
+/// The last place up to `at` where a character of `utf8` begins, or its end.
+std::size_t character_begin(std::string_view utf8, std::size_t at) {
+  constexpr unsigned kMask = 0xC0, kInside = 0x80;
+  while (at > 0 && at < utf8.size() && (static_cast<unsigned char>(utf8[at]) & kMask) == kInside)
+    --at;
+  return at;
+}
+
+}  // namespace
+
 bool Continuation::append(std::int32_t token, std::string_view text) {
   text_ += text;
   tokens_.push_back(token);
@@ -27,12 +39,17 @@ std::size_t Continuation::find_stop(std::size_t added) const {
 }
 
 void Continuation::cut(std::size_t end) {
-  // Whole tokens only: a stop text that begins inside a character takes the character with it.
-  while (!ends_.empty() && ends_.back() > end) {
-    ends_.pop_back();
-    tokens_.pop_back();
-  }
-  text_.resize(ends_.empty() ? 0 : ends_.back());
+  // Whole characters only: a stop text that begins inside one takes it along.
+  text_.resize(character_begin(text_, end));
+  while (!ends_.empty() && ends_.back() > text_.size()) drop_token();
+  // Then the tokens that began the first of those characters.
+  while (!ends_.empty() && ends_.back() == (ends_.size() > 1 ? ends_[ends_.size() - 2] : 0))
+    drop_token();
+}
+
+void Continuation::drop_token() {
+  ends_.pop_back();
+  tokens_.pop_back();
 }
 
 std::size_t Continuation::held_back() const {
@@ -45,9 +62,7 @@ std::size_t Continuation::held_back() const {
 }
 
 std::string_view Continuation::take(bool ended) {
-  const auto limit = text_.size() - (ended ? 0 : held_back());
-  const auto past = std::upper_bound(ends_.begin(), ends_.end(), limit);
-  const auto end = past == ends_.begin() ? 0 : *(past - 1);  // a token boundary: whole characters
+  const auto end = character_begin(text_, text_.size() - (ended ? 0 : held_back()));
   const auto begin = std::exchange(taken_, std::max(taken_, end));
   return std::string_view(text_).substr(begin, taken_ - begin);
 }

@@ -14,8 +14,11 @@ class Continuation {
   /// `stops` must outlive it; none is empty.
   explicit Continuation(std::span<const std::string> stops) : stops_(stops) {}
 
-  /// Adds a token; true when that completed a stop text, which is then cut off.
+  /// Adds a token and the text that it completed, whole characters; true when that completed a stop
+  /// text, which is then cut off.
   bool append(std::int32_t token, std::string_view text);
+  /// Adds to the last token's text what showed only at the end.
+  void complete(std::string_view text) { text_ += text; }
   /// Text not handed out yet that no stop text can reach any more; all the rest when `ended`.
   std::string_view take(bool ended);
 
@@ -26,6 +29,7 @@ class Continuation {
   std::size_t find_stop(std::size_t added) const;  // npos: none
   std::size_t held_back() const;                   // bytes at the end that may begin a stop text
   void cut(std::size_t end);
+  void drop_token();
 
   std::span<const std::string> stops_;
   std::string text_;

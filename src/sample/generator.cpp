@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 
 #include "moe/base/error.h"
@@ -50,14 +51,16 @@ void require_memory_for(const ModelSpec& model, std::size_t prompt,
 
 /// One sample on its way.
 struct GrowingSample {
-  GrowingSample(std::span<const std::int32_t> prompt, const GenerateOptions& options,
-                std::int64_t sample)
+  GrowingSample(const Tokenizer& tokenizer, std::span<const std::int32_t> prompt,
+                const GenerateOptions& options, std::int64_t sample)
       : draws(stream_key(options.seed, "sample", static_cast<std::uint64_t>(sample))),
         tokens(prompt.begin(), prompt.end()),
+        text(tokenizer, options.specials ? SpecialText::token : SpecialText::ordinary),
         continuation(options.stop) {}
 
   Generator draws;
   std::vector<std::int32_t> tokens;  // prompt and continuation
+  TokenStream text;
   Continuation continuation;
   bool finished = false;
 };
@@ -65,16 +68,17 @@ struct GrowingSample {
 /// Samples [first, first + size) of a request, advanced in step.
 class SampleGroup {
  public:
-  SampleGroup(SparseMoELanguageModel& model, const CharTokenizer& tokenizer,
+  SampleGroup(SparseMoELanguageModel& model, const Tokenizer& tokenizer,
               std::span<const std::int32_t> prompt, const GenerateOptions& options,
               std::int64_t first, std::int64_t size)
       : model_(model),
-        tokenizer_(tokenizer),
+        end_id_(options.specials ? std::nullopt : tokenizer.end_id()),
         options_(options),
         device_(model->parameters().front().device()),
         key_(stream_key(options.seed, "generate")),
         first_(first) {
-    for (std::int64_t i = 0; i < size; ++i) samples_.emplace_back(prompt, options, first + i);
+    for (std::int64_t i = 0; i < size; ++i)
+      samples_.emplace_back(tokenizer, prompt, options, first + i);
   }
 
   /// Draws one more token of each unfinished sample; false when none is left.
@@ -89,6 +93,12 @@ class SampleGroup {
   }
 
   GrowingSample& front() { return samples_.front(); }
+
+  /// No more tokens come.
+  void end() {
+    for (auto& sample : samples_)
+      if (!sample.finished) sample.continuation.complete(sample.text.finish());
+  }
 
   void collect(std::vector<Sample>& done) const {
     for (const auto& sample : samples_)
@@ -105,7 +115,10 @@ class SampleGroup {
     const auto token =
         choose_token(logits, sample.tokens, options_.sampler, sample.draws.uniform());
     sample.tokens.push_back(token);
-    sample.finished = sample.continuation.append(token, tokenizer_.symbol(token));
+    sample.finished = sample.continuation.append(token, sample.text.push(token));
+    if (sample.finished || token != end_id_) return;
+    sample.continuation.complete(sample.text.finish());
+    sample.finished = true;
   }
 
   /// The last `count` tokens of each sample, (B, count).
@@ -139,7 +152,7 @@ class SampleGroup {
   }
 
   SparseMoELanguageModel& model_;
-  const CharTokenizer& tokenizer_;
+  std::optional<std::int32_t> end_id_;
   const GenerateOptions& options_;
   at::Device device_;
   std::uint64_t key_;
@@ -168,12 +181,13 @@ void run_group(SampleGroup& group, const GenerateOptions& options, const Stream&
     }
     if (!going) return;
   }
+  group.end();
   if (streams) emit(stream, group.front().continuation, /*ended=*/true);
 }
 
 }  // namespace
 
-std::vector<Sample> generate(SparseMoELanguageModel& model, const CharTokenizer& tokenizer,
+std::vector<Sample> generate(SparseMoELanguageModel& model, const Tokenizer& tokenizer,
                              std::span<const std::int32_t> prompt, const GenerateOptions& options,
                              const Stream& stream, const std::function<int()>& stop_request) {
   check_options(options);

@@ -103,7 +103,7 @@ CheckpointInfo read_checkpoint_info(const CheckpointRef& ref) {
   const auto manifest = verify_manifest(ref.folder);
   info.bytes = manifest.bytes;
   const auto read = [&](const char* name) {
-    return read_json((ref.folder / name).string(), ErrorKind::checkpoint);
+    return read_json((ref.folder / name).string(), ErrorKind::checkpoint, kTokenizerLimits);
   };
   const auto config = (ref.folder / "config.json").string();
   try {
@@ -111,7 +111,7 @@ CheckpointInfo read_checkpoint_info(const CheckpointRef& ref) {
   } catch (const ConfigError& error) {
     throw CheckpointError(error.what());
   }
-  info.tokenizer = CharTokenizer::from_json(
+  info.tokenizer = Tokenizer::from_json(
       read("tokenizer.json"), (ref.folder / "tokenizer.json").string(), ErrorKind::checkpoint);
   info.ngrams = read_ngram_keys(ref.folder / "model.safetensors", info.config.model.ngram,
                                 info.tokenizer.vocab_size());

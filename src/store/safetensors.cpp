@@ -168,8 +168,9 @@ SafetensorsHeader read_safetensors(const FileReader& file, std::string_view wher
   return parse_safetensors(front, file.size(), where);
 }
 
-std::string write_safetensors_header(std::span<TensorInfo> tensors) {
+std::string write_safetensors_header(std::span<TensorInfo> tensors, std::string_view format) {
   Json json = Json::object();
+  if (!format.empty()) json["__metadata__"] = {{"format", format}};
   std::uint64_t at = 0;
   for (auto& tensor : tensors) {
     auto bits = dtype_bits(tensor.dtype);

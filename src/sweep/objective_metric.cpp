@@ -16,11 +16,12 @@ namespace moe::sweep {
 namespace {
 
 // The names of docs/metrics.md (a test compares). A layer's stand after "moe/layerL/".
-constexpr std::array<std::string_view, 15> kOfRun{"step",
+constexpr std::array<std::string_view, 16> kOfRun{"step",
                                                   "time_s",
                                                   "tokens",
                                                   "train/loss",
                                                   "val/loss",
+                                                  "val/bits_per_byte",
                                                   "train/step_loss",
                                                   "lr",
                                                   "grad_norm",

@@ -7,6 +7,7 @@
 #include "moe/base/error.h"
 #include "moe/base/random.h"
 #include "moe/base/system.h"
+#include "moe/data/utf8.h"
 #include "moe/eval/evaluator.h"
 #include "moe/kernels/muon.h"
 #include "moe/kernels/precision.h"
@@ -25,9 +26,9 @@ constexpr std::int64_t kWarmUp = 5, kEvalBatches = 30, kGenerated = 100;
 constexpr std::int64_t kBeyond = 16, kGenerations = 5;  // tokens after the context; repeats
 constexpr int kOrthogonalised = 5;                      // repeats
 
-/// Random tokens over an alphabet of kVocabulary letters, or the text that the config names.
+/// Random tokens, or the text that the config names.
 struct TimedText {
-  CharTokenizer tokenizer;
+  Tokenizer tokenizer;
   Tokens tokens;
   TextSize size;
   std::vector<NgramKeys> ngrams = {};
@@ -35,19 +36,35 @@ struct TimedText {
   Vocabulary vocabulary() const { return {tokenizer.vocab_size(), ngrams}; }
 };
 
+/// Of as many symbols as the config's own would have.
+Tokenizer tokenizer_without_text(const DataConfig& data) {
+  if (data.tokenizer != "char" && data.tokenizer != "bpe")
+    return read_tokenizer(data.tokenizer, ErrorKind::data);
+  const auto size = data.tokenizer == "char" ? kVocabulary : data.vocab_size;
+  constexpr char32_t kFirst = U'0', kSurrogates = 0xD800, kPastSurrogates = 0xE000;
+  std::string alphabet;
+  auto symbol = kFirst;
+  for (std::int64_t i = 0; i < size; ++i, ++symbol) {
+    if (symbol == kSurrogates) symbol = kPastSurrogates;
+    append_utf8(alphabet, symbol);
+  }
+  return CharTokenizer::from_text(alphabet);
+}
+
 TimedText timed_text(const RunConfig& config, Log& log) {
   if (!config.data.path.empty()) {
     auto material = read_material(config, log);
     const auto size = material.size();
     return {material.tokenizer, std::move(material.corpus.train), size, std::move(material.ngrams)};
   }
-  std::string alphabet;
-  for (std::int64_t i = 0; i < kVocabulary; ++i) alphabet += static_cast<char>('0' + i);
+  auto tokenizer = tokenizer_without_text(config.data);
+  const auto vocab = tokenizer.vocab_size();
   Generator generator(stream_key(static_cast<std::uint64_t>(config.seed), "bench"));
   Tokens tokens(kRandomTokens);
-  for (auto& token : tokens) token = static_cast<std::int32_t>(generator.below(kVocabulary));
-  auto ngrams = ngrams_of(config, kVocabulary, tokens);
-  return {CharTokenizer::from_text(alphabet),
+  for (auto& token : tokens)
+    token = static_cast<std::int32_t>(generator.below(static_cast<std::uint64_t>(vocab)));
+  auto ngrams = ngrams_of(config, vocab, tokens);
+  return {std::move(tokenizer),
           std::move(tokens),
           {kRandomTokens, kRandomTokens, kRandomTokens, 0},
           std::move(ngrams)};
@@ -80,11 +97,12 @@ StepTimes time_steps(TrainState& state, std::int64_t steps, const InterruptFlag&
 }
 
 /// Tokens drawn in a second, all sequences together, after a prompt of `prompt` symbols.
-double generation_rate(TrainState& state, const CharTokenizer& tokenizer, std::int64_t prompt,
+double generation_rate(TrainState& state, const Tokenizer& tokenizer, std::int64_t prompt,
                        std::int64_t fresh, std::int64_t sequences, const InterruptFlag& interrupt) {
   GenerateOptions options;
   options.max_new_tokens = fresh;
   options.num_samples = sequences;
+  options.specials = true;  // none ends early
   const std::vector<std::int32_t> symbols(static_cast<std::size_t>(prompt), 0);
   std::vector<double> seconds;
   for (std::int64_t i = 0; i < kGenerations; ++i) {
@@ -96,7 +114,7 @@ double generation_rate(TrainState& state, const CharTokenizer& tokenizer, std::i
   return static_cast<double>(fresh * sequences) / median(seconds);
 }
 
-GenerationRates generation_rates(TrainState& state, const CharTokenizer& tokenizer,
+GenerationRates generation_rates(TrainState& state, const Tokenizer& tokenizer,
                                  std::int64_t sequences, const InterruptFlag& interrupt) {
   const auto block = state.config.model.block_size;
   GenerationRates rates;

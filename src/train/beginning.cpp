@@ -129,10 +129,20 @@ StartingPoint find_starting_point(const TrainRequest& request, Log& log) {
   return start;
 }
 
+/// The tokenizer comes with the weights. A config that tells of another kind would be wrong.
+void require_same_kind(const CheckpointInfo& other, const RunConfig& config) {
+  const bool is_char = other.tokenizer.kind() == TokenizerKind::character;
+  if (is_char == (config.data.tokenizer == "char")) return;
+  throw ConfigError(cat("data.tokenizer: \"", printable(config.data.tokenizer), "\" is not what ",
+                        other.ref.folder.string(), " was trained with; give ",
+                        is_char ? "\"char\"" : "\"bpe\"", ", or name another checkpoint"));
+}
+
 Material read_material_for(const RunConfig& config, const StartingPoint& start, Log& log) {
   if (!start.own && !start.other) return read_material(config, log);
   auto texts = read_texts(config, log);
   const auto& info = start.own ? start.own->info : *start.other;
+  if (start.other) require_same_kind(info, config);
   if (start.own) {
     const auto where = (info.ref.folder / "state.json").string();
     require_same_texts(texts, read_facts(info.state, where).sums, config);

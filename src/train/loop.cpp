@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "moe/base/random.h"
 #include "moe/base/text.h"
@@ -136,11 +137,17 @@ void Loop::evaluate() {
   const auto [train, val] = losses(routing);
   note_loss(val);
   MetricRow row{at.step, seconds(), at.tokens, {{"train/loss", train}, {"val/loss", val}}};
+  const auto bits =
+      val / std::numbers::ln2 / bytes_per_target(material_.tokenizer, material_.corpus.val);
+  if (std::isfinite(bits)) row.values.emplace_back("val/bits_per_byte", bits);
   add_health(row, routing);
   trackers_->write(row);
   write_routing(routing);
   log_.live("");
   log_.info(cat("step ", at.step, ": train loss ", fixed(train, 4), ", val loss ", fixed(val, 4),
+                material_.tokenizer.kind() == TokenizerKind::bpe
+                    ? cat(" nats a token, ", fixed(bits, 4), " bits a byte")
+                    : "",
                 at.best_step == at.step ? " (best)" : ""));
   reported_at_ += monotonic_seconds() - begin;  // evaluation does not count as training time
 }

@@ -1,12 +1,16 @@
 #include "moe/train/material.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
+#include <functional>
 #include <system_error>
 #include <utility>
 
 #include "moe/base/file.h"
 #include "moe/base/text.h"
 #include "moe/config/load.h"
+#include "moe/data/bpe_training.h"
 #include "moe/data/ngrams.h"
 
 namespace moe {
@@ -70,13 +74,49 @@ RunTexts read_texts(const RunConfig& config, Log& log) {
   return texts;
 }
 
-CharTokenizer vocabulary_of(const RunTexts& texts, const RunConfig& config) {
-  auto vocabulary = CharTokenizer::from_text(texts.text.utf8);
-  if (vocabulary.vocab_size() == 1)
+namespace {
+
+Tokenizer characters_of(const RunTexts& texts, const RunConfig& config) {
+  auto tokenizer = CharTokenizer::from_text(texts.text.utf8);
+  if (tokenizer.vocab_size() == 1)
     throw DataError(cat(config.data.path, ": is made of one single symbol, \"",
-                        printable(vocabulary.symbol(0)),
-                        "\": there is nothing to learn; give a text with more than one"));
-  return vocabulary;
+                        printable(tokenizer.symbol(0)), "\": there is nothing to learn; ",
+                        "give a text with more than one"));
+  return tokenizer;
+}
+
+Tokenizer trained_bpe(const RunTexts& texts, const RunConfig& config, Log& log) {
+  const auto& data = config.data;
+  std::string_view learned = texts.text.utf8;
+  if (!texts.val) learned = learned.substr(0, training_end(learned, data.train_fraction));
+  ChunkCounts counts;
+  counts.add_texts(documents_of(learned), data.path, at::get_num_threads());
+  BpeTokenizer tokenizer(train_bpe(counts, {.vocab_size = data.vocab_size}));
+  if (tokenizer.vocab_size() < data.vocab_size)
+    log.warn(cat(data.path, ": has pairs for ", tokenizer.vocab_size(),
+                 " tokens alone, not for data.vocab_size = ", data.vocab_size));
+  return tokenizer;
+}
+
+/// What encodes a run's texts.
+EncodeOptions encoding_of_texts(ErrorKind unknown) {
+  return {SpecialText::token, at::get_num_threads(), unknown};
+}
+
+/// Subwords of a text may all be one.
+void require_more_than_one(const Tokens& train, const RunConfig& config) {
+  if (std::ranges::adjacent_find(train, std::ranges::not_equal_to()) != train.end()) return;
+  throw DataError(cat(config.data.path, ": becomes one single token, again and again: there is ",
+                      "nothing to learn; give another text or lower data.vocab_size"));
+}
+
+}  // namespace
+
+Tokenizer tokenizer_for(const RunTexts& texts, const RunConfig& config, Log& log) {
+  const auto& name = config.data.tokenizer;
+  if (name == "char") return characters_of(texts, config);
+  if (name == "bpe") return trained_bpe(texts, config, log);
+  return read_tokenizer(name, ErrorKind::data);
 }
 
 void require_same_texts(const RunTexts& texts, const DataSums& saved, const RunConfig& config) {
@@ -90,32 +130,35 @@ void require_same_texts(const RunTexts& texts, const DataSums& saved, const RunC
   }
 }
 
-Material make_material(RunTexts texts, const CharTokenizer& vocabulary, const RunConfig& config,
+Material make_material(RunTexts texts, const Tokenizer& tokenizer, const RunConfig& config,
                        ErrorKind unknown) {
   const auto& data = config.data;
   const auto block_size = config.model.block_size;
   const auto sums = texts.sums();
   const auto bytes = texts.text.utf8.size() + (texts.val ? texts.val->utf8.size() : 0);
-  auto tokens = vocabulary.encode(texts.text.utf8, data.path, unknown);
-  texts.text.utf8 = {};  // not to be held together with what follows: the peak of memory
+  const auto encoding = encoding_of_texts(unknown);
   if (!texts.val)
-    return {vocabulary,
-            split_by_position(std::move(tokens), data.train_fraction, block_size, data.path), sums,
-            bytes};
-  Corpus corpus{std::move(tokens), vocabulary.encode(texts.val->utf8, data.val_path, unknown)};
+    return {tokenizer,
+            encode_and_split(std::move(texts.text.utf8), tokenizer,
+                             {data.train_fraction, block_size, encoding}, data.path),
+            sums, bytes};
+  auto tokens = tokenizer.encode(texts.text.utf8, data.path, encoding);
+  texts.text.utf8 = {};  // not to be held together with what follows: the peak of memory
+  Corpus corpus{std::move(tokens), tokenizer.encode(texts.val->utf8, data.val_path, encoding)};
   for (const auto* split : {&corpus.train, &corpus.val})
     if (static_cast<std::int64_t>(split->size()) < block_size + 1)
       throw DataError(
           cat(split == &corpus.train ? data.path : data.val_path, ": ", split->size(),
               " symbols are too few; give at least model.block_size + 1 = ", block_size + 1));
-  return {vocabulary, std::move(corpus), sums, bytes};
+  return {tokenizer, std::move(corpus), sums, bytes};
 }
 
 Material read_material(const RunConfig& config, Log& log) {
   auto texts = read_texts(config, log);
-  const auto vocabulary = vocabulary_of(texts, config);
-  auto material = make_material(std::move(texts), vocabulary, config);
-  material.ngrams = ngrams_of(config, vocabulary.vocab_size(), material.corpus.train);
+  const auto tokenizer = tokenizer_for(texts, config, log);
+  auto material = make_material(std::move(texts), tokenizer, config);
+  require_more_than_one(material.corpus.train, config);
+  material.ngrams = ngrams_of(config, tokenizer.vocab_size(), material.corpus.train);
   return material;
 }
 

@@ -11,6 +11,7 @@
 #include "moe/base/sha256.h"
 #include "moe/base/text.h"
 #include "tests/base/scratch.h"
+#include "tests/data/bpe_golden.h"
 #include "tests/data/count_to.h"
 
 namespace moe {
@@ -237,6 +238,63 @@ TEST(Corpus, AFractionThatNoTextCanMeetAsksForNoNegativeLength) {
     EXPECT_THAT(message, HasSubstr("model.block_size + 1 = 9"));
     EXPECT_EQ(message.find('-'), std::string::npos) << message;
   }
+}
+
+TEST(Documents, AreWhatStandsBetweenTheMarks) {
+  EXPECT_THAT(documents_of("one<|endoftext|>two<|endoftext|><|endoftext|>"),
+              ElementsAre("one", "two"));
+  EXPECT_THAT(documents_of("<|endoftext|>a <|endoftext|"), ElementsAre("a <|endoftext|"));
+  EXPECT_THAT(documents_of("all"), ElementsAre("all"));
+  EXPECT_TRUE(documents_of("").empty());
+}
+
+TEST(TrainingEnd, LiesWhereAnyTextMayBeCut) {
+  EXPECT_EQ(training_end("aaa bbb ccc", 0.2), 3U);
+  EXPECT_EQ(training_end("aaa bbb ccc", 0.4), 7U) << "not within the word";
+  EXPECT_EQ(training_end("aaaa", 0.5), 4U) << "no place is left";
+}
+
+TEST(TrainingEnd, NeverLiesWithinAMark) {
+  const std::string text = "one word<|endoftext|>two words";
+  const auto begin = text.find('<'), end = text.find('>') + 1;
+  for (std::size_t byte = 0; byte <= text.size(); ++byte) {
+    const auto fraction = static_cast<double>(byte) / static_cast<double>(text.size());
+    const auto at = training_end(text, fraction);
+    EXPECT_FALSE(at > begin && at < end) << "from byte " << byte << ": " << at;
+  }
+}
+
+TEST(EncodeAndSplit, OfCharactersIsTheSplitOfTheTokens) {
+  const Tokenizer tokenizer = CharTokenizer::from_text("ab\u00e9");
+  const std::string text = "ab\u00e9ab\u00e9ab\u00e9a";
+  const auto corpus = encode_and_split(text, tokenizer, {0.7, 2}, "text");
+  const auto expected = split_by_position(tokenizer.encode(text, "text"), 0.7, 2, "text");
+  EXPECT_EQ(corpus.train, expected.train);
+  EXPECT_EQ(corpus.val, expected.val);
+}
+
+TEST(EncodeAndSplit, OfBytePairsIsTheWholeTextsTokensInTwoParts) {
+  std::string text;
+  for (int i = 0; i < 40; ++i)
+    text += i % 7 == 3 ? "lamp<|endoftext|>the lamp" : " the keeper's lamp";
+  const Tokenizer tokenizer = BpeTokenizer(test::train("the lamp the keeper the lamp", 270));
+  const auto whole = tokenizer.encode(text, "text", {.specials = SpecialText::token});
+  for (const auto fraction : {0.2, 0.5, 0.77, 0.9}) {
+    const auto corpus = encode_and_split(text, tokenizer, {fraction, 4}, "text");
+    auto both = corpus.train;
+    both.insert(both.end(), corpus.val.begin(), corpus.val.end());
+    EXPECT_EQ(both, whole) << fraction;
+    const auto end = training_end(text, fraction);
+    EXPECT_EQ(tokenizer.decode(corpus.train), text.substr(0, end)) << fraction;
+  }
+}
+
+TEST(EncodeAndSplit, APartThatIsTooShortIsRefusedInTokens) {
+  const Tokenizer tokenizer = BpeTokenizer(test::train("the lamp the lamp", 270));
+  EXPECT_THAT(message_of<DataError>([&] {
+                encode_and_split("the lamp the lamp the", tokenizer, {0.5, 8}, "text");
+              }),
+              HasSubstr("block_size + 1 = 9"));
 }
 
 }  // namespace

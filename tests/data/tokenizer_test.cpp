@@ -227,5 +227,23 @@ TEST(ReadTokenizer, DamagedFilesAreReadOrRefusedAndNothingElse) {
   EXPECT_GT(refused, taken);
 }
 
+TEST(Tokenizer, KnowsTheTokenThatEndsADocument) {
+  EXPECT_EQ(Tokenizer(trained_on(bpe_case("latin"))).end_id(), 0);
+  EXPECT_EQ(Tokenizer(CharTokenizer::from_text("<|endoftext|>")).end_id(), std::nullopt);
+  auto vocabulary = test::train("the lamp", 260);
+  vocabulary.tokens[0] = "<|fim|>";
+  EXPECT_EQ(Tokenizer(BpeTokenizer(vocabulary)).end_id(), std::nullopt);
+}
+
+TEST(Tokenizer, ShowsASymbolOrItsBytes) {
+  const Tokenizer tokenizer = BpeTokenizer(test::train("\u00e9\u00e9\u00e9 \"\u00e9\"", 260));
+  std::vector<std::string> shown;
+  for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id)
+    shown.push_back(tokenizer.shown_symbol(id));
+  EXPECT_THAT(shown, testing::Contains("\u00e9"));
+  EXPECT_THAT(shown, testing::Contains("\""));
+  EXPECT_THAT(shown, testing::Contains("\\xc3"));
+}
+
 }  // namespace
 }  // namespace moe

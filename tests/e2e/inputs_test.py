@@ -128,7 +128,7 @@ class Config(Case):
             "train.batch_size=-1": "out of range", "train.batch_size=1048577": "out of range", "data.train_fraction=1": "out of range",
             "data.train_fraction=0": "out of range", "threads=-2": "out of range", "threads=4097": "out of range", "device=tpu": "cuda:N",
             "model.moe.router=x": "noisy_topk", "model.moe=3": "object", "nonsense": "KEY=VALUE", "=3": "KEY=VALUE", "": "KEY=VALUE",
-            "data.tokenizer=bpe": "char", "eval.mode=half": "full", "a.b.c.d.e.f=1": "unknown key", "train.keep_checkpoints=1": "range",
+            "data.tokenizer=\"\"": "is empty", "data.vocab_size=256": "range", "eval.mode=half": "full", "a.b.c.d.e.f=1": "unknown key", "train.keep_checkpoints=1": "range",
             "optim.schedule.warmup_iters=99999": "max_iters", "model.moe.capacity_factor=0": "out of range", "model.": "KEY=VALUE",
             "deterministic=1": "true or false", "optim.eps=null": "number", "model.block_size=0": "out of range", "model.=3": "unknown key",
             "model.n_embed=1e3": "whole number", "model.n_embed=" + "9" * 5000: "n_embed", "x" * 5000 + "=1": "unknown key",

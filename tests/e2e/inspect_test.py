@@ -62,7 +62,7 @@ class Inspect(RunCase):
                                         "prompt", "seconds"])
         self.assertEqual([answer[key] for key in ("step", "split", "num_experts", "top_k", "prompt")],
                          [STEPS, "val", EXPERTS, TOP_K, None])
-        self.assertEqual(list(answer["layers"][0]), ["load", "gate_mass", *FIGURES, "dead", "co_activation", "symbol_map"])
+        self.assertEqual(list(answer["layers"][0]), ["load", "gate_mass", *FIGURES, "dead", "co_activation", "symbol_map", "other_symbols"])
         self.check_layers(answer, LAYERS, EXPERTS, TOP_K)
 
     def test_the_load_is_what_eval_reports_of_the_same_split(self):

@@ -44,6 +44,12 @@ class TokenizerCommand(Case):
         self.assertIn("Ġzebra", strict_json(both.read_text())["model"]["vocab"])
         self.assertNotIn("Ġzebra", strict_json(self.json.read_text())["model"]["vocab"])
 
+    def test_documents_are_learned_without_what_separates_them(self):
+        marked = self.file("marked.txt", (TEXT + "<|endoftext|>").encode() * 3)
+        alone = self.file("alone.txt", TEXT.encode())
+        learned = [self.done("tokenizer", "train", *texts, "--vocab-size", 300, "--out", "-").out for texts in ([marked], [alone] * 3)]
+        self.assertEqual(*learned)
+
     def test_decoding_gives_the_text_back(self):
         ids = self.encode(self.poem)
         self.assertTrue(all(0 <= int(word) < 300 for word in ids.split(" ")))

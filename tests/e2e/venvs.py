@@ -3,6 +3,7 @@
 import pathlib
 import subprocess
 import sys
+import sysconfig
 import unittest
 
 from support import BINARY
@@ -25,6 +26,17 @@ def python_with(package):
             says = getattr(error, "stderr", None) or error
             raise unittest.SkipTest(f"no environment with {package}: {str(says).strip()[-300:]}")
     done.touch()
+    return python
+
+
+def python_beside_torch(package):
+    """The same; it sees this Python's packages behind its own, torch among them."""
+    python = python_with(package)
+    for packages in (python.parent.parent / "lib").glob("python3*/site-packages"):
+        (packages / "behind.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    seen = subprocess.run([python, "-c", "import torch"], capture_output=True, text=True, check=False)
+    if seen.returncode != 0:
+        raise unittest.SkipTest(f"no torch for {package}: {seen.stderr.strip()[-300:]}")
     return python
 
 

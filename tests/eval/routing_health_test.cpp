@@ -161,9 +161,35 @@ TEST(TellingSymbols, AreThoseOfWhichAnExpertGetsMoreThanItsShare) {
   const auto tally = tally_of(
       2,
       {{0, {0}, {1}, {0, 0}}, {0, {1}, {1}, {0, 0}}, {1, {0}, {1}, {0, 0}}, {1, {0}, {1}, {0, 0}}});
-  EXPECT_THAT(telling_symbols(tally, 0, 5), ElementsAre(1));
-  EXPECT_THAT(telling_symbols(tally, 1, 5), ElementsAre(0));
-  EXPECT_THAT(telling_symbols(tally, 1, 0), IsEmpty());
+  EXPECT_THAT(telling_symbols(tally, 5), ElementsAre(ElementsAre(1), ElementsAre(0)));
+  EXPECT_THAT(telling_symbols(tally, 0), ElementsAre(IsEmpty(), IsEmpty()));
+}
+
+TEST(ListedSymbols, AreAllOfASmallVocabulary) {
+  RoutingTally tally(2, 3);
+  tally.add({2, std::vector<std::int64_t>{1}, std::vector<double>{1}, std::vector<double>{0, 1}});
+  EXPECT_THAT(listed_symbols({tally}, 3), ElementsAre(0, 1, 2));
+}
+
+TEST(ListedSymbols, OfALargeVocabularyAreTheFrequentAndTheTelling) {
+  constexpr std::int64_t kVocab = 1000, kRare = 999;
+  RoutingTally tally(2, kVocab);
+  const std::vector<double> gates{1}, logits{0, 0};
+  const auto add = [&](std::int64_t symbol, std::int64_t expert, int times) {
+    const std::vector<std::int64_t> experts{expert};
+    for (int i = 0; i < times; ++i) tally.add({symbol, experts, gates, logits});
+  };
+  for (std::int64_t symbol = 0; symbol < 300; ++symbol) {
+    add(symbol, 0, 10);
+    add(symbol, 1, 10);
+  }
+  for (std::int64_t symbol = 400; symbol < 500; ++symbol) add(symbol, 0, 30);
+  add(kRare, 1, 12);
+  const auto listed = listed_symbols({RoutingTally(0, kVocab), tally}, kVocab);
+  EXPECT_THAT(listed, testing::IsSupersetOf(
+                          {std::int64_t{400}, std::int64_t{499}, std::int64_t{0}, kRare}));
+  EXPECT_LE(listed.size(), kFrequentSymbols + 2 * kTellingSymbols);
+  EXPECT_TRUE(std::ranges::is_sorted(listed));
 }
 
 }  // namespace

@@ -62,5 +62,32 @@ TEST(Continuation, AStopTextThatIsNotWholeCharactersNeverSplitsOne) {
   EXPECT_EQ(text.text(), "a");
 }
 
+TEST(Continuation, AStopTextWithinATokenLeavesWhatStandsBeforeIt) {
+  Continuation text(kStops);
+  text.append(0, "a ");
+  EXPECT_TRUE(text.append(1, "b END c"));
+  EXPECT_EQ(text.text(), "a b ");
+  EXPECT_THAT(text.tokens(), ElementsAre(0));
+  EXPECT_EQ(text.take(true), "a b ");
+}
+
+TEST(Continuation, TokensThatBeganACharacterGoWithIt) {
+  const std::vector<std::string> stops{"\u00e9"};
+  Continuation text(stops);
+  text.append(0, "a");
+  text.append(1, "");  // its first byte
+  EXPECT_TRUE(text.append(2, "\u00e9"));
+  EXPECT_EQ(text.text(), "a");
+  EXPECT_THAT(text.tokens(), ElementsAre(0));
+}
+
+TEST(Continuation, HandsOutAPartOfATokenThatNoStopTextCanReach) {
+  Continuation text(kStops);
+  text.append(0, "one\u00e9 E");
+  EXPECT_EQ(text.take(false), "one\u00e9 ");
+  text.complete("\uFFFD");
+  EXPECT_EQ(text.take(true), "E\uFFFD");
+}
+
 }  // namespace
 }  // namespace moe

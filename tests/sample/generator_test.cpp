@@ -10,10 +10,13 @@
 #include <limits>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "moe/base/error.h"
 #include "moe/base/random.h"
+#include "moe/base/text.h"
+#include "moe/data/bpe_training.h"
 #include "moe/model/build.h"
 
 namespace moe {
@@ -37,9 +40,8 @@ ModelConfig tiny_config(bool noise) {
 
 /// A model with fresh weights over a vocabulary that has a symbol of two bytes.
 struct World {
-  explicit World(bool noise = false)
-      : tokenizer(CharTokenizer::from_text("abcdefgh \n\u00e9")),
-        model(tiny_config(noise), tokenizer.vocab_size()) {
+  explicit World(bool noise = false, Tokenizer of = CharTokenizer::from_text("abcdefgh \n\u00e9"))
+      : tokenizer(std::move(of)), model(tiny_config(noise), tokenizer.vocab_size()) {
     initialise(model, 7);
   }
 
@@ -67,7 +69,7 @@ struct World {
     return {tokens.begin() + begin, tokens.end()};
   }
 
-  CharTokenizer tokenizer;
+  Tokenizer tokenizer;
   SparseMoELanguageModel model;
   std::string prompt = "abc";
 };
@@ -208,6 +210,55 @@ TEST(Generate, DamagedWeightsAreANumericsError) {
   const at::NoGradGuard no_grad;
   world.model->parameters().back().fill_(std::numeric_limits<float>::quiet_NaN());
   EXPECT_THROW(world.run(options_of(1)), NumericsError);
+}
+
+/// Of the 256 bytes and "<|endoftext|>", which is as likely as `bias` makes it.
+World world_of_bytes(double bias = 0) {
+  World world(/*noise=*/false, BpeTokenizer(train_bpe(ChunkCounts(), {.vocab_size = 257})));
+  const at::NoGradGuard no_grad;
+  world.model->named_parameters()["lm_head.bias"][*world.tokenizer.end_id()] = bias;
+  return world;
+}
+
+TEST(GenerateBytes, TheTextIsTheirsAndTheStreamNeverCutsACharacter) {
+  auto world = world_of_bytes(/*bias=*/-1e3);
+  std::string streamed;
+  const auto sample = world
+                          .run(options_of(300),
+                               [&](std::string_view text) {
+                                 EXPECT_TRUE(is_utf8(text));
+                                 streamed += text;
+                                 return true;
+                               })
+                          .front();
+  EXPECT_EQ(sample.token_ids.size(), 300U);
+  EXPECT_EQ(sample.text, world.tokenizer.decode(sample.token_ids));
+  EXPECT_EQ(streamed, sample.text);
+  for (const auto& one : world.run(options_of(60, 20)))
+    EXPECT_EQ(one.text, world.tokenizer.decode(one.token_ids)) << "also if it ends in a character";
+}
+
+TEST(GenerateBytes, TheEndOfATextEndsASampleAndIsNotShown) {
+  auto world = world_of_bytes(/*bias=*/3);
+  const auto samples = world.run(options_of(300, 8));
+  for (const auto& sample : samples) {
+    EXPECT_EQ(sample.finish, "stop");
+    EXPECT_EQ(sample.token_ids.back(), world.tokenizer.end_id());
+    EXPECT_EQ(std::ranges::count(sample.token_ids, *world.tokenizer.end_id()), 1);
+    EXPECT_EQ(sample.text, world.tokenizer.decode(sample.token_ids, SpecialText::ordinary));
+    EXPECT_THAT(sample.text, Not(HasSubstr(kEndOfText)));
+  }
+}
+
+TEST(GenerateBytes, OnRequestSpecialTokensAreShownAndEndNothing) {
+  auto world = world_of_bytes(/*bias=*/3);
+  auto options = options_of(300, 2);
+  options.specials = true;
+  for (const auto& sample : world.run(options)) {
+    EXPECT_EQ(sample.finish, "length");
+    EXPECT_EQ(sample.token_ids.size(), 300U);
+    EXPECT_THAT(sample.text, HasSubstr(kEndOfText));
+  }
 }
 
 }  // namespace

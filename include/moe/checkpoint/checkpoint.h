@@ -51,7 +51,7 @@ void load_optimizer(const CheckpointRef& ref, FlatParameters& flat, Optimizer& o
 /// stands and only a hint is stale.
 void save_checkpoint(const std::filesystem::path& run, std::int64_t step,
                      const FlatParameters& flat, const Optimizer& optimizer, const Json& state,
-                     const RunConfig& config, const CharTokenizer& tokenizer, bool is_best,
+                     const RunConfig& config, const Tokenizer& tokenizer, bool is_best,
                      FileLayer& files);
 
 /// Renames what was passed over for an older checkpoint, so that it is neither counted nor

@@ -48,6 +48,7 @@ struct DataConfig {
   std::string path, val_path;
   double train_fraction = 0.9;
   std::string tokenizer = "char";
+  std::int64_t vocab_size = 4096;
   DataOrder order = DataOrder::random;
 
   static constexpr auto fields() {
@@ -61,7 +62,12 @@ struct DataConfig {
         Field{"train_fraction", &C::train_fraction,
               "share of the text to train on, from its start; the rest is for validation",
               between(1e-6, 1 - 1e-6)},
-        Field{"tokenizer", &C::tokenizer, "\"char\": each Unicode code point is a symbol"},
+        Field{"tokenizer", &C::tokenizer,
+              "\"char\": each Unicode code point is a symbol; \"bpe\": subwords, learned from the "
+              "text to train on when the run begins; or the path of a tokenizer.json"},
+        Field{"vocab_size", &C::vocab_size,
+              "tokens of \"bpe\", <|endoftext|> and the 256 bytes among them",
+              between(257, 1 << 20)},
         Field{"order", &C::order,
               "windows of the text: drawn at random, shuffled once an epoch, or in order"}};
   }

@@ -31,6 +31,25 @@ struct Corpus {
   Tokens train, val;
 };
 
+/// The parts of a text that "<|endoftext|>" separates; empty ones are left out.
+std::vector<std::string_view> documents_of(std::string_view utf8);
+
+/// How a text becomes tokens to train on and tokens to validate on.
+struct CorpusSplit {
+  double train_fraction;
+  std::int64_t block_size;
+  EncodeOptions encoding = {.specials = SpecialText::token};
+};
+
+/// By characters as split_by_position does it. By byte-level BPE the text is cut before it is
+/// encoded, at training_end. Throws DataError as split_by_position, and what encoding throws.
+Corpus encode_and_split(std::string utf8, const Tokenizer& tokenizer, const CorpusSplit& request,
+                        std::string_view where);
+
+/// Where the part of a text to train on ends: behind the first floor(train_fraction * size) bytes,
+/// at the next place where any text may be cut (find_cut) and that lies within no "<|endoftext|>".
+std::size_t training_end(std::string_view utf8, double train_fraction);
+
 /// train is the first floor(train_fraction * n) tokens. Throws DataError when a split is shorter
 /// than block_size + 1, naming `where` and the minimum.
 Corpus split_by_position(Tokens tokens, double train_fraction, std::int64_t block_size,

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -52,6 +53,10 @@ class Tokenizer {
   bool is_special(std::int32_t id) const;
   /// The id where generation from nothing starts.
   std::int32_t start_id() const;
+  /// The id that ends a document, kEndOfText's; nullopt where there is none.
+  std::optional<std::int32_t> end_id() const;
+  /// The symbol for people: bytes that are no characters as \xe2.
+  std::string shown_symbol(std::int32_t id) const;
   /// What only one kind has; nullptr where it is the other.
   const CharTokenizer* characters() const { return std::get_if<CharTokenizer>(&held_); }
   const BpeTokenizer* bpe() const { return std::get_if<BpeTokenizer>(&held_); }
@@ -61,6 +66,10 @@ class Tokenizer {
  private:
   std::variant<CharTokenizer, BpeTokenizer> held_;
 };
+
+/// Mean length of the targets of `tokens`, which are all but the first of at least two [bytes]. A
+/// special token has none: it is no part of the text.
+double bytes_per_target(const Tokenizer& tokenizer, std::span<const std::int32_t> tokens);
 
 /// Decodes ids that come one by one and never shows a part of a character.
 class TokenStream {

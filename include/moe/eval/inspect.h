@@ -31,9 +31,10 @@ std::vector<std::vector<TokenRoute>> prompt_routes(SparseMoELanguageModel& model
                                                    std::span<const std::int32_t> ids,
                                                    std::uint64_t key);
 
-/// "tokens", "symbols" (V texts), and "layers" with an object each: "load" (E counts), each figure
-/// of kHealthFigures (null where there is none), "dead" (list of experts), "co_activation" (E, E)
-/// and "symbol_map" (E, V) counts; null for a layer without a router.
-Json routing_to_json(const RoutingTallies& tallies, const CharTokenizer& tokenizer);
+/// "tokens", "symbols" (texts of the listed_symbols, S), and "layers" with an object each: "load"
+/// (E counts), each figure of kHealthFigures (null where there is none), "dead" (list of experts),
+/// "co_activation" (E, E) "symbol_map" (E, S) counts, "other_symbols" (E) those of the symbols that
+/// are not listed; null for a layer without a router.
+Json routing_to_json(const RoutingTallies& tallies, const Tokenizer& tokenizer);
 
 }  // namespace moe

@@ -85,10 +85,18 @@ inline constexpr std::array kHealthFigures{
     HealthFigure{"z_loss", &LayerHealth::z_loss},
     HealthFigure{"noise_std", &LayerHealth::noise_std}};
 
-/// Up to `most` symbols of which the expert gets more than its share of all choices, by how many
-/// more, the largest first.
-std::vector<std::int64_t> telling_symbols(const RoutingTally& tally, std::size_t expert,
-                                          std::size_t most);
+/// (V) choices by the token's symbol, of all experts together.
+Counts symbol_totals(const RoutingTally& tally);
+
+/// (E): up to `most` symbols of which the expert gets more than its share of all choices, by how
+/// many more, the largest first.
+std::vector<std::vector<std::int64_t>> telling_symbols(const RoutingTally& tally, std::size_t most);
+
+/// A vocabulary of up to so many symbols is listed whole, of a larger one so many.
+inline constexpr std::size_t kAllSymbols = 256, kFrequentSymbols = 128, kTellingSymbols = 8;
+/// The symbols to list, ascending: of a large vocabulary the most frequent ones, and those that
+/// tell most of each expert in each layer.
+std::vector<std::int64_t> listed_symbols(const RoutingTallies& tallies, std::size_t vocabulary);
 
 /// Two experts and how many tokens chose both.
 struct ExpertPair {

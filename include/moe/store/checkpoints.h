@@ -30,7 +30,7 @@ struct CheckpointRef {
 struct CheckpointInfo {
   CheckpointRef ref;
   RunConfig config;
-  CharTokenizer tokenizer;
+  Tokenizer tokenizer;
   std::vector<NgramKeys> ngrams;  // of the tables that the config asks for
   Json state;                     // state.json
   std::uint64_t bytes = 0;        // all files

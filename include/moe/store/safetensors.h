@@ -35,7 +35,8 @@ SafetensorsHeader parse_safetensors(std::string_view front, std::uint64_t size,
                                     std::string_view where);
 
 /// Header bytes (length and JSON, padded to 8 with spaces) for tensors in this order; offsets are
-/// filled in. Order as the reference writer's: descending dtype size, then name.
-std::string write_safetensors_header(std::span<TensorInfo> tensors);
+/// filled in. Order as the reference writer's: descending dtype size, then name. `format`, where
+/// given, is that of the metadata, which transformers wants to be "pt".
+std::string write_safetensors_header(std::span<TensorInfo> tensors, std::string_view format = {});
 
 }  // namespace moe

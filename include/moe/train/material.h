@@ -30,8 +30,10 @@ struct RunTexts {
 /// for what can not be read, or not be recorded so that a resume would find it.
 RunTexts read_texts(const RunConfig& config, Log& log);
 
-/// Of the whole of data.path. Throws DataError if that has one single symbol: the loss would be 0.
-CharTokenizer vocabulary_of(const RunTexts& texts, const RunConfig& config);
+/// What data.tokenizer asks for: the characters of the whole of data.path, byte-level BPE learned
+/// from what is there to train on, or a file. Throws DataError if there is one single symbol: the
+/// loss would be 0.
+Tokenizer tokenizer_for(const RunTexts& texts, const RunConfig& config, Log& log);
 
 /// Throws DataError naming the first text that is not the one that `saved` remembers. Names do not
 /// count, nor do line ends and a byte-order mark.
@@ -39,7 +41,7 @@ void require_same_texts(const RunTexts& texts, const DataSums& saved, const RunC
 
 /// The texts of a run, as they are learned.
 struct Material {
-  CharTokenizer tokenizer;
+  Tokenizer tokenizer;
   Corpus corpus;
   DataSums sums;
   std::size_t text_bytes = 0;          // of the texts, while they were read
@@ -56,10 +58,10 @@ std::vector<NgramKeys> ngrams_of(const RunConfig& config, std::int64_t symbols,
 
 /// Encodes and splits. Throws DataError for texts that are too short, and an Error of `unknown` for
 /// symbols that the vocabulary lacks. The keys of n-gram tables are left to be filled in.
-Material make_material(RunTexts texts, const CharTokenizer& vocabulary, const RunConfig& config,
+Material make_material(RunTexts texts, const Tokenizer& tokenizer, const RunConfig& config,
                        ErrorKind unknown = ErrorKind::data);
 
-/// The texts that a config names, with the vocabulary of the whole of data.path.
+/// The texts that a config names, with the tokenizer that it asks for.
 Material read_material(const RunConfig& config, Log& log);
 
 }  // namespace moe
