@@ -48,6 +48,7 @@ LADDER = {
 # The last row of the ladder with one thing changed.
 CHANGES = {
     "no-convolution": "no short convolutions",
+    "no-starts": "the starts of PyTorch: embedding N(0, 1), outputs not zero; all matrices decay",
     "polar-express": "Muon: five steps of Polar Express, every matrix at every step",
     "quintic-each-step": "Muon: every matrix at every step",
     "cautious": "cautious decay, 1.4 falling to 0 on Muon's matrices",

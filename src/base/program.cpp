@@ -22,9 +22,9 @@ void set_program(std::string_view called) {
 std::string program() { return shell_quoted(program_name()); }
 
 std::string shell_quoted(std::string_view word) {
-  constexpr std::string_view kPlain =
+  constexpr std::string_view kNeedsNoQuotes =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./,:=@%+";
-  if (!word.empty() && word.find_first_not_of(kPlain) == std::string_view::npos)
+  if (!word.empty() && word.find_first_not_of(kNeedsNoQuotes) == std::string_view::npos)
     return std::string(word);
   std::string out = "'";
   for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);

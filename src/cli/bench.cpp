@@ -55,15 +55,18 @@ Json machine_to_json(const MachineUse& use) {
   return json;
 }
 
+Json parts_to_json(const StepSeconds& parts) {
+  return {{"data", 1e3 * parts.data},
+          {"forward", 1e3 * parts.forward},
+          {"backward", 1e3 * parts.backward},
+          {"update", 1e3 * parts.update}};
+}
+
 Json timings_to_json(const Timings& timings, at::Device device) {
   const auto& [step, parts] = timings.step;
   Json json = {{"train_ms_per_step", 1e3 * step},
                {"train_tokens_per_second", timings.train_rate},
-               {"train_parts_ms",
-                {{"data", 1e3 * parts.data},
-                 {"forward", 1e3 * parts.forward},
-                 {"backward", 1e3 * parts.backward},
-                 {"update", 1e3 * parts.update}}},
+               {"train_parts_ms", parts ? parts_to_json(*parts) : Json(nullptr)},
                {"eval_tokens_per_second", timings.evaluation_rate},
                {"generate_tokens_per_second", timings.generation_rate},
                {"generate_1_tokens_per_second", rates_to_json(timings.of_one)},

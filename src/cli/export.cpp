@@ -141,9 +141,9 @@ int export_folder(const ExportArgs& args, LoadedModel& loaded, const Services& s
   if (is_standard_output(args.out))
     throw ConfigError(cat("--out: ", args.out, " is no folder; name one for --format hf"));
   const FlatParameters flat(loaded.model);
-  const Tokenizer tokenizer(loaded.info.tokenizer);
   const auto folder = make_folder(
-      {loaded.info.config.model, loaded.model->spec(), tokenizer, values_of(flat)}, dtype);
+      {loaded.info.config.model, loaded.model->spec(), loaded.info.tokenizer, values_of(flat)},
+      dtype);
   write_folder(args.out, folder.files, args.force, services.files);
   if (folder.answer.twin && loaded.info.config.model.moe.router == RouterKind::noisy_topk)
     services.log.warn("the router's noise, which is for training alone, is not exported");
@@ -164,15 +164,14 @@ constexpr std::array kFormats{ExportFormat{"makemoe", export_state_dict, false, 
                               ExportFormat{"hf", export_folder, true, true},
                               ExportFormat{"gguf", export_gguf_file, true, false}};
 
-void refuse_option(const char* option, const ExportArgs& args) {
-  throw ConfigError(
-      cat(option, ": is not for --format ", args.format, "; leave it out, or give another format"));
-}
-
 int run_export(const ExportArgs& args, const Services& services) {
   const auto& format = *std::ranges::find(kFormats, args.format, &ExportFormat::name);
-  if (!format.takes_dtype && !args.dtype.empty()) refuse_option("--dtype", args);
-  if (!format.takes_force && args.force) refuse_option("--force", args);
+  const auto refuse = [&](const char* flag) {
+    throw ConfigError(
+        cat(flag, ": is not for --format ", args.format, "; leave it out, or give another format"));
+  };
+  if (!format.takes_dtype && !args.dtype.empty()) refuse("--dtype");
+  if (!format.takes_force && args.force) refuse("--force");
   auto loaded = load_model(args.checkpoint, "cpu", {}, services.log);
   return format.write(args, loaded, services);
 }
@@ -190,19 +189,15 @@ void add_export(CLI::App& app, Run& run) {
   const auto args = std::make_shared<ExportArgs>();
   add_checkpoint(*command, args->checkpoint);
   command
-      ->add_option(
-          "--format", args->format,
-          "makemoe: a state_dict for the Python original, with the published names; hf: a "
-          "folder that transformers loads, with the tokenizer; gguf: a file that llama.cpp runs, "
-          "with the tokenizer; default: makemoe")
+      ->add_option("--format", args->format,
+                   "makemoe: a state_dict for the Python original, with the published names; hf: a "
+                   "folder that transformers loads, with the tokenizer; gguf: a file that "
+                   "llama.cpp runs, with the tokenizer; default: makemoe")
       ->check(CLI::IsMember(format_names()));
-  command->add_option(
-      "--dtype", args->dtype,
-      "hf, gguf: how weights are stored, f32, f16, bf16 or, in gguf alone, q8_0; default: "
-      "f32");
+  command->add_option("--dtype", args->dtype,
+                      "how weights are stored: f32, f16 or bf16, in gguf also q8_0; default: f32");
   add_name(*command, "--out", args->out,
-           "FILE.safetensors, or - for standard output; hf: a folder, new or empty; gguf: "
-           "FILE.gguf, or -")
+           "FILE, or - for standard output; hf: a folder, new or empty")
       ->required();
   command->add_flag("--force", args->force,
                     "hf: replace the model in a folder that is not empty; its other files stay");

@@ -48,6 +48,8 @@ int write_gguf_file(const std::string& out, const std::string& dtype, LoadedMode
 
 bool is_gguf_file(const std::string& path) {
   constexpr std::string_view kMagic = "GGUF";
+  std::error_code ignored;  // the reader of what it is then says what is wrong
+  if (!fs::is_regular_file(path, ignored)) return false;
   const FileReader file(path, ErrorKind::checkpoint);
   std::string front(std::min<std::uint64_t>(kMagic.size(), file.size()), '\0');
   file.read(0, front);
@@ -65,15 +67,11 @@ void import_gguf_file(const std::string& path, const std::string& base, WeightVa
   config.model.kernels = kernels;
   const bool is_bpe = description.tokenizer.kind() == TokenizerKind::bpe;
   config.data.tokenizer = is_bpe ? "bpe" : "char";
-  config.device = "cpu";
-  prepare_device(config, services.log);
-  write_imported_run(
-      {config, description.tokenizer, description.tokenizer.vocab_size(), {}}, out,
-      [&](FlatParameters& flat) {
-        import_gguf(file, header, description, path, values == WeightValues::finite,
-                    places_of(flat));
-      },
-      services);
+  const auto fill = [&](FlatParameters& flat) {
+    import_gguf(file, header, description, path, values == WeightValues::finite, places_of(flat));
+  };
+  make_imported_run({config, description.tokenizer.vocab_size(), description.tokenizer, {}, fill},
+                    out, services);
 }
 
 }  // namespace moe::cli

@@ -40,8 +40,6 @@ int import_state_dict(const ImportArgs& args, const Services& services) {
     throw ConfigError("import: the model's shape is missing; give it with --config FILE");
   auto config = load_config(fs::path(args.config), {});
   if (!args.data.empty()) config.data.path = absolute_path(args.data).string();
-  config.device = "cpu";
-  prepare_device(config, services.log);
   const auto [tokenizer, sums] = read_origin(args, config, services.log);
   const Vocabulary vocabulary(
       tokenizer.vocab_size(),
@@ -51,7 +49,7 @@ int import_state_dict(const ImportArgs& args, const Services& services) {
       services.log.warn(
           cat(args.weights, ": the prefix \"", printable(prefix), "\" was taken off every name"));
   };
-  write_imported_run({config, tokenizer, vocabulary, sums}, args.out, fill, services);
+  make_imported_run({config, vocabulary, tokenizer, sums, fill}, args.out, services);
   return 0;
 }
 
@@ -82,18 +80,18 @@ void add_import(CLI::App& app, Run& run) {
   const auto args = std::make_shared<ImportArgs>();
   command
       ->add_option("weights", args->weights,
-                   "safetensors file with the weights under the published names, a GGUF file, or a "
-                   "folder of transformers")
+                   "safetensors file with the weights under the published names, a folder of "
+                   "transformers, or a GGUF file")
       ->required();
   add_name(*command, "--config", args->config,
-           "JSON config with the model's shape; of a folder or a GGUF file, whose shape is its "
-           "own, with "
-           "all else");
+           "JSON config with the model's shape; of a folder or a GGUF file, which have their own, "
+           "with all "
+           "else");
   auto* data = add_name(*command, "--data", args->data,
                         "text whose symbols are the vocabulary; give this or --vocab");
   add_name(*command, "--vocab", args->vocab,
            "tokenizer.json with the vocabulary; give this or --data; default of a folder: its own; "
-           "not for a GGUF file")
+           "a GGUF file has one")
       ->excludes(data);
   add_name(*command, "--out", args->out, "folder of the new run; must be new or empty")->required();
   add_allow_nonfinite(*command, args->values);
@@ -101,7 +99,7 @@ void add_import(CLI::App& app, Run& run) {
       "Examples:\n  makemoe import weights.safetensors --config configs/makemoe.json "
       "--data data/tinyshakespeare.txt --out runs/imported\n"
       "  makemoe import quickstart-hf --out runs/imported\n"
-      "  makemoe import words.gguf --out runs/imported");
+      "  makemoe import quickstart.gguf --out runs/imported");
   command->callback([args, &run] {
     run = [args](const Services& services) { return run_import(*args, services); };
   });

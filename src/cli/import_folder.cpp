@@ -3,7 +3,6 @@
 #include <optional>
 
 #include "cli/imported_run.h"
-#include "cli/session.h"
 #include "moe/base/text.h"
 #include "moe/config/load.h"
 #include "moe/config/spec_of.h"
@@ -16,15 +15,19 @@ namespace moe::cli {
 
 namespace {
 
-CharTokenizer tokenizer_of(const fs::path& folder, const std::string& vocab,
-                           const FolderModel& found) {
+Tokenizer tokenizer_of(const fs::path& folder, const std::string& vocab, const FolderModel& found) {
   const auto path = vocab.empty() ? (folder / "tokenizer.json").string() : vocab;
-  auto tokenizer =
-      CharTokenizer::from_json(read_json(path, ErrorKind::data), path, ErrorKind::data);
+  auto tokenizer = read_tokenizer(path, ErrorKind::data);
   if (tokenizer.vocab_size() != found.vocab)
     throw CheckpointError(cat(path, ": has ", tokenizer.vocab_size(), " symbols, and config.json ",
                               found.vocab, "; name the tokenizer of these weights with --vocab"));
   return tokenizer;
+}
+
+/// A run has a tokenizer of its own; its config says of which kind.
+void name_tokenizer(const Tokenizer& tokenizer, DataConfig& data) {
+  data.tokenizer = tokenizer.bpe() != nullptr ? "bpe" : "char";
+  if (tokenizer.bpe() != nullptr) data.vocab_size = tokenizer.vocab_size();
 }
 
 /// Tables lie under one name each, in whichever file.
@@ -72,22 +75,19 @@ void import_folder(const FolderImport& from, const std::string& out, const Servi
   const auto kernels = config.model.kernels;
   config.model = found.model;
   config.model.kernels = kernels;
-  config.device = "cpu";
   const auto tokenizer = tokenizer_of(folder, from.vocab, found);
+  name_tokenizer(tokenizer, config.data);
   const FolderWeights weights(folder);
   const Vocabulary vocabulary(found.vocab, ngrams_of_folder(weights, found, folder));
   require_weights_for(found, vocabulary, weights, folder);
   const auto spec = spec_of(config.model, vocabulary);
   const auto tensors = tensors_of(spec, found);
   require_tensors(weights, tensors, spec.tied, folder.string());
-  prepare_device(config, services.log);
-  write_imported_run(
-      {config, tokenizer, vocabulary, {}}, out,
-      [&](FlatParameters& flat) {
-        read_weights(weights, tensors, spec.tied, from.values == WeightValues::any, folder.string(),
-                     places_of(flat));
-      },
-      services);
+  const auto fill = [&](FlatParameters& flat) {
+    read_weights(weights, tensors, spec.tied, from.values == WeightValues::any, folder.string(),
+                 places_of(flat));
+  };
+  make_imported_run({config, vocabulary, tokenizer, {}, fill}, out, services);
 }
 
 }  // namespace moe::cli

@@ -2,10 +2,11 @@
 
 #include <map>
 #include <span>
+#include <utility>
 
+#include "cli/session.h"
 #include "moe/base/system.h"
 #include "moe/base/text.h"
-#include "moe/checkpoint/checkpoint.h"
 #include "moe/config/load.h"
 #include "moe/tracking/run_folder.h"
 #include "moe/train/state.h"
@@ -13,21 +14,23 @@
 
 namespace moe::cli {
 
-void write_imported_run(const ImportedRun& run, const std::string& out,
-                        const std::function<void(FlatParameters&)>& fill,
-                        const Services& services) {
-  auto memory = estimate_memory(run.config, run.vocabulary, {}, resident_memory());
+void make_imported_run(ImportedModel model, const std::string& out, const Services& services) {
+  auto& config = model.config;
+  config.device = "cpu";
+  prepare_device(config, services.log);
+  auto memory = estimate_memory(config, model.vocabulary, {}, resident_memory());
   memory.batch = 0;  // nothing is learned here
   check_memory(memory, "importing");
   // A run at step 0 has a data cursor; any tokens give it one.
-  const Tokens placeholder(static_cast<std::size_t>(run.config.model.block_size) + 1, 0);
-  TrainState state(run.config, run.vocabulary, placeholder, at::kCPU);
-  fill(state.flat);
+  const Tokens placeholder(static_cast<std::size_t>(config.model.block_size) + 1, 0);
+  TrainState state(config, model.vocabulary, placeholder, at::kCPU);
+  model.fill(state.flat);
   auto folder = RunFolder::create(out, services.files);
-  folder.write_json("config.json", config_to_json(run.config));
-  folder.write_json("tokenizer.json", run.tokenizer.to_json());
-  save_checkpoint(folder.path(), 0, state.flat, state.optimizer, state_to_json(state, run.sums, 0),
-                  run.config, run.tokenizer, /*is_best=*/false, services.files);
+  folder.write_json("config.json", config_to_json(config));
+  folder.write_json("tokenizer.json", model.tokenizer.to_json());
+  save_checkpoint(folder.path(), 0, state.flat, state.optimizer,
+                  state_to_json(state, model.sums, 0), config, model.tokenizer,
+                  /*is_best=*/false, services.files);
   services.log.info(cat("imported ", state.flat.layout().size(), " tensors into ", out));
 }
 

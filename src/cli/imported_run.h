@@ -13,20 +13,20 @@
 
 namespace moe::cli {
 
-/// Everything about a run at step 0 but the values of its weights.
-struct ImportedRun {
+/// A model from elsewhere.
+struct ImportedModel {
   RunConfig config;
-  Tokenizer tokenizer;
   Vocabulary vocabulary;
+  Tokenizer tokenizer;
   DataSums sums;  // none: any text that the vocabulary covers may follow
+  std::function<void(FlatParameters&)> fill;  // with the weights
 };
 
-/// Makes the run in the folder `out`, which must be new or empty; `fill` gives the weights their
-/// values. Nothing is written before that.
-void write_imported_run(const ImportedRun& run, const std::string& out,
-                        const std::function<void(FlatParameters&)>& fill, const Services& services);
+/// Makes a run at step 0 in a folder that is new or empty, once `fill` has all weights; nothing is
+/// written where it throws. Throws ResourceError where memory is short.
+void make_imported_run(ImportedModel model, const std::string& out, const Services& services);
 
-/// Where tensors are by their published names; `flat` must outlive it.
+/// Where tensors are by their published names; `flat`, on the CPU, must outlive it.
 PlaceOf places_of(FlatParameters& flat);
 /// Their values.
 ValuesOf values_of(const FlatParameters& flat);

@@ -86,6 +86,7 @@ std::string Tokenizer::shown_symbol(std::int32_t id) const {
 
 double bytes_per_target(const Tokenizer& tokenizer, std::span<const std::int32_t> tokens) {
   std::vector<std::size_t> sizes;  // of each id
+  sizes.reserve(static_cast<std::size_t>(tokenizer.vocab_size()));
   for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id)
     sizes.push_back(tokenizer.is_special(id) ? 0 : tokenizer.symbol(id).size());
   std::size_t bytes = 0;

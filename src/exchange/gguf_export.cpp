@@ -3,12 +3,12 @@
 #include <map>
 #include <set>
 
+#include "exchange/without_noise.h"
 #include "moe/base/text.h"
 #include "moe/config/load.h"
 #include "moe/config/spec_of.h"
 #include "moe/exchange/gguf_model.h"
 #include "moe/exchange/gguf_tokenizer.h"
-#include "moe/exchange/hf_config.h"
 
 namespace moe {
 

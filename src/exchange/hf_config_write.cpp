@@ -1,4 +1,5 @@
 #include "exchange/spec_json.h"
+#include "exchange/without_noise.h"
 #include "moe/config/load.h"
 #include "moe/exchange/hf_config.h"
 
@@ -158,16 +159,6 @@ Json own_config(const ModelConfig& model, const ModelSpec& spec, const FolderFac
   json["spec"] = spec_json(spec);
   json[kOwnModelType] = section_of(model);
   return json;
-}
-
-ModelConfig without_noise(ModelConfig model) {
-  if (model.moe.router != RouterKind::noisy_topk) return model;
-  model.moe.router = RouterKind::topk;
-  model.moe.noise_in_eval = false;
-  std::erase_if(model.moe.balance, [](const BalanceConfig& element) {
-    return element.kind == BalanceKind::importance_load;  // it estimates loads by the noise
-  });
-  return model;
 }
 
 }  // namespace moe

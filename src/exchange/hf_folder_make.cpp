@@ -106,14 +106,6 @@ FolderFile json_file(const char* name, const Json& json) {
   return {name, {json_text(json, 2) + "\n"}};
 }
 
-std::optional<std::int32_t> end_of_text(const Tokenizer& tokenizer) {
-  const auto* bpe = tokenizer.bpe();
-  if (bpe == nullptr) return {};
-  for (const auto id : bpe->vocabulary().specials)
-    if (bpe->bytes(id) == kEndOfText) return id;
-  return {};
-}
-
 void add_tokenizer(const OwnModel& model, bool has_end, std::vector<FolderFile>& files) {
   Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                  {"model_max_length", model.spec.context},
@@ -137,7 +129,7 @@ Json generation_config(const FolderFacts& facts, bool uses_cache) {
 }  // namespace
 
 Folder make_folder(const OwnModel& model, FolderDtype dtype) {
-  const FolderFacts facts{facts_of(dtype).torch, end_of_text(model.tokenizer)};
+  const FolderFacts facts{facts_of(dtype).torch, model.tokenizer.end_id()};
   constexpr double kAtOnce = 1.2;  // a tensor is there twice while it is written
   require_memory(kAtOnce * sizeof(float) * static_cast<double>(ParameterTable(model.spec).count()),
                  "export: the files need", "use a machine with more memory");

@@ -13,6 +13,7 @@
 #include "moe/kernels/precision.h"
 #include "moe/optim/optim.h"
 #include "moe/sample/generator.h"
+#include "moe/train/device_updates.h"
 #include "moe/train/material.h"
 #include "moe/train/trainer.h"
 
@@ -75,17 +76,40 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
+/// What `update` returns; a loss that is not finite is the user's.
+template <class Update>
+StepResult finite(const Update& update) {
+  try {
+    return update();
+  } catch (const NonFinite&) {
+    throw NumericsError("bench: the loss is not finite; lower optim.learning_rate");
+  }
+}
+
+/// Updates that are started ahead, as a run makes them between two reports.
+StepTimes time_updates_ahead(TrainState& state, std::int64_t steps,
+                             const InterruptFlag& interrupt) {
+  constexpr std::int64_t kReports = 5;
+  const auto each = std::max<std::int64_t>(1, steps / kReports);
+  DeviceUpdates updates(state, state.config.train.capture);
+  std::vector<double> seconds;
+  for (std::int64_t report = -1; report < kReports; ++report) {  // the first one warms up
+    if (const auto signal = interrupt.signal()) throw Interrupted(signal);
+    const auto begin = monotonic_seconds();
+    for (std::int64_t i = 0; i < each; ++i) updates.start();
+    finite([&] { return updates.read(); });
+    if (report >= 0) seconds.push_back((monotonic_seconds() - begin) / static_cast<double>(each));
+  }
+  return {median(seconds), std::nullopt};
+}
+
 StepTimes time_steps(TrainState& state, std::int64_t steps, const InterruptFlag& interrupt) {
+  if (DeviceUpdates::suit(state)) return time_updates_ahead(state, steps, interrupt);
   std::vector<double> seconds, data, forward, backward, update;
   for (std::int64_t i = 0; i < kWarmUp + steps; ++i) {
     if (const auto signal = interrupt.signal()) throw Interrupted(signal);
     const auto begin = monotonic_seconds();
-    StepSeconds parts;
-    try {
-      parts = train_step(state).seconds;
-    } catch (const NonFinite&) {
-      throw NumericsError("bench: the loss is not finite; lower optim.learning_rate");
-    }
+    const auto parts = finite([&] { return train_step(state); }).seconds;
     if (i < kWarmUp) continue;
     seconds.push_back(monotonic_seconds() - begin);
     data.push_back(parts.data);
@@ -93,7 +117,8 @@ StepTimes time_steps(TrainState& state, std::int64_t steps, const InterruptFlag&
     backward.push_back(parts.backward);
     update.push_back(parts.update);
   }
-  return {median(seconds), {median(data), median(forward), median(backward), median(update)}};
+  return {median(seconds),
+          StepSeconds{median(data), median(forward), median(backward), median(update)}};
 }
 
 /// Tokens drawn in a second, all sequences together, after a prompt of `prompt` symbols.

@@ -1,4 +1,4 @@
-#include "train/device_updates.h"
+#include "moe/train/device_updates.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
@@ -9,6 +9,7 @@
 
 #include "moe/base/random.h"
 #include "train/balance.h"
+#include "train/recording.h"
 #include "train/step_parts.h"
 
 namespace moe {
@@ -71,6 +72,12 @@ DeviceUpdates::DeviceUpdates(TrainState& state, bool records)
     *figure = at::zeros({}, on_device.dtype(at::kDouble));
   terms_ = at::zeros({layers, kSideTerms}, on_device.dtype(at::kDouble));
   served_ = at::zeros({layers, spec.most_experts()}, on_device.dtype(at::kLong));
+}
+
+DeviceUpdates::~DeviceUpdates() = default;
+
+bool DeviceUpdates::suit(const TrainState& state) {
+  return !state.device.is_cpu() && state.config.model.kernels == Kernels::fast;
 }
 
 void DeviceUpdates::start() {

@@ -314,9 +314,7 @@ TrainSummary Loop::run() {
     maybe_evaluate();
     if (state_.at.step > 0) save_when_due();
   }
-  // The readable modules wait for values.
-  if (!state_.device.is_cpu() && request_.config.model.kernels == Kernels::fast)
-    device_updates_.emplace(state_, train.capture);
+  if (DeviceUpdates::suit(state_)) device_updates_.emplace(state_, train.capture);
   reported_tokens_ = state_.at.tokens;
   reported_at_ = monotonic_seconds();
   while (state_.at.step < end && !patience_is_out() && interrupt_.signal() == 0) {

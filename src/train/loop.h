@@ -13,10 +13,10 @@
 #include "moe/eval/routing_health.h"
 #include "moe/model/build.h"
 #include "moe/tracking/trackers.h"
+#include "moe/train/device_updates.h"
 #include "moe/train/material.h"
 #include "moe/train/state.h"
 #include "moe/train/trainer.h"
-#include "train/device_updates.h"
 
 namespace moe {
 

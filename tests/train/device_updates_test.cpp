@@ -1,7 +1,7 @@
 // Updates that the host starts and does not wait for, against those that it waits for. On a GPU
 // they are recorded; here the same operations run one by one.
 
-#include "train/device_updates.h"
+#include "moe/train/device_updates.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>

@@ -43,7 +43,4 @@ struct FolderModel {
 /// that we cannot do, key by key.
 FolderModel read_folder_config(const Json& json, std::string_view where);
 
-/// A model's config as its twin has it: without router noise, which is for training.
-ModelConfig without_noise(ModelConfig model);
-
 }  // namespace moe

@@ -29,7 +29,7 @@ struct TimingRequest {
 /// Medians of a training step and of its parts [s].
 struct StepTimes {
   double step = 0;
-  StepSeconds parts;
+  std::optional<StepSeconds> parts;  // none where updates are started ahead (DeviceUpdates)
 };
 
 /// Tokens drawn in a second, all sequences together.

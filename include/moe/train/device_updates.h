@@ -9,9 +9,11 @@
 
 #include "moe/kernels/update_memory.h"
 #include "moe/train/state.h"
-#include "train/recording.h"
 
 namespace moe {
+
+class Recorder;
+class Recording;
 
 /// Updates of a state on a device, which the host starts and does not wait for (docs/adr/0055):
 /// all arithmetic, clipping and the guard against values that are not finite lie there. Where the
@@ -21,6 +23,9 @@ class DeviceUpdates {
   /// `records`: whether updates are recorded and repeated; else their operations are started one by
   /// one, which is the twin. Results are the same.
   DeviceUpdates(TrainState& state, bool records);
+  ~DeviceUpdates();
+  /// Whether a run makes a state's updates in this way. The readable modules wait for values.
+  static bool suit(const TrainState& state);
 
   /// Starts one more; the state counts it as made.
   void start();
