@@ -43,7 +43,8 @@ Tokens tokens_of(const std::string& split, const std::string& file, bool own,
   auto tokens = info.tokenizer.encode(text, file, encoding);
   if (split == "all" && own_val) {  // both texts belong to it, end to end
     const auto more =
-        info.tokenizer.encode(read_noticed(data.val_path, own, info, log), data.val_path, encoding);
+        info.tokenizer.encode(read_noticed(data.val_path.shown(), own, info, log),
+                              data.val_path.shown(), encoding);
     tokens.insert(tokens.end(), more.begin(), more.end());
   }
   return tokens;
@@ -61,9 +62,9 @@ void add_text(CLI::App& command, TextArgs& args) {
 Target read_target(const TextArgs& args, const CheckpointInfo& info, Log& log) {
   const auto& data = info.config.data;
   const auto split = !args.split.empty() ? args.split : args.data.empty() ? "val" : "all";
-  const auto path = args.data.empty() ? data.path : args.data;
+  const auto path = args.data.empty() ? data.path.shown() : args.data;
   const bool own_val = args.data.empty() && !data.val_path.empty();
-  const auto file = own_val && split == "val" ? data.val_path : path;
+  const auto file = own_val && split == "val" ? data.val_path.shown() : path;
   if (file.empty())
     throw DataError(
         cat(info.ref.folder.string(), ": its run names no text of its own; give --data FILE"));

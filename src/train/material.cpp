@@ -69,8 +69,8 @@ RunTexts read_texts(const RunConfig& config, Log& log) {
     throw DataError(
         "data.path: no text is named; give --data FILE, or run data/fetch.sh and give --data "
         "data/tinyshakespeare.txt");
-  RunTexts texts{read_noticed(data.path, kNameText, log), {}};
-  if (!data.val_path.empty()) texts.val = read_noticed(data.val_path, kNameVal, log);
+  RunTexts texts{read_noticed(data.path.shown(), kNameText, log), {}};
+  if (!data.val_path.empty()) texts.val = read_noticed(data.val_path.shown(), kNameVal, log);
   return texts;
 }
 
@@ -79,7 +79,7 @@ namespace {
 Tokenizer characters_of(const RunTexts& texts, const RunConfig& config) {
   auto tokenizer = CharTokenizer::from_text(texts.text.utf8);
   if (tokenizer.vocab_size() == 1)
-    throw DataError(cat(config.data.path, ": is made of one single symbol, \"",
+    throw DataError(cat(config.data.path.shown(), ": is made of one single symbol, \"",
                         printable(tokenizer.symbol(0)), "\": there is nothing to learn; ",
                         "give a text with more than one"));
   return tokenizer;
@@ -90,10 +90,10 @@ Tokenizer trained_bpe(const RunTexts& texts, const RunConfig& config, Log& log) 
   std::string_view learned = texts.text.utf8;
   if (!texts.val) learned = learned.substr(0, training_end(learned, data.train_fraction));
   ChunkCounts counts;
-  counts.add_texts(documents_of(learned), data.path, at::get_num_threads());
+  counts.add_texts(documents_of(learned), data.path.shown(), at::get_num_threads());
   BpeTokenizer tokenizer(train_bpe(counts, {.vocab_size = data.vocab_size}));
   if (tokenizer.vocab_size() < data.vocab_size)
-    log.warn(cat(data.path, ": has pairs for ", tokenizer.vocab_size(),
+    log.warn(cat(data.path.shown(), ": has pairs for ", tokenizer.vocab_size(),
                  " tokens alone, not for data.vocab_size = ", data.vocab_size));
   return tokenizer;
 }
@@ -106,7 +106,7 @@ EncodeOptions encoding_of_texts(ErrorKind unknown) {
 /// Subwords of a text may all be one.
 void require_more_than_one(const Tokens& train, const RunConfig& config) {
   if (std::ranges::adjacent_find(train, std::ranges::not_equal_to()) != train.end()) return;
-  throw DataError(cat(config.data.path, ": becomes one single token, again and again: there is ",
+  throw DataError(cat(config.data.path.shown(), ": becomes one single token, again and again: there is ",
                       "nothing to learn; give another text or lower data.vocab_size"));
 }
 
@@ -123,7 +123,7 @@ void require_same_texts(const RunTexts& texts, const DataSums& saved, const RunC
   const auto now = texts.sums();
   for (std::size_t i = 0; i * kSumLength < saved.files.size(); ++i) {
     if (is_same_text(saved, now, i)) continue;
-    throw DataError(cat(i == 0 ? config.data.path : config.data.val_path,
+    throw DataError(cat((i == 0 ? config.data.path : config.data.val_path).shown(),
                         ": is not the text that this run was ", i == 0 ? "trained" : "validated",
                         " on (sha256 differs); name that text with ", i == 0 ? kNameText : kNameVal,
                         ", or train into another folder"));
@@ -140,15 +140,15 @@ Material make_material(RunTexts texts, const Tokenizer& tokenizer, const RunConf
   if (!texts.val)
     return {tokenizer,
             encode_and_split(std::move(texts.text.utf8), tokenizer,
-                             {data.train_fraction, block_size, encoding}, data.path),
+                             {data.train_fraction, block_size, encoding}, data.path.shown()),
             sums, bytes};
-  auto tokens = tokenizer.encode(texts.text.utf8, data.path, encoding);
+  auto tokens = tokenizer.encode(texts.text.utf8, data.path.shown(), encoding);
   texts.text.utf8 = {};  // not to be held together with what follows: the peak of memory
-  Corpus corpus{std::move(tokens), tokenizer.encode(texts.val->utf8, data.val_path, encoding)};
+  Corpus corpus{std::move(tokens), tokenizer.encode(texts.val->utf8, data.val_path.shown(), encoding)};
   for (const auto* split : {&corpus.train, &corpus.val})
     if (static_cast<std::int64_t>(split->size()) < block_size + 1)
       throw DataError(
-          cat(split == &corpus.train ? data.path : data.val_path, ": ", split->size(),
+          cat((split == &corpus.train ? data.path : data.val_path).shown(), ": ", split->size(),
               " symbols are too few; give at least model.block_size + 1 = ", block_size + 1));
   return {tokenizer, std::move(corpus), sums, bytes};
 }
