@@ -32,8 +32,9 @@ SourceBatches::SourceBatches(const std::vector<std::filesystem::path>& paths,
     : paths_(paths),
       cutter_(tokenizer),
       batch_bytes_(batch_bytes),
-      bytes_in_all_(bytes_of_files(paths)) {
-  if (paths.size() > 1 && tokenizer.bpe() != nullptr && !cutter_.separator())
+      bytes_in_all_(bytes_of_files(paths)),
+      merges_(tokenizer.bpe() != nullptr && !cutter_.separator()) {
+  if (paths.size() > 1 && merges_)
     notices_.push_back(cat("the tokenizer has no token ", kEndOfText,
                            ": the texts follow one another without one between them"));
 }
@@ -65,14 +66,14 @@ void SourceBatches::end_file(bool has_text) {
 /// Reads on until there is a batch of text, or no more.
 std::vector<SourceBatches::Stretch> SourceBatches::fill(std::string& text) {
   std::vector<Stretch> stretches;
-  text.swap(carried_);
+  text = carried_;  // its own memory stays, and is enough after the first time
   carried_.clear();
-  if (reader_) stretches.push_back({0, at_, false});
+  if (reader_ || !text.empty()) stretches.push_back({0, at_, false});
   const auto enough = std::max(batch_bytes_, 2 * text.size());
   while (text.size() < enough && at_ < paths_.size()) {
     if (!reader_) {
       open_next();
-      stretches.push_back({text.size(), at_, false});
+      if (!merges_ || stretches.empty()) stretches.push_back({text.size(), at_, false});
     }
     const auto before = text.size(), read_before = reader_->bytes_read();
     const bool more = reader_->append(text);
@@ -80,7 +81,7 @@ std::vector<SourceBatches::Stretch> SourceBatches::fill(std::string& text) {
     bytes_of_text_ += text.size() - before;
     has_text_ = has_text_ || text.size() > before;
     if (more) continue;
-    stretches.back().is_end = true;
+    stretches.back().is_end = !merges_ || at_ + 1 == paths_.size();
     end_file(has_text_);
   }
   return stretches;
@@ -115,6 +116,7 @@ void SourceBatches::cut(SourceBatch& batch, const Stretch& stretch, std::size_t 
 
 void SourceBatches::read(SourceBatch& batch) {
   if (is_done_) return;
+  batch.text.reserve(batch_bytes_ + 2 * std::min(batch_bytes_, kTextBlock));  // else it doubles
   const auto stretches = fill(batch.text);
   for (std::size_t i = 0; i < stretches.size(); ++i)
     cut(batch, stretches[i], i + 1 < stretches.size() ? stretches[i + 1].begin : batch.text.size());

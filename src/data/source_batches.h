@@ -69,6 +69,7 @@ class SourceBatches {
   bool is_inside_ = false;  // the next text goes on with a file
   std::string carried_;     // of the file that is being read: not cut yet
   std::uint64_t bytes_in_all_ = 0, bytes_read_ = 0, bytes_of_text_ = 0;
+  bool merges_;  // nothing separates files: they are one text
   std::vector<TokenSource> sources_;
   std::vector<std::string> notices_;
 };

@@ -18,7 +18,9 @@ namespace {
 constexpr std::size_t kLongestShown = 300;  // [bytes] of a path in a message
 using FileId = std::pair<std::uint64_t, std::uint64_t>;
 
-std::string shown_path(const fs::path& path) { return printable(path.string(), kLongestShown); }
+std::string shown_path(const fs::path& path) {
+  return path.empty() ? "\"\"" : printable(path.string(), kLongestShown);
+}
 
 FileId id_of_file(const fs::path& path) {
   const auto stamp = stamp_of(path);
@@ -48,11 +50,11 @@ class SourceSearch {
   void add_any(const fs::path& path) {
     const auto type = type_of(path, ErrorKind::data);
     if (type != fs::file_type::directory) return add_file(path, type);
-    enter(path, /*hidden=*/false, [&](const fs::path& entry, fs::file_type of_entry) {
-      if (of_entry == fs::file_type::directory)
+    enter(path, /*hidden=*/false, [&](const fs::path& entry) {
+      if (leads_to_folder(entry))
         add_any(entry);
       else if (entry.extension() == ".txt")
-        add_file(entry, of_entry);
+        add_file(entry, type_of(entry, ErrorKind::data));
     });
   }
 
@@ -65,15 +67,20 @@ class SourceSearch {
     if (!is_pattern(part) || !is_folder(folder, ErrorKind::data)) return;
     const bool at_any_depth = part == "**";
     if (at_any_depth) add_matches(folder, parts, at + 1);
-    enter(folder, is_hidden(part), [&](const fs::path& entry, fs::file_type type) {
-      if (at_any_depth && type == fs::file_type::directory) add_matches(entry, parts, at);
-      if (!at_any_depth && ::fnmatch(part.c_str(), entry.filename().c_str(), FNM_PERIOD) == 0)
-        add_matches(entry, parts, at + 1);
+    enter(folder, is_hidden(part), [&](const fs::path& entry) {
+      if (at_any_depth ? leads_to_folder(entry)
+                       : ::fnmatch(part.c_str(), entry.filename().c_str(), FNM_PERIOD) == 0)
+        add_matches(entry, parts, at_any_depth ? at : at + 1);
     });
   }
 
  private:
-  /// Calls visit(entry, type) for what lies in a folder.
+  /// What cannot be looked at is none; whether it matters is told where it is wanted as a text.
+  static bool leads_to_folder(const fs::path& path) {
+    std::error_code ignored;
+    return fs::is_directory(path, ignored);
+  }
+  /// Calls visit(entry) for what lies in a folder.
   template <class Visit>
   void enter(const fs::path& folder, bool hidden, const Visit& visit) {
     const auto id = id_of_file(folder);
@@ -83,7 +90,7 @@ class SourceSearch {
               ": leads back by a link to a folder that it lies in; take the link away"));
     inside_.push_back(id);
     for (const auto& entry : entries_of(folder, ErrorKind::data))
-      if (hidden || !is_hidden(entry)) visit(entry, type_of(entry, ErrorKind::data));
+      if (hidden || !is_hidden(entry)) visit(entry);
     inside_.pop_back();
   }
 

@@ -125,11 +125,12 @@ TEST_F(Prepare, DocumentsAreSeparatedByOneTokenAndEmptyFilesAreNone) {
   EXPECT_THAT(info.sources, SizeIs(5));
 }
 
-TEST_F(Prepare, WithoutTheTokenFilesFollowOneAnother) {
+TEST_F(Prepare, WithoutTheTokenFilesAreOneText) {
   const auto tokenizer = bpe_of(kWords, {});
-  auto want = tokenizer.encode("the ", "t");
-  for (const auto id : tokenizer.encode("cat", "t")) want.push_back(id);
-  EXPECT_EQ(ids_of({text("a", "the "), text("b", "cat")}, tokenizer), want);
+  const std::vector<std::filesystem::path> sources{text("a", "the c"), text("e", ""),
+                                                   text("b", "at sat on"), text("z", "")};
+  for (const std::size_t batch : {1, 3, 1 << 20})
+    EXPECT_EQ(ids_of(sources, tokenizer, batch), tokenizer.encode("the cat sat on", "t"));
 }
 
 TEST_F(Prepare, TheHeaderTellsTheSourcesAndTheTokenizer) {

@@ -23,9 +23,10 @@ struct PrepareRequest {
 };
 
 /// Makes the token file `out` of texts, which are read, cleaned as by clean_text, and encoded piece
-/// by piece: about 60 MB and 8 MB a thread, however long they are. Their ids follow one another:
+/// by piece: about 50 MB and 8 MB a thread, however long they are. Their ids follow one another:
 /// - by byte-level BPE, with the token <|endoftext|> between two files, and wherever it stands in a
-///   text, if the tokenizer has it. Empty files are left out, with a notice.
+///   text; as if all were one file where the tokenizer has no such token. Empty files are left out,
+///   with a notice.
 /// - by characters, as if all were one file.
 /// Shows progress and warns of what was mended. Throws DataError for texts that cannot be read, are
 /// all empty, change while they are read, or have 64 MB without a place to cut them; Interrupted
