@@ -5,6 +5,7 @@
 
 #include "data/foreign.h"
 #include "data/text_notices.h"
+#include "data/text_parts.h"
 #include "moe/base/file.h"
 #include "moe/base/sha256.h"
 #include "moe/base/system.h"
@@ -94,18 +95,6 @@ void require_both_parts(std::int64_t train, std::int64_t val, const CorpusSplit&
           ? cat("give at least about ", std::llround(needed), " symbols or lower model.block_size")
           : "bring data.train_fraction nearer to 0.9"));
 }
-
-namespace {
-
-/// The end of the "<|endoftext|>" that `at` lies within, else `at`.
-std::size_t out_of_mark(std::string_view utf8, std::size_t at) {
-  constexpr std::string_view kMark = kEndOfText;
-  const auto from = at - std::min(at, kMark.size() - 1);
-  const auto found = utf8.substr(from, 2 * kMark.size()).find(kMark);
-  return found != std::string_view::npos && from + found < at ? from + found + kMark.size() : at;
-}
-
-}  // namespace
 
 std::vector<std::string_view> documents_of(std::string_view utf8) {
   constexpr std::string_view kMark = kEndOfText;

@@ -40,6 +40,8 @@ constexpr std::array kMagics{
     Magic{0, "%PDF-"sv, "is a PDF; take its text out: pdftotext FILE NEW.txt"sv},
     Magic{0, "\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1"sv,
           "is a document of an office program; save it as plain text in UTF-8"sv},
+    Magic{0, "MOETOKEN"sv,
+          "is a token file, which only training and evaluation read; name the text it is of"sv},
     Magic{0, "PAR1\x15"sv, "is a Parquet table; write its text column into a file"sv},
     Magic{0, "version https://git-lfs.github.com/spec/"sv,
           "is a Git LFS pointer, not the text itself; get that: git lfs pull"sv}};

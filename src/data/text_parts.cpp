@@ -20,8 +20,8 @@ void append_pieces(std::string_view text, std::vector<TextPart>& parts) {
   }
 }
 
-/// The last place before `end` at which the text is cut whatever stands around it, 0 for none.
-/// Looked for near the end first: one is mostly there.
+}  // namespace
+
 std::size_t last_cut(std::string_view text) {
   constexpr std::size_t kNear = 256;
   for (auto back = kNear;; back *= 16) {
@@ -35,7 +35,12 @@ std::size_t last_cut(std::string_view text) {
   }
 }
 
-}  // namespace
+std::size_t out_of_mark(std::string_view utf8, std::size_t at) {
+  constexpr std::string_view kMark = kEndOfText;
+  const auto from = at - std::min(at, kMark.size() - 1);
+  const auto found = utf8.substr(from, 2 * kMark.size()).find(kMark);
+  return found != std::string_view::npos && from + found < at ? from + found + kMark.size() : at;
+}
 
 std::vector<TextPart> cut_on(const std::vector<TextPart>& parts) {
   std::vector<TextPart> pieces;

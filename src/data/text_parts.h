@@ -14,6 +14,13 @@ namespace moe {
 inline constexpr std::size_t kPieceOfWork = std::size_t{1}
                                             << 16U;  // [bytes] for a worker at a time
 
+/// The last place before the end at which the text is cut whatever stands around it, 0 for none.
+/// Looked for near the end first: one is mostly there.
+std::size_t last_cut(std::string_view text);
+
+/// The end of the "<|endoftext|>" that `at` lies within, else `at`.
+std::size_t out_of_mark(std::string_view utf8, std::size_t at);
+
 /// The parts cut on, so that several threads have something to do.
 std::vector<TextPart> cut_on(const std::vector<TextPart>& parts);
 

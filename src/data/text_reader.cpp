@@ -13,7 +13,7 @@ namespace moe {
 
 namespace {
 
-constexpr std::string_view kMark = "\xEF\xBB\xBF";
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 }  // namespace
 
@@ -34,9 +34,9 @@ void TextCleaner::take(std::string_view bytes, std::string& out, bool is_last) {
   // The line feed that it may belong to is still to come.
   if (!is_last && sound > 0 && held_[sound - 1] == '\r') --sound;
   auto text = std::string_view(held_).substr(0, sound);
-  if (!has_begun_ && text.starts_with(kMark)) {
+  if (!has_begun_ && text.starts_with(kByteOrderMark)) {
     had_mark_ = true;
-    text.remove_prefix(kMark.size());
+    text.remove_prefix(kByteOrderMark.size());
   }
   has_begun_ = true;
   const auto begin = out.size();

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cerrno>
 #include <chrono>
@@ -92,6 +93,15 @@ std::string TokenFileInfo::texts_sum() const {
   return joined_by(sources, &TokenSource::text_sha256);
 }
 
+bool is_token_file(const std::filesystem::path& path) {
+  if (!is_file(path, ErrorKind::data)) return false;
+  const FileReader file(path, ErrorKind::data);
+  std::array<char, kTokenMagic.size()> front{};
+  if (file.size() < front.size()) return false;
+  file.read(0, front);
+  return std::string_view(front.data(), front.size()) == kTokenMagic;
+}
+
 std::string tokenizer_sum(const Tokenizer& tokenizer) {
   return sha256_hex(json_text(tokenizer.to_json()));
 }
@@ -122,6 +132,22 @@ TokenView TokenFile::tokens() const {
     return TokenView(std::span<const Id>(end - info_.count, end));
   };
   return id_width(info_.vocab_size) == 2 ? view(std::uint16_t{}) : view(std::int32_t{});
+}
+
+HeldTokens::HeldTokens(Tokens tokens) {
+  const auto held = std::make_shared<const Tokens>(std::move(tokens));
+  view_ = *held;
+  bytes_held_ = held->capacity() * sizeof(std::int32_t);
+  holder_ = held;
+}
+
+HeldTokens::HeldTokens(const TokenFile& file)
+    : holder_(std::make_shared<const TokenFile>(file)), view_(file.tokens()) {}
+
+HeldTokens HeldTokens::part(std::size_t begin, std::size_t count) const {
+  auto out = *this;
+  out.view_ = view_.part(begin, count);
+  return out;
 }
 
 TokenFileWriter::TokenFileWriter(const std::filesystem::path& path,

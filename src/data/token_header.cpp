@@ -12,7 +12,6 @@ namespace moe {
 
 namespace {
 
-constexpr std::string_view kMagic = "MOETOKEN";
 constexpr std::uint64_t kVersion = 1;
 constexpr std::size_t kSumAt = 40, kJsonAt = 72, kSumDigits = 64;
 constexpr const char* kMakeAnew = "; make it anew with makemoe data prepare";
@@ -126,7 +125,7 @@ FrontNumbers read_front(const FileReader& file, const std::string& where) {
   std::array<char, kJsonAt> bytes{};
   const std::string_view front(bytes.data(), bytes.size());
   if (file.size() >= bytes.size()) file.read(0, bytes);
-  if (!front.starts_with(kMagic))
+  if (!front.starts_with(kTokenMagic))
     throw DataError(cat(where, ": is no token file, or was never finished", kMakeAnew));
   const FrontNumbers out{number_at(front, 8, 4), number_at(front, 12, 4), number_at(front, 16, 8),
                          number_at(front, 24, 8), number_at(front, 32, 8)};
@@ -148,7 +147,7 @@ FrontNumbers read_front(const FileReader& file, const std::string& where) {
 std::string token_header(const TokenFileInfo& info, std::size_t bytes) {
   const auto json = json_text(info_to_json(info));
   if (kJsonAt + json.size() > bytes) throw std::logic_error("token_header: no room for the JSON");
-  std::string out(kMagic);
+  std::string out(kTokenMagic);
   put_number(out, kVersion, 4);
   put_number(out, id_width(info.vocab_size), 4);
   put_number(out, info.count, 8);

@@ -19,6 +19,7 @@ namespace moe {
 //   40  sha256 of bytes 0 to 39 and of all from byte 72 to the end of the header
 //   72  JSON, then spaces
 
+inline constexpr std::string_view kTokenMagic = "MOETOKEN";
 inline constexpr std::size_t kTokenHeaderUnit = 4096;
 inline constexpr std::size_t kMostTokenHeader = std::size_t{64} << 20U;
 

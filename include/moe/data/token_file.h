@@ -40,6 +40,9 @@ struct TokenFileInfo {
   friend bool operator==(const TokenFileInfo&, const TokenFileInfo&) = default;
 };
 
+/// Whether a regular file begins as a token file does.
+bool is_token_file(const std::filesystem::path& path);
+
 /// The sha256 of what a tokenizer.json of it says: equal where the ids of every text are.
 std::string tokenizer_sum(const Tokenizer& tokenizer);
 
@@ -64,6 +67,25 @@ class TokenFile {
   class Mapping;
   TokenFileInfo info_;
   std::shared_ptr<const Mapping> mapping_;
+};
+
+/// Ids with what holds them: a vector, or a mapped file. Copies share it.
+class HeldTokens {
+ public:
+  HeldTokens() = default;
+  HeldTokens(Tokens tokens);  // NOLINT: a vector is one
+  explicit HeldTokens(const TokenFile& file);
+
+  operator TokenView() const { return view_; }  // NOLINT: for as long as this or a copy lives
+  std::size_t size() const { return view_.size(); }
+  HeldTokens part(std::size_t begin, std::size_t count) const;
+  /// Of anonymous memory.
+  std::size_t bytes_held() const { return bytes_held_; }
+
+ private:
+  std::shared_ptr<const void> holder_;
+  TokenView view_;
+  std::size_t bytes_held_ = 0;
 };
 
 /// Writes a token file piece by piece. Until `finish` there is nothing of that name (FileWriter),
