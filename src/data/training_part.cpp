@@ -141,7 +141,8 @@ ChunkCounts count_training_chunks(const std::vector<std::filesystem::path>& sour
     if (wanted && begin > *wanted) return counts;
     if (wanted && begin + held.size() > *wanted) {
       const auto cut = find_cut(held, static_cast<std::size_t>(*wanted - begin));
-      if (more && cut + kDocumentMark.size() > held.size() && held.size() < kLongestLookedAt) continue;
+      if (more && cut + kDocumentMark.size() > held.size() && held.size() < kLongestLookedAt)
+        continue;
       add(std::string_view(held).substr(0, out_of_mark(held, cut)));
       return counts;
     }
@@ -154,8 +155,9 @@ ChunkCounts count_training_chunks(const std::vector<std::filesystem::path>& sour
     held.erase(0, end);
     begin += end;
     if (held.size() > kLongestLookedAt)
-      throw DataError(where + ": has no place to cut it, such as a space behind a word; is it a "
-                              "text?");
+      throw DataError(where +
+                      ": has no place to cut it, such as a space behind a word; is it a "
+                      "text?");
     log.live(cat("learning subwords: ", human_bytes(static_cast<double>(begin)), " counted"));
   }
   log.live("");

@@ -94,7 +94,7 @@ std::pair<double, double> Loop::losses(RoutingTallies& routing) {
     return {train, evaluate_strided(state_.model, corpus.val, key, stride, stop, &routing).loss};
   }
   const auto iters = config.eval.eval_iters, batch = config.train.batch_size;
-  const auto loss = [&](const Tokens& tokens, std::string_view stream, RoutingTallies* tallies) {
+  const auto loss = [&](TokenView tokens, std::string_view stream, RoutingTallies* tallies) {
     return evaluate_random(state_.model, tokens, stream_key(key, stream), iters, batch, stop,
                            tallies)
         .loss;

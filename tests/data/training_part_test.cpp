@@ -20,8 +20,9 @@ namespace {
 using test::Scratch;
 
 std::string documents(Generator& generator, std::size_t pieces) {
-  const std::vector<std::string> parts{"the",   " cat", " ",  "\n", "'s",           ".",  "12",
-                                       "\u6f22", "\u00fc", "zz", "  ", "<|endoftext|>", "<|", "|>"};
+  const std::vector<std::string> parts{"the", " cat",   " ",      "\n", "'s", ".",
+                                       "12",  "\u6f22", "\u00fc", "zz", "  ", "<|endoftext|>",
+                                       "<|",  "|>"};
   std::string out;
   for (std::size_t i = 0; i < pieces; ++i) out += parts[generator.below(parts.size())];
   return out;
@@ -45,7 +46,8 @@ TEST(TrainingTokens, AreAsManyAsTheTextDividedBeforeItIsEncodedHas) {
       const auto end = training_end(text, fraction);
       const auto part =
           tokenizer.encode(text.substr(0, end), "t", {.specials = SpecialText::token});
-      ASSERT_EQ(training_tokens(whole, tokenizer, fraction), part.size()) << fraction << " " << text;
+      ASSERT_EQ(training_tokens(whole, tokenizer, fraction), part.size())
+          << fraction << " " << text;
     }
   }
 }
@@ -55,7 +57,8 @@ TEST(TrainingTokens, ACutFarAwayIsFound) {
   const auto tokenizer = bpe_learned_from("some other words");
   const auto whole = tokenizer.encode(text, "t");
   const auto end = training_end(text, 0.3);
-  EXPECT_EQ(training_tokens(whole, tokenizer, 0.3), tokenizer.encode(text.substr(0, end), "t").size());
+  EXPECT_EQ(training_tokens(whole, tokenizer, 0.3),
+            tokenizer.encode(text.substr(0, end), "t").size());
 }
 
 TEST(TrainingTokens, ByCharactersAreTheirShare) {
@@ -65,7 +68,8 @@ TEST(TrainingTokens, ByCharactersAreTheirShare) {
 
 std::map<std::string, std::int64_t> as_map(const ChunkCounts& counts) {
   std::map<std::string, std::int64_t> out;
-  for (std::size_t i = 0; i < counts.size(); ++i) out[std::string(counts.chunk(i))] = counts.count(i);
+  for (std::size_t i = 0; i < counts.size(); ++i)
+    out[std::string(counts.chunk(i))] = counts.count(i);
   return out;
 }
 
@@ -84,8 +88,8 @@ TEST(CountTrainingChunks, AreThoseOfTheJoinedTextsUpToTheirEnd) {
     }
     for (const auto fraction : kFractions) {
       ChunkCounts want;
-      want.add_texts(documents_of(std::string_view(joined).substr(0, training_end(joined, fraction))),
-                     "t");
+      want.add_texts(
+          documents_of(std::string_view(joined).substr(0, training_end(joined, fraction))), "t");
       ASSERT_EQ(as_map(count_training_chunks(sources, fraction, 2, log)), as_map(want)) << fraction;
     }
     ChunkCounts all;
@@ -105,7 +109,8 @@ TEST(CountTrainingChunks, OfALongTextToo) {
   std::ofstream(scratch / "a") << text;
   for (const auto fraction : {0.3, 0.9}) {
     ChunkCounts want;
-    want.add_texts(documents_of(std::string_view(text).substr(0, training_end(text, fraction))), "t");
+    want.add_texts(documents_of(std::string_view(text).substr(0, training_end(text, fraction))),
+                   "t");
     EXPECT_EQ(as_map(count_training_chunks({scratch / "a"}, fraction, 2, log)), as_map(want));
   }
 }
