@@ -71,7 +71,7 @@ double require_finite_loss(double loss) {
   return loss;
 }
 
-EvalResult evaluate_full(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
+EvalResult evaluate_full(SparseMoELanguageModel& model, TokenView tokens, std::uint64_t key,
                          std::int64_t max_windows, const StopRequest& stop,
                          RoutingTallies* routing) {
   const at::NoGradGuard no_grad;
@@ -81,7 +81,7 @@ EvalResult evaluate_full(SparseMoELanguageModel& model, const Tokens& tokens, st
   return evaluation.result();
 }
 
-EvalResult evaluate_strided(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
+EvalResult evaluate_strided(SparseMoELanguageModel& model, TokenView tokens, std::uint64_t key,
                             std::int64_t stride, const StopRequest& stop, RoutingTallies* routing) {
   const at::NoGradGuard no_grad;
   Evaluation evaluation(model, routing);
@@ -90,7 +90,7 @@ EvalResult evaluate_strided(SparseMoELanguageModel& model, const Tokens& tokens,
   return evaluation.result();
 }
 
-EvalResult evaluate_random(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
+EvalResult evaluate_random(SparseMoELanguageModel& model, TokenView tokens, std::uint64_t key,
                            std::int64_t eval_iters, std::int64_t batch_size,
                            const StopRequest& stop, RoutingTallies* routing) {
   const auto block = model->spec().context;
