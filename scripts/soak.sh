@@ -47,7 +47,7 @@ part() {
 }
 
 if (($# == 0)); then
-  set -- bare extremes concurrency stress parsers
+  set -- bare extremes concurrency stress parsers folders
 fi
 for name in "$@"; do
   part "$name"

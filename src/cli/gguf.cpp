@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
-#include <span>
 
 #include "cli/imported_run.h"
 #include "cli/output.h"
+#include "moe/base/file_reader.h"
 #include "moe/base/text.h"
+#include "moe/config/load.h"
 #include "moe/exchange/gguf_model.h"
 #include "moe/model/flat.h"
 
@@ -32,27 +32,15 @@ GgmlType gguf_dtype(const std::string& name) {
   return found->type;
 }
 
-/// Where each tensor lies, by its published name; on the CPU, where `flat` has to stay.
-std::map<std::string, std::span<float>> published_places(at::Tensor& values,
-                                                         const FlatParameters& flat) {
-  std::map<std::string, std::span<float>> out;
-  auto* begin = values.mutable_data_ptr<float>();
-  for (const auto& tensor : flat.layout())
-    out[tensor.name] = {begin + tensor.offset, static_cast<std::size_t>(tensor.numel())};
-  return out;
-}
-
 }  // namespace
 
 int write_gguf_file(const std::string& out, const std::string& dtype, LoadedModel& loaded,
                     const Services& services) {
   const auto type = gguf_dtype(dtype);
-  FlatParameters flat(loaded.model);
-  const auto places = published_places(flat.values(), flat);
-  const auto notices = export_gguf(
-      loaded.info.config.model, Tokenizer(loaded.info.tokenizer), type,
-      [&](const std::string& name) { return places.at(name); },
-      [&](const ByteSource& source) { write_result(out, source, services.files); });
+  const FlatParameters flat(loaded.model);
+  const auto notices =
+      export_gguf(loaded.info.config.model, loaded.info.tokenizer, type, values_of(flat),
+                  [&](const ByteSource& source) { write_result(out, source, services.files); });
   for (const auto& notice : notices) services.log.warn(notice);
   if (!is_standard_output(out)) services.log.info(cat("wrote ", out));
   return 0;
@@ -60,27 +48,30 @@ int write_gguf_file(const std::string& out, const std::string& dtype, LoadedMode
 
 bool is_gguf_file(const std::string& path) {
   constexpr std::string_view kMagic = "GGUF";
+  std::error_code ignored;  // the reader of what it is then says what is wrong
+  if (!fs::is_regular_file(path, ignored)) return false;
   const FileReader file(path, ErrorKind::checkpoint);
   std::string front(std::min<std::uint64_t>(kMagic.size(), file.size()), '\0');
   file.read(0, front);
   return front == kMagic;
 }
 
-int import_gguf_file(const std::string& path, const std::string& out, WeightValues values,
-                     const Services& services) {
+void import_gguf_file(const std::string& path, const std::string& base, WeightValues values,
+                      const std::string& out, const Services& services) {
   const FileReader file(path, ErrorKind::checkpoint);
   const auto header = read_gguf(file, path);
   const auto description = describe_gguf(header, path);
-  RunConfig config;
+  auto config = base.empty() ? RunConfig() : load_config(fs::path(base), {});
+  const auto kernels = config.model.kernels;
   config.model = description.config;
+  config.model.kernels = kernels;
+  const bool is_bpe = description.tokenizer.kind() == TokenizerKind::bpe;
+  config.data.tokenizer = is_bpe ? "bpe" : "char";
   const auto fill = [&](FlatParameters& flat) {
-    auto places = published_places(flat.values(), flat);
-    import_gguf(file, header, description, path, values == WeightValues::finite,
-                [&](const std::string& name) { return places.at(name); });
+    import_gguf(file, header, description, path, values == WeightValues::finite, places_of(flat));
   };
   make_imported_run({config, description.tokenizer.vocab_size(), description.tokenizer, {}, fill},
                     out, services);
-  return 0;
 }
 
 }  // namespace moe::cli

@@ -25,8 +25,11 @@ struct Origin {
 
 Origin read_origin(const ImportArgs& args, const RunConfig& config, Log& log) {
   if (!args.data.empty()) {
-    const auto texts = read_texts(config, log);
-    return {CharTokenizer::from_text(texts.text.utf8), texts.sums()};
+    auto texts = read_texts(config, log);
+    if (!texts.are_held())
+      throw DataError(texts.text.name + ": is a token file, which has no characters; give a text");
+    auto sums = texts.sums_of_held();
+    return {CharTokenizer::from_text(texts.text.joined("")), std::move(sums)};
   }
   if (args.vocab.empty())
     throw ConfigError(
@@ -53,15 +56,17 @@ int import_state_dict(const ImportArgs& args, const Services& services) {
   return 0;
 }
 
+int import_file(const ImportArgs& args, const Services& services) {
+  if (!is_gguf_file(args.weights)) return import_state_dict(args, services);
+  if (!args.data.empty() || !args.vocab.empty())
+    throw ConfigError(cat(args.data.empty() ? "--vocab" : "--data",
+                          ": a GGUF file has a tokenizer of its own; leave it out"));
+  import_gguf_file(args.weights, args.config, args.values, args.out, services);
+  return 0;
+}
+
 int run_import(const ImportArgs& args, const Services& services) {
-  if (!is_folder(args.weights, ErrorKind::checkpoint)) {
-    if (!is_gguf_file(args.weights)) return import_state_dict(args, services);
-    if (!args.config.empty() || !args.data.empty() || !args.vocab.empty())
-      throw ConfigError(cat(args.weights,
-                            ": a GGUF file says what its model and its vocabulary are; leave out "
-                            "--config, --data and --vocab"));
-    return import_gguf_file(args.weights, args.out, args.values, services);
-  }
+  if (!is_folder(args.weights, ErrorKind::checkpoint)) return import_file(args, services);
   if (!args.data.empty())
     throw ConfigError(
         "--data: a folder has a tokenizer of its own; leave it out, or name another "
@@ -81,20 +86,23 @@ void add_import(CLI::App& app, Run& run) {
                    "safetensors file with the weights under the published names, a folder of "
                    "transformers, or a GGUF file")
       ->required();
-  add_name(
-      *command, "--config", args->config,
-      "JSON config with the model's shape; of a folder, whose shape is its own, with all else");
+  add_name(*command, "--config", args->config,
+           "JSON config with the model's shape; of a folder or a GGUF file, which have their own, "
+           "with all "
+           "else");
   auto* data = add_name(*command, "--data", args->data,
                         "text whose symbols are the vocabulary; give this or --vocab");
   add_name(*command, "--vocab", args->vocab,
-           "tokenizer.json with the vocabulary; give this or --data; default of a folder: its own")
+           "tokenizer.json with the vocabulary; give this or --data; default of a folder: its own; "
+           "a GGUF file has one")
       ->excludes(data);
   add_name(*command, "--out", args->out, "folder of the new run; must be new or empty")->required();
   add_allow_nonfinite(*command, args->values);
   command->footer(
       "Examples:\n  makemoe import weights.safetensors --config configs/makemoe.json "
       "--data data/tinyshakespeare.txt --out runs/imported\n"
-      "  makemoe import quickstart-hf --out runs/imported");
+      "  makemoe import quickstart-hf --out runs/imported\n"
+      "  makemoe import quickstart.gguf --out runs/imported");
   command->callback([args, &run] {
     run = [args](const Services& services) { return run_import(*args, services); };
   });

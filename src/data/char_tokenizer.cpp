@@ -42,12 +42,15 @@ std::string listed(const Symbols& symbols) {
 }  // namespace
 
 CharTokenizer CharTokenizer::from_text(std::string_view utf8) {
-  constexpr std::size_t kCodePoints = 0x110000;
   require_utf8(utf8, "the text");
   std::vector<bool> is_there(kCodePoints, false);  // the whole text as symbols is not held
   while (!utf8.empty()) is_there[take_symbol(utf8)] = true;
+  return from_symbols(is_there);
+}
+
+CharTokenizer CharTokenizer::from_symbols(const std::vector<bool>& is_there) {
   CharTokenizer tokenizer;
-  for (std::size_t symbol = 0; symbol < kCodePoints; ++symbol)
+  for (std::size_t symbol = 0; symbol < is_there.size(); ++symbol)
     if (is_there[symbol]) tokenizer.symbols_.push_back(static_cast<char32_t>(symbol));
   return tokenizer;
 }

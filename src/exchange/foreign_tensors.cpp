@@ -189,8 +189,11 @@ void for_each_row(const ForeignTensor& tensor, const Use& use) {
   std::int64_t before = 0;
   for (const auto& part : tensor.parts) {
     const bool beside = tensor.join == Join::columns;
-    for (std::int64_t row = 0; row < part.rows; ++row)
-      use(part, row, before + row * (beside ? width : part.columns));
+    const auto half = part.rows / 2;
+    for (std::int64_t row = 0; row < part.rows; ++row) {
+      const auto to = tensor.takes_turns ? row % half * 2 + row / half : row;
+      use(part, row, before + to * (beside ? width : part.columns));
+    }
     before += beside ? part.columns : part.rows * part.columns;
   }
 }

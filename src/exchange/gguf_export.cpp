@@ -3,7 +3,6 @@
 #include <map>
 #include <set>
 
-#include "exchange/gguf_join.h"
 #include "exchange/without_noise.h"
 #include "moe/base/text.h"
 #include "moe/config/load.h"
@@ -30,9 +29,9 @@ std::uint32_t file_type_of(GgmlType type) {
   throw std::logic_error("no such type of values");
 }
 
-GgmlType type_of_part(const GgufPart& part, GgmlType type) {
-  if (part.is_exact) return GgmlType::f32;
-  const auto row = static_cast<std::uint64_t>(part.shape.back());
+GgmlType type_of_tensor(const ForeignTensor& tensor, GgmlType type) {
+  if (tensor.keeps_float32) return GgmlType::f32;
+  const auto row = static_cast<std::uint64_t>(tensor.shape.back());
   return row % layout_of(type).block_values == 0 ? type : GgmlType::f16;
 }
 
@@ -52,15 +51,11 @@ float overflow_of(GgmlType type) {
   throw std::logic_error("no such type of values");
 }
 
-bool overflows(const GgufPart& part, GgmlType type, const PublishedValues& values) {
+bool overflows(const ForeignTensor& tensor, GgmlType type, const ValuesOf& values) {
   const float most = overflow_of(type);
-  bool found = false;
-  join_pieces(part, values, [&](std::span<const float> piece) {
-    found = found || std::ranges::any_of(piece, [&](float value) {
-              return std::isfinite(value) && std::fabs(value) >= most;
-            });
+  return std::ranges::any_of(gather(tensor, values), [&](float value) {
+    return std::isfinite(value) && std::fabs(value) >= most;
   });
-  return found;
 }
 
 Twin require_twin(const ModelSpec& spec) {
@@ -74,7 +69,7 @@ Twin require_twin(const ModelSpec& spec) {
 
 GgufKeys keys_of_file(const ModelConfig& config, const ModelSpec& spec, const Twin& twin,
                       const Tokenizer& tokenizer, GgmlType type) {
-  auto keys = gguf_keys(spec, twin);
+  auto keys = gguf_keys(spec, twin, {spec.layers.front().attention.heads});
   keys.add("general.type", "model");
   keys.add("general.file_type", file_type_of(type));
   if (type == GgmlType::q8_0) keys.add("general.quantization_version", std::uint32_t{2});
@@ -86,11 +81,11 @@ GgufKeys keys_of_file(const ModelConfig& config, const ModelSpec& spec, const Tw
 }
 
 /// One line for each width of rows that are no whole blocks.
-std::vector<std::string> fallbacks_of(const std::vector<GgufPart>& parts, GgmlType type) {
+std::vector<std::string> fallbacks_of(const std::vector<ForeignTensor>& tensors, GgmlType type) {
   std::map<std::int64_t, std::vector<std::string>> by_width;
-  for (const auto& part : parts)
-    if (!part.is_exact && type_of_part(part, type) != type)
-      by_width[part.shape.back()].push_back(part.name);
+  for (const auto& tensor : tensors)
+    if (!tensor.keeps_float32 && type_of_tensor(tensor, type) != type)
+      by_width[tensor.shape.back()].push_back(tensor.name);
   std::vector<std::string> out;
   for (const auto& [width, names] : by_width) {
     const auto others = names.size() == 1 ? "" : cat(" and ", names.size() - 1, " more");
@@ -103,24 +98,24 @@ std::vector<std::string> fallbacks_of(const std::vector<GgufPart>& parts, GgmlTy
 }  // namespace
 
 std::vector<std::string> export_gguf(const ModelConfig& config, const Tokenizer& tokenizer,
-                                     GgmlType type, const PublishedValues& values,
+                                     GgmlType type, const ValuesOf& values,
                                      const std::function<void(const ByteSource&)>& write) {
   const auto spec = spec_of(config, tokenizer.vocab_size());
   const auto twin = require_twin(spec);
   const auto keys = keys_of_file(config, spec, twin, tokenizer, type);
-  const auto parts = gguf_parts(spec, twin);
+  const auto tensors = gguf_tensors(spec, twin, {spec.layers.front().attention.heads});
   std::vector<GgufSource> sources;
-  for (const auto& part : parts) {
-    const auto as = type_of_part(part, type);
-    if (overflows(part, as, values))
-      throw ConfigError(cat("--dtype: ", part.name, " has values that ", layout_of(as).name,
+  for (const auto& tensor : tensors) {
+    const auto as = type_of_tensor(tensor, type);
+    if (overflows(tensor, as, values))
+      throw ConfigError(cat("--dtype: ", tensor.name, " has values that ", layout_of(as).name,
                             " makes infinite; take bf16 or f32"));
-    sources.push_back({part.name, as, part.shape, [&part, &values](const ValueSink& sink) {
-                         join_pieces(part, values, sink);
+    sources.push_back({tensor.name, as, tensor.shape, [&tensor, &values](const ValueSink& sink) {
+                         sink(gather(tensor, values));
                        }});
   }
   write([&](const ByteSink& sink) { write_gguf(keys, sources, sink); });
-  auto notices = fallbacks_of(parts, type);
+  auto notices = fallbacks_of(tensors, type);
   if (config.moe.router == RouterKind::noisy_topk && twin.experts > 0)
     notices.emplace_back("the router's noise is left out: llama.cpp has none");
   return notices;

@@ -3,7 +3,6 @@
 #include <map>
 
 #include "exchange/gguf_describe.h"
-#include "exchange/gguf_join.h"
 #include "moe/base/text.h"
 #include "moe/config/load.h"
 #include "moe/config/spec_of.h"
@@ -80,9 +79,9 @@ bool is_read(std::uint32_t type) {
 
 /// One line for each way in which the tensors are not those that are wanted.
 std::vector<std::string> gguf_differences(const GgufHeader& header,
-                                          const std::vector<GgufPart>& parts) {
-  std::map<std::string, const GgufPart*> missing;
-  for (const auto& part : parts) missing[part.name] = &part;
+                                          const std::vector<ForeignTensor>& tensors) {
+  std::map<std::string, const ForeignTensor*> missing;
+  for (const auto& tensor : tensors) missing[tensor.name] = &tensor;
   std::vector<std::string> out;
   for (const auto& tensor : header.tensors) {
     const auto quoted = cat("  \"", printable(tensor.name, 200), "\": ");
@@ -99,18 +98,27 @@ std::vector<std::string> gguf_differences(const GgufHeader& header,
                         ", and F32, F16, BF16 and Q8_0 are read"));
     missing.erase(found);
   }
-  for (const auto& [name, part] : missing) out.push_back(cat("  \"", name, "\": missing"));
+  for (const auto& [name, unused] : missing) out.push_back(cat("  \"", name, "\": missing"));
   return out;
 }
 
-void require_tensors(const GgufHeader& header, const std::vector<GgufPart>& parts,
+void require_tensors(const GgufHeader& header, const std::vector<ForeignTensor>& tensors,
                      std::string_view where) {
-  const auto problems = gguf_differences(header, parts);
+  const auto problems = gguf_differences(header, tensors);
   if (problems.empty()) return;
   throw CheckpointError(cat(where, ": ", problems.size(),
                             " differences from the model that its keys describe; take a whole file "
                             "of such a model\n",
                             join(problems, "\n")));
+}
+
+/// Where our model has nothing, the file's has to compute the same.
+void require_zeros(const ForeignTensor& tensor, std::span<const float> values,
+                   std::string_view where) {
+  if (std::ranges::any_of(values, [](float value) { return value != 0; }))
+    throw CheckpointError(cat(where, ": tensor \"", tensor.name,
+                              "\" has values, for which the model of this file has no use; take "
+                              "the file as it was written"));
 }
 
 const GgufTensor& tensor_of(const GgufHeader& header, const std::string& name) {
@@ -143,6 +151,16 @@ Twin twin_of_file(const ModelSpec& spec, const GgufValues& values, std::string_v
   return twin;
 }
 
+/// Fewer heads of keys and values than of queries are each several of ours.
+KeyValueHeads key_value_heads(const GgufValues& values, const ModelSpec& spec, const Twin& twin) {
+  const auto key = cat(names_of(twin.architecture).gguf, ".attention.head_count_kv");
+  const auto heads = spec.layers.front().attention.heads;
+  const auto count = values.whole(key).value_or(heads);
+  if (count < 1 || heads % count != 0)
+    values.refuse(key, cat("is ", count, ", which does not divide ", heads, " heads"));
+  return {count};
+}
+
 }  // namespace
 
 GgufDescription describe_gguf(const GgufHeader& header, std::string_view where) {
@@ -151,26 +169,29 @@ GgufDescription describe_gguf(const GgufHeader& header, std::string_view where) 
       read_model_config(header, values, where), read_gguf_tokenizer(header.keys, where), {}};
   const auto spec = spec_of(out.config, out.tokenizer.vocab_size());
   const auto twin = twin_of_file(spec, values, where);
-  require_keys(header, gguf_keys(spec, twin), where);
-  out.parts = gguf_parts(spec, twin);
-  require_tensors(header, out.parts, where);
+  const auto heads = key_value_heads(values, spec, twin);
+  require_keys(header, gguf_keys(spec, twin, heads), where);
+  out.tensors = gguf_tensors(spec, twin, heads);
+  require_tensors(header, out.tensors, where);
   return out;
 }
 
 void import_gguf(const FileReader& file, const GgufHeader& header,
                  const GgufDescription& description, std::string_view where, bool finite_only,
-                 const PublishedRoom& room) {
+                 const PlaceOf& places) {
   std::vector<float> values;
-  for (const auto& part : description.parts) {
+  for (const auto& tensor : description.tensors) {
     values.clear();
-    read_gguf_values(file, tensor_of(header, part.name), where, [&](std::span<const float> piece) {
-      values.insert(values.end(), piece.begin(), piece.end());
-    });
+    read_gguf_values(file, tensor_of(header, tensor.name), where,
+                     [&](std::span<const float> piece) {
+                       values.insert(values.end(), piece.begin(), piece.end());
+                     });
     const auto is_finite = [](float value) { return std::isfinite(value); };
     if (finite_only && !std::ranges::all_of(values, is_finite))
-      throw CheckpointError(cat(where, ": NaN or infinity in \"", part.name,
+      throw CheckpointError(cat(where, ": NaN or infinity in \"", tensor.name,
                                 "\"; use other weights, or let them in with --allow-nonfinite"));
-    split_pieces(part, values, where, room);
+    if (tensor.parts.empty()) require_zeros(tensor, values, where);
+    scatter(tensor, values, places);
   }
 }
 

@@ -11,8 +11,11 @@ std::uint32_t number_of(std::int64_t value) { return static_cast<std::uint32_t>(
 
 class GgufKeyWriter {
  public:
-  GgufKeyWriter(const ModelSpec& spec, const Twin& twin)
-      : spec_(spec), twin_(twin), name_(names_of(twin.architecture).gguf) {}
+  GgufKeyWriter(const ModelSpec& spec, const Twin& twin, KeyValueHeads heads)
+      : spec_(spec),
+        twin_(twin),
+        key_value_heads_(heads.count),
+        name_(names_of(twin.architecture).gguf) {}
 
   GgufKeys write() {
     keys_.add("general.architecture", name_);
@@ -47,7 +50,7 @@ class GgufKeyWriter {
 
   void attention(const AttentionSpec& spec) {
     whole("attention.head_count", spec.heads);
-    whole("attention.head_count_kv", spec.heads);
+    whole("attention.head_count_kv", key_value_heads_);
     whole("attention.key_length", spec.head_width);
     whole("attention.value_length", spec.head_width);
     add("attention.layer_norm_rms_epsilon", static_cast<float>(spec_.norm.eps));
@@ -80,14 +83,15 @@ class GgufKeyWriter {
 
   const ModelSpec& spec_;
   const Twin& twin_;
+  std::int64_t key_value_heads_;
   std::string name_;
   GgufKeys keys_;
 };
 
 }  // namespace
 
-GgufKeys gguf_keys(const ModelSpec& spec, const Twin& twin) {
-  return GgufKeyWriter(spec, twin).write();
+GgufKeys gguf_keys(const ModelSpec& spec, const Twin& twin, KeyValueHeads heads) {
+  return GgufKeyWriter(spec, twin, heads).write();
 }
 
 }  // namespace moe

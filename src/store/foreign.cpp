@@ -15,8 +15,8 @@ struct Magic {
   std::string_view begin, what;
 };
 constexpr auto kGguf =
-    "is a GGUF file of llama.cpp; makemoe reads safetensors, so take the weights from which it "
-    "was made"sv;
+    "is a GGUF file of llama.cpp, and safetensors are wanted; makemoe import takes such a file by "
+    "its name"sv;
 constexpr auto kPickle =
     "is a Python pickle, as torch.save writes it, which may run code; convert it: python3 -c "
     "\"import torch, safetensors.torch as st; st.save_file({k: v.contiguous().clone() for k, v in "

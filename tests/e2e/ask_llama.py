@@ -44,8 +44,10 @@ class Model:
         return {"tokens": answer["tokens"], "text": answer["content"], "logprobs": logprobs}
 
     def answer(self, question):
+        def ids_of(text):
+            return self.post("tokenize", content=text, add_special=True, parse_special=question.get("special", False))["tokens"]
         return {"completions": [self.complete(**one) for one in question.get("completions", [])],
-                "ids": [self.post("tokenize", content=text, add_special=True)["tokens"] for text in question.get("texts", [])],
+                "ids": [ids_of(text) for text in question.get("texts", [])],
                 "texts": [self.post("detokenize", tokens=ids)["content"] for ids in question.get("ids", [])]}
 
 

@@ -218,7 +218,7 @@ class Weights(RunCase):
             "torch.save": (from_torch.encode() + b"\x80\x02}.", ("weights_only=True", "save_file", "safetensors.torch")),
             "an old torch.save": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", ("pickle", "torch.load", "save_file")),
             "npz": (b"PK\x03\x04" + b"\0" * 26 + b"lm_head.weight.npy\x93NUMPY", ("NumPy", "safetensors.numpy")),
-            "GGUF": (b"GGUF\x03\0\0\0" + b"\0" * 99, "GGUF"), "npy": (b"\x93NUMPY\x01\0v\0", "NumPy"), "HDF5": (b"\x89HDF\r\n\x1a\n" + b"\0" * 9, "HDF5"),
+            "npy": (b"\x93NUMPY\x01\0v\0", "NumPy"), "HDF5": (b"\x89HDF\r\n\x1a\n" + b"\0" * 9, "HDF5"),
             "gzip": (b"\x1f\x8b" + b"\0" * 99, "gunzip"), "a page": (b"\n<!DOCTYPE html><html><title>Log in</title>", "web page"),
             "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
             "an index": (b'{\n  "metadata": {"total_size": 9}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}', ("weight_map", "save_file")),

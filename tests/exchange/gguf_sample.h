@@ -44,10 +44,10 @@ class PublishedTensors {
       for (auto& value : values) value = scale == 0 ? 0 : normal(draws);
     }
   }
-  PublishedValues values() const {
+  ValuesOf values() const {
     return [this](const std::string& name) -> std::span<const float> { return tensors_.at(name); };
   }
-  PublishedRoom room() {
+  PlaceOf room() {
     return [this](const std::string& name) -> std::span<float> { return tensors_.at(name); };
   }
   std::map<std::string, std::vector<float>>& tensors() { return tensors_; }

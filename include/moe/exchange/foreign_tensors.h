@@ -28,6 +28,8 @@ struct ForeignTensor {
   Join join = Join::rows;         // parts stand one after another, or side by side
   double factor = 1;              // theirs is ours times this, a power of 2
   bool keeps_float32 = false;     // in files of fewer bits too
+  /// Whether the rows of each part have its halves in turns: 0, R/2, 1, R/2 + 1, ...
+  bool takes_turns = false;
 
   std::int64_t numel() const;
 };

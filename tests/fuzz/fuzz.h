@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace moe::fuzz {
+
+// What one reader of hostile bytes gives to the driver (driver.cpp).
+
+/// Sound inputs to begin with.
+std::vector<std::string> seeds();
+/// Reads the bytes as the program would. A moe::Error is an answer; anything else that is thrown,
+/// and whatever the sanitizers see, is a bug.
+void read(std::string_view bytes);
+
+}  // namespace moe::fuzz
