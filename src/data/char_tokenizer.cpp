@@ -64,6 +64,8 @@ CharTokenizer CharTokenizer::from_json(const Json& json, std::string_view where,
   if (!json.is_object() || model == json.end() || !model->is_object() ||
       !model->contains("vocab") || !model->at("vocab").is_object() || model->at("vocab").empty())
     refuse("no model.vocab object");
+  if (model->contains("type") && model->at("type") != "BPE")
+    refuse(cat("its model is ", shown(model->at("type")), ", and one of characters is \"BPE\""));
   if (model->contains("merges") && !model->at("merges").empty())
     refuse("has merges, which a character tokenizer has not");
   for (const auto& [text, id] : model->at("vocab").items()) {
