@@ -114,15 +114,13 @@ EvalResult evaluate_random(SparseMoELanguageModel& model, TokenView tokens, std:
   return evaluation.result();
 }
 
-at::Tensor log_probabilities(SparseMoELanguageModel& model, TokenView tokens,
-                             std::uint64_t key) {
+at::Tensor log_probabilities(SparseMoELanguageModel& model, TokenView tokens, std::uint64_t key) {
   const at::NoGradGuard no_grad;
   const auto time =
       std::min<std::int64_t>(static_cast<std::int64_t>(tokens.size()), model->spec().context);
   auto ids = at::empty({1, time}, at::kLong);
-  tokens.visit([&](const auto* first) {
-    std::copy_n(first, time, ids.mutable_data_ptr<std::int64_t>());
-  });
+  tokens.visit(
+      [&](const auto* first) { std::copy_n(first, time, ids.mutable_data_ptr<std::int64_t>()); });
   const auto context = make_context(1, time, /*training=*/false, key);
   const auto on = model->lm_head()->tensors().weight.device();
   return model->forward(ids.to(on), /*targets=*/{}, context).logits[0].log_softmax(-1).cpu();

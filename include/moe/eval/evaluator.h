@@ -39,7 +39,6 @@ EvalResult evaluate_random(SparseMoELanguageModel& model, TokenView tokens, std:
 
 /// Logarithms of the probabilities of all symbols after each of the first symbols of `tokens`, of
 /// which there is at least one: (T, V) on the CPU, T at most the context.
-at::Tensor log_probabilities(SparseMoELanguageModel& model, TokenView tokens,
-                             std::uint64_t key);
+at::Tensor log_probabilities(SparseMoELanguageModel& model, TokenView tokens, std::uint64_t key);
 
 }  // namespace moe
