@@ -18,7 +18,7 @@ LOGPROB_TOLERANCE = 3e-5
 LONG = "MAKEMOE_SOAK" in os.environ
 STEPS = 500 if LONG else 40
 BLOCK = 256
-PROMPT, NEW = "The lamp", 200  # within BLOCK
+PROMPT, NEW = "The lamp", 200 if LONG else 80  # within BLOCK
 
 MODERN = ["model.norm=rms", "model.positions=rotary", "model.bias=false", "model.moe.activation=swiglu", "model.moe.router=topk",
           "model.moe.expert_width=48"]
@@ -47,6 +47,8 @@ TWINS = {
     "qwen3_moe, subwords": ("Qwen3MoeForCausalLM", [QK, "model.tied=true", *BPE]),
     "qwen3": ("Qwen3ForCausalLM", ["model.moe.num_experts=0", "model.moe.shared_experts=1", QK, "model.tied=true"]),
 }
+
+SAVED_AGAIN = ("qwen3_moe, tied, dense layers", "granitemoeshared", "dots1", "mixtral, subwords")  # by the short form
 
 # What no twin has, beyond the variants of others' tests.
 # Models of theirs, as their own config would make them but for sizes.
@@ -181,7 +183,7 @@ class Back(Asked):
         return (run / "checkpoints" / "step-00000000" / "model.safetensors").read_bytes()
 
     def test_what_it_saves_again_in_shards_comes_back_bit_for_bit(self):
-        twins = {name: [*MODERN, *keys] for name, (_, keys) in TWINS.items()}
+        twins = {name: [*MODERN, *keys] for name, (_, keys) in TWINS.items() if LONG or name in SAVED_AGAIN}
         for name, keys in {**twins, "own": ["model.ngram.orders=[2]", "model.ngram.min_count=2", "model.moe.hash_layers=[0]"]}.items():
             folder = self.exported(self.trained(name, keys))
             wanted = self.folder / f"{name}-wanted"
