@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The long forms of tests that .ci/run runs for seconds. About three hours; `scripts/soak.sh PART...`
-# runs some of: bare extremes concurrency stress parsers.
+# runs some of: bare extremes concurrency stress parsers folders.
 set -euo pipefail
 exec </dev/null
 # shellcheck source=scripts/setup.sh
@@ -32,6 +32,7 @@ part() {
     extremes) run_file extremes_test MAKEMOE_SOAK="$MAKEMOE_SOAK" ;;
     concurrency) run_file concurrency_test MAKEMOE_STRESS_SECONDS="$MAKEMOE_WRITERS_SECONDS" ;;
     stress) run_file sweep_test MAKEMOE_STRESS_SECONDS="$MAKEMOE_STRESS_SECONDS" ;;
+    folders) run_file transformers_test MAKEMOE_SOAK="$MAKEMOE_SOAK" ;;
     parsers)
       cmake --preset asan
       cmake --build --preset asan --target moe_data_tests
@@ -39,14 +40,14 @@ part() {
         build-asan/moe_data_tests --gtest_filter='*Damaged*'
       ;;
     *)
-      printf 'soak.sh: "%s" is no part; give some of: bare extremes concurrency stress parsers\n' "$1" >&2
+      printf 'soak.sh: "%s" is no part; give some of: bare extremes concurrency stress parsers folders\n' "$1" >&2
       exit 2
       ;;
   esac
 }
 
 if (($# == 0)); then
-  set -- bare extremes concurrency stress parsers
+  set -- bare extremes concurrency stress parsers folders
 fi
 for name in "$@"; do
   part "$name"

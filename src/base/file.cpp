@@ -130,6 +130,10 @@ void FileLayer::write_source(int descriptor, const fs::path& path, const ByteSou
   sync_written(descriptor, path, cut_short);
 }
 
+void FileLayer::write_to(int descriptor, const fs::path& path, std::string_view bytes) {
+  write_all(descriptor, bytes, path);
+}
+
 void FileLayer::sync_written(int descriptor, const fs::path& path, bool cut_short) {
   if (cut_short) fail("writing", path, ENOSPC);
   if (const int error = step("fsync"); error != 0 && !is_unsupported(error))

@@ -65,9 +65,14 @@ void FileLayer::replace(const fs::path& path, const ByteSource& source) {
   });
 }
 
-void FileLayer::replace_by(const fs::path& path, const Write& write) {
-  const auto target = behind_links(path);
+fs::path FileLayer::target_of(const fs::path& path) {
+  auto target = behind_links(path);
   refuse_unless_file(target, type_of(target, ErrorKind::resource));
+  return target;
+}
+
+void FileLayer::replace_by(const fs::path& path, const Write& write) {
+  const auto target = target_of(path);
   const bool cut_short = step_of_write("writing", path);
   Temporary temporary(target, *this);
   write(temporary.descriptor(), cut_short);

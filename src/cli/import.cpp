@@ -25,8 +25,11 @@ struct Origin {
 
 Origin read_origin(const ImportArgs& args, const RunConfig& config, Log& log) {
   if (!args.data.empty()) {
-    const auto texts = read_texts(config, log);
-    return {CharTokenizer::from_text(texts.text.utf8), texts.sums()};
+    auto texts = read_texts(config, log);
+    if (!texts.are_held())
+      throw DataError(texts.text.name + ": is a token file, which has no characters; give a text");
+    auto sums = texts.sums_of_held();
+    return {CharTokenizer::from_text(texts.text.joined("")), std::move(sums)};
   }
   if (args.vocab.empty())
     throw ConfigError(

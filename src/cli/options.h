@@ -1,8 +1,11 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
+#include <cstdint>
 #include <string>
+#include <thread>
 
 #include "moe/base/file.h"
 #include "moe/base/text.h"
@@ -65,6 +68,20 @@ inline CLI::Option* add_name(CLI::App& command, const std::string& name, std::st
     return std::string();
   };
   return command.add_option(name, value, help)->check(problem);
+}
+
+inline constexpr std::int64_t kMostThreads = 1024;
+
+/// --threads of what gives the same results for any number of them.
+inline void add_threads(CLI::App& command, std::int64_t& threads) {
+  add_whole<std::int64_t>(
+      command, "--threads", threads,
+      "threads; results do not depend on it; default: as many as the machine has", 1, kMostThreads);
+}
+/// As many as were asked for, 0: those of the machine.
+inline int machine_threads(std::int64_t asked) {
+  if (asked > 0) return static_cast<int>(asked);
+  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 }
 
 /// KEY=VALUE texts over the config, one for each --set.

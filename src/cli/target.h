@@ -4,7 +4,7 @@
 
 #include "moe/base/log.h"
 #include "moe/checkpoint/checkpoint.h"
-#include "moe/data/corpus.h"
+#include "moe/data/token_file.h"
 
 namespace CLI {
 class App;
@@ -22,7 +22,7 @@ void add_text(CLI::App& command, TextArgs& args);
 /// The tokens that are asked for: a split of the run's own text, or of --data.
 struct Target {
   std::string split;
-  Tokens tokens;               // at least 2
+  HeldTokens tokens;           // at least 2
   double bytes_per_token = 1;  // of those that are targets; special tokens have none
 };
 

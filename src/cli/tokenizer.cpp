@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <thread>
 
 #include "cli/options.h"
 #include "cli/output.h"
@@ -16,8 +15,7 @@ namespace moe::cli {
 namespace {
 
 constexpr std::int64_t kLargestVocabulary = std::int64_t{1} << 24;  // of a vocabulary
-constexpr std::int64_t kMostThreads = 1024;
-constexpr std::size_t kMostLongest = 10;  // tokens that info shows
+constexpr std::size_t kMostLongest = 10;                            // tokens that info shows
 
 struct TokenizerArgs {
   std::vector<std::string> texts;  // files, or "-"
@@ -27,11 +25,6 @@ struct TokenizerArgs {
   std::int64_t threads = 0;  // 0: those of the machine
   bool specials = false, json = false;
 };
-
-int threads_of(const TokenizerArgs& args) {
-  if (args.threads > 0) return static_cast<int>(args.threads);
-  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-}
 
 SpecialText specials_of(const TokenizerArgs& args) {
   return args.specials ? SpecialText::token : SpecialText::ordinary;
@@ -57,7 +50,7 @@ int run_train(const TokenizerArgs& args, const Services& services) {
   std::size_t bytes = 0;
   for (const auto& input : args.texts) {
     const auto text = text_of(input, services.log);
-    counts.add_texts(documents_of(text), name_of(input), threads_of(args));
+    counts.add_texts(documents_of(text), name_of(input), machine_threads(args.threads));
     bytes += text.size();
   }
   if (counts.size() == 0)
@@ -77,8 +70,9 @@ int run_train(const TokenizerArgs& args, const Services& services) {
 
 int run_encode(const TokenizerArgs& args, const Services& services) {
   const auto tokenizer = read_tokenizer(args.tokenizer, ErrorKind::data);
-  const auto ids = tokenizer.encode(text_of(args.input, services.log), name_of(args.input),
-                                    {.specials = specials_of(args), .threads = threads_of(args)});
+  const auto ids =
+      tokenizer.encode(text_of(args.input, services.log), name_of(args.input),
+                       {.specials = specials_of(args), .threads = machine_threads(args.threads)});
   std::string line;
   for (const auto id : ids) {
     if (!line.empty()) line += ' ';
@@ -139,7 +133,8 @@ std::vector<Compression> compressions(const Tokenizer& tokenizer, const Tokenize
   std::vector<Compression> out;
   for (const auto& input : args.texts) {
     const auto text = text_of(input, log);
-    const auto ids = tokenizer.encode(text, name_of(input), {.threads = threads_of(args)});
+    const auto ids =
+        tokenizer.encode(text, name_of(input), {.threads = machine_threads(args.threads)});
     if (ids.empty()) throw DataError(cat(name_of(input), ": is empty; name a text with words"));
     out.push_back({name_of(input), static_cast<std::int64_t>(text.size()),
                    static_cast<std::int64_t>(ids.size())});
@@ -182,12 +177,6 @@ int run_info(const TokenizerArgs& args, const Services& services) {
   return 0;
 }
 
-void add_threads(CLI::App& command, TokenizerArgs& args) {
-  add_whole<std::int64_t>(
-      command, "--threads", args.threads,
-      "threads; results do not depend on it; default: as many as the machine has", 1, kMostThreads);
-}
-
 CLI::App* add_train_command(CLI::App& command, TokenizerArgs& args) {
   auto* train = command.add_subcommand("train", "Learn a byte-level BPE vocabulary from texts");
   train->add_option("texts", args.texts, "UTF-8 texts, or - for standard input")->required();
@@ -199,7 +188,7 @@ CLI::App* add_train_command(CLI::App& command, TokenizerArgs& args) {
                           0, std::int64_t{1} << 40);
   add_name(*train, "--out", args.out, "tokenizer.json to write, or - for standard output")
       ->required();
-  add_threads(*train, args);
+  add_threads(*train, args.threads);
   train->footer("Example:\n  makemoe tokenizer train TEXT.txt --vocab-size 4096 --out words.json");
   return train;
 }
@@ -228,7 +217,7 @@ void add_tokenizer(CLI::App& app, Run& run) {
   auto* encode = add_ids_command(*command, *args, "encode", "Print the ids of a text",
                                  "UTF-8 text, or - for standard input",
                                  "<|endoftext|> in the text is the token, not letters");
-  add_threads(*encode, *args);
+  add_threads(*encode, args->threads);
   encode->footer(
       "Example:\n  echo First Citizen | makemoe tokenizer encode - --tokenizer words.json");
   runs(encode, run_encode);
@@ -242,7 +231,7 @@ void add_tokenizer(CLI::App& app, Run& run) {
   add_name(*info, "tokenizer", args->tokenizer, "tokenizer.json or tiktoken file")->required();
   info->add_option("texts", args->texts, "texts to tell the bytes a token of");
   info->add_flag("--json", args->json, "print one JSON object instead of text");
-  add_threads(*info, *args);
+  add_threads(*info, args->threads);
   info->footer("Example:\n  makemoe tokenizer info words.json TEXT.txt");
   runs(info, run_info);
   command->footer(

@@ -34,6 +34,9 @@ Json schema_of(const T& value, const Bounds& bounds) {
   } else if constexpr (std::is_enum_v<T>) {
     json["enum"] = Json::array();
     for (const auto name : EnumNames<T>::names) json["enum"].push_back(std::string(name));
+  } else if constexpr (std::is_same_v<T, TextNames>) {
+    json["anyOf"] = {{{"type", "string"}},
+                     {{"type", "array"}, {"items", {{"type", "string"}, {"minLength", 1}}}}};
   } else if constexpr (std::is_same_v<T, Betas>) {
     json = {{"type", "array"}, {"minItems", 2}, {"maxItems", 2}, {"items", schema_of(0.0, bounds)}};
   } else {

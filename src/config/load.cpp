@@ -27,14 +27,22 @@ void refuse_any(const Problems& problems) {
   if (!problems.empty()) throw ConfigError(join(problems, "\n"));
 }
 
+void resolve_path(Json& path, const fs::path& folder) {
+  if (path.is_string() && !path.get_ref<const std::string&>().empty())
+    path = absolute_path(folder / path.get<std::string>()).string();
+}
+
 /// Makes the paths of a file's "data" absolute, relative to the file.
 void resolve_paths(Json& json, const fs::path& folder) {
   const auto data = json.is_object() ? json.find("data") : json.end();
   if (!json.is_object() || data == json.end() || !data->is_object()) return;
-  for (const auto* key : {"path", "val_path"}) {
+  for (const auto* key : {"path", "val_path", "cache"}) {
     const auto found = data->find(key);
-    if (found != data->end() && found->is_string() && !found->get<std::string>().empty())
-      *found = absolute_path(folder / found->get<std::string>()).string();
+    if (found == data->end()) continue;
+    if (found->is_array())
+      for (auto& name : *found) resolve_path(name, folder);
+    else
+      resolve_path(*found, folder);
   }
 }
 
@@ -90,12 +98,14 @@ Json override_value(const std::string& text) {
 
 void absolute_data_paths(RunConfig& config, Problems& problems) {
   auto& data = config.data;
-  for (auto [key, path] :
-       {std::pair("data.path: ", &data.path), std::pair("data.val_path: ", &data.val_path)}) {
-    if (path->empty()) continue;
-    *path = absolute_path(*path).string();
-    if (has_unexpanded_home(*path)) problems.push_back(home_problem(key, *path));
-  }
+  const auto make_absolute = [&](std::string_view key, std::string& path) {
+    if (path.empty()) return;
+    path = absolute_path(path).string();
+    if (has_unexpanded_home(path)) problems.push_back(home_problem(key, path));
+  };
+  for (auto& path : data.path.all()) make_absolute("data.path: ", path);
+  for (auto& path : data.val_path.all()) make_absolute("data.val_path: ", path);
+  make_absolute("data.cache: ", data.cache);
 }
 
 }  // namespace
@@ -305,7 +315,8 @@ std::vector<std::string> resume_differences(const RunConfig& saved, const RunCon
   const auto &before = saved.data.val_path, &after = wanted.data.val_path;
   const bool has_learned = !saved.data.path.empty();  // not so where --vocab made it
   if (has_learned && before.empty() != after.empty())
-    out.push_back(cat("data.val_path: ", shown(before), " in the run, ", shown(after), " now"));
+    out.push_back(cat("data.val_path: ", shown(config_detail::names_to_json(before)),
+                      " in the run, ", shown(config_detail::names_to_json(after)), " now"));
   return out;
 }
 

@@ -2,6 +2,15 @@
 
 #include "moe/config/visit.h"
 
+namespace moe {
+
+std::string TextNames::shown() const {
+  if (names_.size() < 2) return names_.empty() ? "" : names_.front();
+  return cat(names_.front(), " and ", names_.size() - 1, " more");
+}
+
+}  // namespace moe
+
 namespace moe::config_detail {
 
 namespace {
@@ -75,6 +84,32 @@ bool read_value(const Json& json, std::string& out, std::string& wanted) {
   if (!json.is_string()) return false;
   out = json.get<std::string>();
   return true;
+}
+
+void read_names(const Json& json, const std::string& path, TextNames& out, Problems& problems) {
+  if (!json.is_string() && !json.is_array()) {
+    problems.push_back(
+        cat(path, ": ", shown(json), " does not fit; give a text in quotes, or a list of them"));
+    return;
+  }
+  if (json.is_string()) {
+    out = json.get<std::string>();
+    return;
+  }
+  std::vector<std::string> names(json.size());
+  const auto before = problems.size();
+  for (std::size_t i = 0; i < json.size(); ++i) {
+    const auto here = cat(path, "[", i, "]");
+    read_member(json[i], {}, here, names[i], problems);
+    if (json[i].is_string() && names[i].empty())
+      problems.push_back(here + ": is empty; name a text");
+  }
+  if (problems.size() == before) out = TextNames(std::move(names));
+}
+
+Json names_to_json(const TextNames& names) {
+  if (names.all().size() > 1) return names.all();
+  return names.empty() ? "" : names.all().front();
 }
 
 }  // namespace moe::config_detail

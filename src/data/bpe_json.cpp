@@ -64,6 +64,14 @@ bool is_type(const Json& value, std::string_view name) {
   return type != nullptr && type->is_string() && type->get_ref<const std::string&>() == name;
 }
 
+/// A template that puts nothing before or behind a text, as transformers 5 writes it.
+bool is_bare_template(const Json& value) {
+  const auto* single = is_type(value, "TemplateProcessing") ? find(value, "single") : nullptr;
+  return single != nullptr && single->is_array() && single->size() == 1 &&
+         single->front().is_object() && single->front().size() == 1 &&
+         single->front().contains("Sequence");
+}
+
 bool Reader::flag(const Json& object, const char* key, std::string_view owner,
                   bool otherwise) const {
   const auto* value = find(object, key);
@@ -96,7 +104,8 @@ void Reader::check_pipeline(const Json& root) const {
   const auto* splitter = find(root, "pre_tokenizer");
   if (splitter == nullptr) refuse("pre_tokenizer is missing, not \"ByteLevel\"", kOnly);
   check_splitter(*splitter);
-  if (const auto* after = find(root, "post_processor"); after && !is_type(*after, "ByteLevel"))
+  if (const auto* after = find(root, "post_processor");
+      after != nullptr && !is_type(*after, "ByteLevel") && !is_bare_template(*after))
     refuse(cat("post_processor is ", type_of(*after), ", neither null nor \"ByteLevel\""), kOnly);
   const auto* decoder = find(root, "decoder");
   if (decoder == nullptr || !is_type(*decoder, "ByteLevel"))

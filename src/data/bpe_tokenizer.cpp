@@ -6,55 +6,21 @@
 
 #include "data/bpe_tables.h"
 #include "data/require_utf8.h"
+#include "data/text_parts.h"
 #include "data/workers.h"
 #include "moe/base/system.h"
 #include "moe/base/text.h"
 #include "moe/data/bpe_encoder.h"
-#include "moe/data/splitter.h"
 #include "moe/data/utf8_stream.h"
 
 namespace moe {
 
 namespace {
 
-constexpr std::size_t kPieceOfWork = std::size_t{1} << 16U;  // [bytes] a worker's share at a time
-
 using Ids = std::vector<std::int32_t>;
-
-/// The parts cut on, so that several threads have something to do.
-std::vector<TextPart> cut_on(const std::vector<TextPart>& parts) {
-  std::vector<TextPart> pieces;
-  for (const auto& part : parts) {
-    if (part.special >= 0)
-      pieces.push_back(part);
-    else
-      for (const auto piece : cut_into_pieces(part.text, kPieceOfWork)) pieces.push_back({piece});
-  }
-  return pieces;
-}
 
 /// Room for most texts: a token has seldom less than three bytes. What is not used is not touched.
 constexpr std::size_t kBytesPerId = 3;
-
-void append_part(BpeEncoder& encoder, const TextPart& part, Ids& ids) {
-  if (part.special >= 0)
-    ids.push_back(part.special);
-  else
-    encoder.append(part.text, ids);
-}
-
-/// Where groups of parts end that are a worker's share at a time.
-std::vector<std::size_t> group_ends(const std::vector<TextPart>& parts) {
-  std::vector<std::size_t> ends;
-  std::size_t bytes = 0;
-  for (std::size_t part = 0; part < parts.size(); ++part) {
-    bytes += parts[part].text.size();
-    if (bytes < kPieceOfWork && part + 1 < parts.size()) continue;
-    ends.push_back(part + 1);
-    bytes = 0;
-  }
-  return ends;
-}
 
 /// By several threads. The calling one puts together, in order, what is ready, while the others go
 /// on.

@@ -42,12 +42,15 @@ std::string listed(const Symbols& symbols) {
 }  // namespace
 
 CharTokenizer CharTokenizer::from_text(std::string_view utf8) {
-  constexpr std::size_t kCodePoints = 0x110000;
   require_utf8(utf8, "the text");
   std::vector<bool> is_there(kCodePoints, false);  // the whole text as symbols is not held
   while (!utf8.empty()) is_there[take_symbol(utf8)] = true;
+  return from_symbols(is_there);
+}
+
+CharTokenizer CharTokenizer::from_symbols(const std::vector<bool>& is_there) {
   CharTokenizer tokenizer;
-  for (std::size_t symbol = 0; symbol < kCodePoints; ++symbol)
+  for (std::size_t symbol = 0; symbol < is_there.size(); ++symbol)
     if (is_there[symbol]) tokenizer.symbols_.push_back(static_cast<char32_t>(symbol));
   return tokenizer;
 }
@@ -61,6 +64,8 @@ CharTokenizer CharTokenizer::from_json(const Json& json, std::string_view where,
   if (!json.is_object() || model == json.end() || !model->is_object() ||
       !model->contains("vocab") || !model->at("vocab").is_object() || model->at("vocab").empty())
     refuse("no model.vocab object");
+  if (model->contains("type") && model->at("type") != "BPE")
+    refuse(cat("its model is ", shown(model->at("type")), ", and one of characters is \"BPE\""));
   if (model->contains("merges") && !model->at("merges").empty())
     refuse("has merges, which a character tokenizer has not");
   for (const auto& [text, id] : model->at("vocab").items()) {

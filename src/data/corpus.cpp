@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "data/foreign.h"
+#include "data/text_notices.h"
+#include "data/text_parts.h"
 #include "moe/base/file.h"
 #include "moe/base/sha256.h"
 #include "moe/base/system.h"
@@ -31,6 +33,15 @@ bool fold_line_ends(std::string& text) {
 
 }  // namespace
 
+std::vector<std::string> text_notices(bool had_mark, bool had_returns, std::uint64_t nul_bytes) {
+  std::vector<std::string> out;
+  if (had_mark) out.emplace_back("the byte-order mark was left out");
+  if (had_returns) out.emplace_back("CR line ends were folded to LF");
+  if (nul_bytes > 0)
+    out.push_back(cat(nul_bytes, " NUL bytes are learned as symbols; is it a text?"));
+  return out;
+}
+
 Text clean_text(std::string bytes, std::string_view where) {
   Text text;
   text.utf8 = std::move(bytes);
@@ -39,13 +50,11 @@ Text clean_text(std::string bytes, std::string_view where) {
     throw DataError(cat(where, ": ", kind));
   if (const auto bad = find_invalid_utf8(text.utf8))
     throw DataError(cat(where, ": ", describe_invalid_utf8(text.utf8, *bad)));
-  if (text.utf8.starts_with("\xEF\xBB\xBF")) {
-    text.utf8.erase(0, 3);
-    text.notices.emplace_back("the byte-order mark was left out");
-  }
-  if (fold_line_ends(text.utf8)) text.notices.emplace_back("CR line ends were folded to LF");
-  if (const auto count = std::ranges::count(text.utf8, '\0'); count > 0)
-    text.notices.push_back(cat(count, " NUL bytes are learned as symbols; is it a text?"));
+  const bool had_mark = text.utf8.starts_with("\xEF\xBB\xBF");
+  if (had_mark) text.utf8.erase(0, 3);
+  const bool had_returns = fold_line_ends(text.utf8);
+  text.notices = text_notices(had_mark, had_returns,
+                              static_cast<std::uint64_t>(std::ranges::count(text.utf8, '\0')));
   text.text_sha256 = text.notices.empty() ? text.sha256 : sha256_hex(text.utf8);
   return text;
 }
@@ -72,9 +81,6 @@ Text read_text(const std::filesystem::path& path) {
   return text;
 }
 
-namespace {
-
-/// Of `train` and `val` tokens.
 void require_both_parts(std::int64_t train, std::int64_t val, const CorpusSplit& request,
                         std::string_view where) {
   const auto least = request.block_size + 1;
@@ -89,16 +95,6 @@ void require_both_parts(std::int64_t train, std::int64_t val, const CorpusSplit&
           ? cat("give at least about ", std::llround(needed), " symbols or lower model.block_size")
           : "bring data.train_fraction nearer to 0.9"));
 }
-
-/// The end of the "<|endoftext|>" that `at` lies within, else `at`.
-std::size_t out_of_mark(std::string_view utf8, std::size_t at) {
-  constexpr std::string_view kMark = kEndOfText;
-  const auto from = at - std::min(at, kMark.size() - 1);
-  const auto found = utf8.substr(from, 2 * kMark.size()).find(kMark);
-  return found != std::string_view::npos && from + found < at ? from + found + kMark.size() : at;
-}
-
-}  // namespace
 
 std::vector<std::string_view> documents_of(std::string_view utf8) {
   constexpr std::string_view kMark = kEndOfText;

@@ -40,14 +40,15 @@ constexpr std::array kMagics{
     Magic{0, "%PDF-"sv, "is a PDF; take its text out: pdftotext FILE NEW.txt"sv},
     Magic{0, "\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1"sv,
           "is a document of an office program; save it as plain text in UTF-8"sv},
+    Magic{0, "MOETOKEN"sv,
+          "is a token file, which only training and evaluation read; name the text it is of"sv},
     Magic{0, "PAR1\x15"sv, "is a Parquet table; write its text column into a file"sv},
     Magic{0, "version https://git-lfs.github.com/spec/"sv,
           "is a Git LFS pointer, not the text itself; get that: git lfs pull"sv}};
 
 std::string describe_zip(std::string_view bytes) {
-  constexpr std::size_t kFront = std::size_t{1} << 16U;  // [bytes] where the first names stand
   const auto names = [&](std::string_view name) {
-    return bytes.substr(0, kFront).find(name) != std::string_view::npos;
+    return bytes.substr(0, kForeignFront).find(name) != std::string_view::npos;
   };
   if (names("[Content_Types].xml") || names("word/document.xml") || names("mimetypeapplication/"))
     return "is a document of an office program (docx, odt, epub, ...); save it as plain text in "
@@ -58,8 +59,7 @@ std::string describe_zip(std::string_view bytes) {
 /// UTF-16 and UTF-32 without a mark: where text is mostly ASCII, zeros stand between its bytes.
 /// Such a file may well be valid UTF-8.
 std::string describe_wide(std::string_view bytes) {
-  constexpr std::size_t kSample = std::size_t{1} << 16U;
-  const auto quads = std::min(bytes.size(), kSample) / 4;
+  const auto quads = std::min(bytes.size(), kForeignFront) / 4;
   if (quads < 2) return "";
   std::array<std::size_t, 4> zeros{};  // by place in four bytes
   for (std::size_t i = 0; i < quads * 4; ++i) zeros[i % 4] += bytes[i] == '\0' ? 1 : 0;
@@ -127,8 +127,8 @@ std::string foreign_kind(std::string_view bytes) {
   return describe_wide(bytes);
 }
 
-std::string describe_invalid_utf8(std::string_view bytes, std::size_t bad) {
-  const auto what = cat("byte ", bad, " is not valid UTF-8");
+std::string describe_invalid_utf8(std::string_view bytes, std::size_t bad, std::uint64_t before) {
+  const auto what = cat("byte ", before + bad, " is not valid UTF-8");
   const auto rest = bytes.substr(bad);
   // One byte at the end may as well be a letter of Latin-1.
   if (is_cut_symbol(rest) && (rest.size() > 1 || count_high_bytes(bytes).in_symbols > 0))

@@ -15,13 +15,14 @@ struct Counted {
 };
 
 /// The numbers of all runs of `length` symbols in the text, sorted.
-std::vector<std::int64_t> sorted_runs(const Tokens& tokens, std::int64_t length,
-                                      std::int64_t symbols) {
+std::vector<std::int64_t> sorted_runs(TokenView tokens, std::int64_t length, std::int64_t symbols) {
   const auto places = static_cast<std::int64_t>(tokens.size()) - length + 1;
   std::vector<std::int64_t> runs;
   runs.reserve(static_cast<std::size_t>(std::max<std::int64_t>(places, 0)));
-  for (std::int64_t at = 0; at < places; ++at)
-    runs.push_back(run_number(tokens.data() + at, length, symbols));
+  tokens.visit([&](const auto* ids) {
+    for (std::int64_t at = 0; at < places; ++at)
+      runs.push_back(run_number(ids + at, length, symbols));
+  });
   std::ranges::sort(runs);
   return runs;
 }
@@ -51,7 +52,7 @@ NgramKeys keys_of(std::vector<Counted> runs, std::int64_t order, std::int64_t sy
 
 }  // namespace
 
-NgramKeys find_ngrams(const Tokens& tokens, std::int64_t symbols, const NgramRequest& request) {
+NgramKeys find_ngrams(TokenView tokens, std::int64_t symbols, const NgramRequest& request) {
   const auto order = request.order;
   if (!count_runs(symbols, order))
     throw ConfigError(cat("model.ngram.orders: runs of ", order, " of ", symbols,

@@ -84,13 +84,23 @@ std::string Tokenizer::shown_symbol(std::int32_t id) const {
   return is_utf8(bytes) ? bytes : printable(bytes, 4 * bytes.size(), Quotes::kept);
 }
 
-double bytes_per_target(const Tokenizer& tokenizer, std::span<const std::int32_t> tokens) {
-  std::vector<std::size_t> sizes;  // of each id
+std::vector<std::size_t> bytes_of_ids(const Tokenizer& tokenizer) {
+  std::vector<std::size_t> sizes;
   sizes.reserve(static_cast<std::size_t>(tokenizer.vocab_size()));
   for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id)
-    sizes.push_back(tokenizer.is_special(id) ? 0 : tokenizer.symbol(id).size());
+    sizes.push_back(tokenizer.symbol(id).size());
+  return sizes;
+}
+
+double bytes_per_target(const Tokenizer& tokenizer, TokenView tokens) {
+  auto sizes = bytes_of_ids(tokenizer);
+  for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id)
+    if (tokenizer.is_special(id)) sizes[static_cast<std::size_t>(id)] = 0;
   std::size_t bytes = 0;
-  for (const auto id : tokens.subspan(1)) bytes += sizes[static_cast<std::size_t>(id)];
+  tokens.visit([&](const auto* ids) {
+    for (std::size_t at = 1; at < tokens.size(); ++at)
+      bytes += sizes[static_cast<std::size_t>(ids[at])];
+  });
   return static_cast<double>(bytes) / static_cast<double>(tokens.size() - 1);
 }
 

@@ -189,7 +189,7 @@ class Ablator {
 
 }  // namespace
 
-Ablation ablate(SparseMoELanguageModel& model, const Tokens& tokens, const SplitRequest& request,
+Ablation ablate(SparseMoELanguageModel& model, TokenView tokens, const SplitRequest& request,
                 const TargetKinds& kinds) {
   const at::NoGradGuard no_grad;
   Ablator ablator(model, request.stop, kinds);

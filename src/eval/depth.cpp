@@ -33,7 +33,7 @@ SparseMoELanguageModel with_top_k(const SparseMoELanguageModel& model, EngineKin
 
 }  // namespace
 
-DepthLosses losses_by_depth(SparseMoELanguageModel& model, const Tokens& tokens,
+DepthLosses losses_by_depth(SparseMoELanguageModel& model, TokenView tokens,
                             const SplitRequest& request) {
   const at::NoGradGuard no_grad;
   const auto layers = static_cast<std::int64_t>(model->spec().layers.size());
@@ -63,7 +63,7 @@ DepthLosses losses_by_depth(SparseMoELanguageModel& model, const Tokens& tokens,
 }
 
 std::vector<double> losses_by_top_k(const SparseMoELanguageModel& model, const ModelConfig& config,
-                                    const Tokens& tokens, const SplitRequest& request) {
+                                    TokenView tokens, const SplitRequest& request) {
   const at::NoGradGuard no_grad;
   std::vector<double> losses;
   for (std::int64_t top_k = 1; top_k <= config.moe.num_experts; ++top_k) {

@@ -71,7 +71,7 @@ double require_finite_loss(double loss) {
   return loss;
 }
 
-EvalResult evaluate_full(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
+EvalResult evaluate_full(SparseMoELanguageModel& model, TokenView tokens, std::uint64_t key,
                          std::int64_t max_windows, const StopRequest& stop,
                          RoutingTallies* routing) {
   const at::NoGradGuard no_grad;
@@ -81,7 +81,7 @@ EvalResult evaluate_full(SparseMoELanguageModel& model, const Tokens& tokens, st
   return evaluation.result();
 }
 
-EvalResult evaluate_strided(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
+EvalResult evaluate_strided(SparseMoELanguageModel& model, TokenView tokens, std::uint64_t key,
                             std::int64_t stride, const StopRequest& stop, RoutingTallies* routing) {
   const at::NoGradGuard no_grad;
   Evaluation evaluation(model, routing);
@@ -90,7 +90,7 @@ EvalResult evaluate_strided(SparseMoELanguageModel& model, const Tokens& tokens,
   return evaluation.result();
 }
 
-EvalResult evaluate_random(SparseMoELanguageModel& model, const Tokens& tokens, std::uint64_t key,
+EvalResult evaluate_random(SparseMoELanguageModel& model, TokenView tokens, std::uint64_t key,
                            std::int64_t eval_iters, std::int64_t batch_size,
                            const StopRequest& stop, RoutingTallies* routing) {
   const auto block = model->spec().context;
@@ -114,12 +114,13 @@ EvalResult evaluate_random(SparseMoELanguageModel& model, const Tokens& tokens, 
   return evaluation.result();
 }
 
-at::Tensor log_probabilities(SparseMoELanguageModel& model, const Tokens& tokens,
-                             std::uint64_t key) {
+at::Tensor log_probabilities(SparseMoELanguageModel& model, TokenView tokens, std::uint64_t key) {
   const at::NoGradGuard no_grad;
-  const auto time = std::min<std::int64_t>(std::ssize(tokens), model->spec().context);
+  const auto time =
+      std::min<std::int64_t>(static_cast<std::int64_t>(tokens.size()), model->spec().context);
   auto ids = at::empty({1, time}, at::kLong);
-  std::copy_n(tokens.begin(), time, ids.mutable_data_ptr<std::int64_t>());
+  tokens.visit(
+      [&](const auto* first) { std::copy_n(first, time, ids.mutable_data_ptr<std::int64_t>()); });
   const auto context = make_context(1, time, /*training=*/false, key);
   const auto on = model->lm_head()->tensors().weight.device();
   return model->forward(ids.to(on), /*targets=*/{}, context).logits[0].log_softmax(-1).cpu();

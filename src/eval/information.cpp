@@ -74,8 +74,7 @@ Information PairCounts::information() const {
   return out;
 }
 
-std::vector<RoutingInformation> routing_information(SparseMoELanguageModel& model,
-                                                    const Tokens& tokens,
+std::vector<RoutingInformation> routing_information(SparseMoELanguageModel& model, TokenView tokens,
                                                     const SplitRequest& request) {
   const at::NoGradGuard no_grad;
   std::vector<LayerCounts> counts(model->spec().layers.size());

@@ -113,7 +113,7 @@ ExpertLikeness likeness_of(SparseMoEImpl& mixture, const OutputSums& sums) {
 
 }  // namespace
 
-std::vector<ExpertLikeness> expert_likeness(SparseMoELanguageModel& model, const Tokens& tokens,
+std::vector<ExpertLikeness> expert_likeness(SparseMoELanguageModel& model, TokenView tokens,
                                             const SplitRequest& request) {
   const at::NoGradGuard no_grad;
   std::vector<OutputSums> sums;

@@ -28,7 +28,7 @@ void append(std::vector<std::int32_t>& to, const at::Tensor& experts) {
 
 }  // namespace
 
-SplitChoices split_choices(SparseMoELanguageModel& model, const Tokens& tokens,
+SplitChoices split_choices(SparseMoELanguageModel& model, TokenView tokens,
                            const SplitRequest& request) {
   const at::NoGradGuard no_grad;
   const auto& layers = model->spec().layers;

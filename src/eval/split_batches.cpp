@@ -81,13 +81,13 @@ void check_stop(const StopRequest& stop) {
   if (const int signal = stop ? stop() : 0; signal != 0) throw Interrupted(signal);
 }
 
-void require_length(const Tokens& tokens, std::int64_t least) {
+void require_length(TokenView tokens, std::int64_t least) {
   if (static_cast<std::int64_t>(tokens.size()) < least)
     throw DataError(
         cat("evaluation: the text has ", tokens.size(), " symbols; it needs at least ", least));
 }
 
-SplitBatch make_batch(const SparseMoELanguageModel& model, const Tokens& tokens, Offsets offsets,
+SplitBatch make_batch(const SparseMoELanguageModel& model, TokenView tokens, Offsets offsets,
                       std::int64_t time, std::int64_t counted) {
   const auto device = model->token_table()->weight.device();
   const auto batch = static_cast<std::int64_t>(offsets.size());
@@ -102,7 +102,7 @@ SplitBatch make_batch(const SparseMoELanguageModel& model, const Tokens& tokens,
   return out;
 }
 
-void for_each_batch(const SparseMoELanguageModel& model, const Tokens& tokens,
+void for_each_batch(const SparseMoELanguageModel& model, TokenView tokens,
                     const SplitRequest& request,
                     const std::function<void(const SplitBatch&)>& visit) {
   require_length(tokens, 2);

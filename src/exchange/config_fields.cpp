@@ -50,12 +50,14 @@ bool ConfigFields::flag(const char* key, std::optional<bool> standard) {
 }
 
 std::vector<std::int64_t> ConfigFields::layers(const char* key) {
+  static constexpr std::int64_t kMostLayers = 512;
   std::vector<std::int64_t> out;
   const auto& found = value(key);
   if (found.is_null()) return out;
-  const bool is_list = found.is_array() && std::ranges::all_of(found, [](const Json& layer) {
-                         return layer.is_number_unsigned() && layer.get<std::uint64_t>() < 512;
-                       });
+  const bool is_list =
+      found.is_array() && std::ranges::all_of(found, [](const Json& layer) {
+        return layer.is_number_integer() && layer >= Json(0) && layer < Json(kMostLayers);
+      });
   if (is_list)
     found.get_to(out);
   else

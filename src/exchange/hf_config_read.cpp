@@ -234,9 +234,15 @@ class FolderConfigReader {
       fields_.pass_over("intermediate_size");
   }
 
+  /// transformers 5 reads "num_experts" and writes "num_local_experts".
+  std::int64_t qwen_experts() {
+    const bool is_newer = !fields_.value("num_local_experts").is_null();
+    return fields_.count(is_newer ? "num_local_experts" : "num_experts", 1);
+  }
+
   void qwen_mixture() {
     auto& moe = model().moe;
-    moe.num_experts = fields_.count("num_experts", 1);
+    moe.num_experts = qwen_experts();
     moe.top_k = fields_.count("num_experts_per_tok", 1);
     moe.expert_width = fields_.count("moe_intermediate_size", 1);
     moe.gate = fields_.flag("norm_topk_prob", false) ? Gate::topk_softmax : Gate::softmax_topk;

@@ -9,10 +9,4 @@ std::optional<std::int64_t> count_runs(std::int64_t symbols, std::int64_t order)
   return count;
 }
 
-std::int64_t run_number(const std::int32_t* run, std::int64_t order, std::int64_t symbols) {
-  std::int64_t number = 0;
-  for (std::int64_t i = 0; i < order; ++i) number = number * (symbols + 1) + run[i];
-  return number;
-}
-
 }  // namespace moe

@@ -73,9 +73,13 @@ std::string read_name(const Json& given, const fs::path& file, Problems& problem
 }
 
 /// Whether the value of this key is a file's name.
-bool is_path(std::string_view key) { return key == "data.path" || key == "data.val_path"; }
+bool is_path(std::string_view key) {
+  return key == "data.path" || key == "data.val_path" || key == "data.cache";
+}
 
 void make_absolute(Json& value, const fs::path& folder) {
+  if (value.is_array())
+    for (auto& name : value) make_absolute(name, folder);
   if (value.is_string() && !value.get_ref<const std::string&>().empty())
     value = absolute_path(folder / value.get<std::string>()).string();
 }

@@ -221,8 +221,8 @@ Outcome RunningTrial::of_another_text() {
     return failed(Cause::outside, problem.what(), problem.exit_code());
   }
   return failed(Cause::outside,
-                cat(config_.data.path, ": was not the text that the sweep began with when trial ",
-                    claim_.number,
+                cat(config_.data.path.shown(),
+                    ": was not the text that the sweep began with when trial ", claim_.number,
                     " read it (its sha256 differs); put that text back, or begin a "
                     "sweep of the new one with --out"),
                 static_cast<int>(ErrorKind::data));

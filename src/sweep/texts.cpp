@@ -1,6 +1,5 @@
 #include "moe/sweep/texts.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,12 +14,18 @@
 #include "moe/base/sha256.h"
 #include "moe/base/text.h"
 #include "moe/config/load.h"
+#include "moe/config/visit.h"
+#include "moe/data/sources.h"
 
 namespace moe::sweep {
 
 namespace fs = std::filesystem;
 
 namespace {
+
+constexpr std::string_view kPutItThere =
+    "sweep.json names the text by this path, so put it there, on every machine that works on the "
+    "sweep";
 
 [[noreturn]] void refuse_unreadable(const fs::path& path, std::string_view remedy) {
   throw DataError(cat(path.string(), ": cannot be read: ", std::strerror(errno), "; ", remedy));
@@ -39,42 +44,63 @@ std::string sha256_of(const fs::path& path) {
 }
 
 /// Refuses what a trial could not read as often as it likes.
-void require_text(const std::string& path) {
+void require_text(const fs::path& path) {
   std::error_code error;
-  const auto status = fs::status(path, error);
-  if (!fs::exists(status))
-    throw DataError(cat(path,
-                        ": is not there; get it (data/fetch.sh for tinyshakespeare), or name "
-                        "another text with --data"));
-  if (!fs::is_regular_file(status))
-    throw DataError(cat(path,
+  if (!fs::is_regular_file(fs::status(path, error)))
+    throw DataError(cat(path.string(),
                         ": is no regular file, and each trial of a sweep reads its text anew; "
                         "save the text in a file, and name that"));
-  require_recordable(path);
+}
+
+/// What sweep.json calls the texts of a key: their name, of several the list of names.
+std::string key_of(const TextNames& names) {
+  const auto json = config_detail::names_to_json(names);
+  return json.is_string() ? json.get<std::string>() : json_text(json);
 }
 
 /// The texts that the space may name under `key`, where `of_base` is the base's.
-void add_texts(const Space& space, const char* key, const std::string& of_base,
-               std::set<std::string>& paths) {
+void add_texts(const Space& space, const char* key, const TextNames& of_base,
+               std::map<std::string, TextNames>& texts) {
+  const auto add = [&](const TextNames& names) { texts.emplace(key_of(names), names); };
   const auto* parameter = space.find(key);
-  if (parameter == nullptr || !parameter->when.empty()) paths.insert(of_base);
+  if (parameter == nullptr || !parameter->when.empty()) add(of_base);
   if (parameter == nullptr) return;
-  for (const auto& choice : parameter->choices)
-    if (choice.is_string()) paths.insert(choice.get<std::string>());
+  for (const auto& choice : parameter->choices) {
+    TextNames names;
+    config_detail::Problems ignored;  // what is no name was refused before
+    config_detail::read_names(choice, key, names, ignored);
+    add(names);
+  }
+}
+
+std::vector<fs::path> files_of(const TextNames& names) {
+  for (const auto& name : names.all()) require_recordable(name);
+  auto files = find_sources(names.all(),
+                            "get it (data/fetch.sh for tinyshakespeare), or name another text with "
+                            "--data");
+  for (const auto& file : files) require_text(file);
+  return files;
+}
+
+std::string sum_of_files(const std::vector<fs::path>& files) {
+  std::vector<std::string> sums;
+  for (const auto& file : files) sums.push_back(sha256_of(file));
+  return joined_sums(sums);
 }
 
 }  // namespace
 
 TextSums sum_texts(const RunConfig& base, const Space& space) {
-  std::set<std::string> paths;
-  add_texts(space, "data.path", base.data.path, paths);
-  if (paths.contains(""))
+  std::map<std::string, TextNames> texts;
+  add_texts(space, "data.path", base.data.path, texts);
+  if (texts.contains(""))
     throw DataError("data.path: no text is named; give one with --data, or \"set\" data.path");
-  add_texts(space, "data.val_path", base.data.val_path, paths);
-  paths.erase("");  // no text of its own to validate on
-  for (const auto& path : paths) require_text(path);
+  add_texts(space, "data.val_path", base.data.val_path, texts);
+  texts.erase("");  // no text of its own to validate on
+  std::map<std::string, std::vector<fs::path>> files;
+  for (const auto& [key, names] : texts) files[key] = files_of(names);
   TextSums sums;
-  for (const auto& path : paths) sums[path] = sha256_of(path);
+  for (const auto& [key, own] : files) sums[key] = sum_of_files(own);
   return sums;
 }
 
@@ -86,40 +112,31 @@ std::vector<std::string> changed_texts(const TextSums& before, const TextSums& n
   return out;
 }
 
-TextWatch::Stamp TextWatch::stamp_of(const fs::path& path) {
-  struct stat status = {};
-  if (::stat(path.c_str(), &status) != 0) return {};
-  constexpr std::int64_t kSecond = 1'000'000'000;
-  return {status.st_dev, status.st_ino, status.st_size,
-          status.st_mtim.tv_sec * kSecond + status.st_mtim.tv_nsec,
-          status.st_ctim.tv_sec * kSecond + status.st_ctim.tv_nsec};
-}
-
 void TextWatch::check(const RunConfig& config) {
-  for (const auto& path : {config.data.path, config.data.val_path}) {
-    if (path.empty()) continue;
-    if (::access(path.c_str(), R_OK) != 0)
-      refuse_unreadable(path,
-                        "sweep.json names the text by this path, so put it there, on every machine "
-                        "that works on the sweep");
-    const auto wanted = sums_.find(path);
-    if (wanted == sums_.end()) continue;
-    const auto stamp = stamp_of(path);
-    auto& intact = intact_[path];
-    if (stamp == intact && stamp != Stamp{}) continue;
-    if (sha256_of(path) != wanted->second)
-      throw DataError(cat(path,
+  for (const auto* names : {&config.data.path, &config.data.val_path}) {
+    if (names->empty()) continue;
+    const auto key = key_of(*names);
+    const auto files = find_sources(names->all(), kPutItThere);
+    std::vector<FileStamp> stamps;
+    for (const auto& file : files) {
+      if (::access(file.c_str(), R_OK) != 0) refuse_unreadable(file, kPutItThere);
+      stamps.push_back(stamp_of(file));
+    }
+    const auto wanted = sums_.find(key);
+    if (wanted == sums_.end() || stamps == intact_[key]) continue;
+    if (sum_of_files(files) != wanted->second)
+      throw DataError(cat(names->shown(),
                           ": is not the text that the sweep began with (its sha256 differs); put "
                           "that text back, or begin a sweep of the new one with --out"));
-    intact = stamp;
+    intact_[key] = stamps;
   }
 }
 
 std::optional<std::string> TextWatch::sum_of(const RunConfig& config) const {
   std::string out;
-  for (const auto& path : {config.data.path, config.data.val_path}) {
-    if (path.empty()) continue;
-    const auto known = sums_.find(path);
+  for (const auto* names : {&config.data.path, &config.data.val_path}) {
+    if (names->empty()) continue;
+    const auto known = sums_.find(key_of(*names));
     if (known == sums_.end()) return std::nullopt;
     out += known->second;
   }

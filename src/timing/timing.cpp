@@ -30,7 +30,7 @@ constexpr int kOrthogonalised = 5;                      // repeats
 /// Random tokens, or the text that the config names.
 struct TimedText {
   Tokenizer tokenizer;
-  Tokens tokens;
+  HeldTokens tokens;
   TextSize size;
   std::vector<NgramKeys> ngrams = {};
 
@@ -150,7 +150,7 @@ GenerationRates generation_rates(TrainState& state, const Tokenizer& tokenizer,
 }
 
 /// Tokens a second of an evaluation by random windows.
-double evaluation_rate(TrainState& state, const Tokens& tokens) {
+double evaluation_rate(TrainState& state, TokenView tokens) {
   const auto batch = state.config.train.batch_size;
   evaluate_random(state.model, tokens, 0, 1, batch);
   const auto begin = monotonic_seconds();

@@ -138,19 +138,25 @@ void require_same_kind(const CheckpointInfo& other, const RunConfig& config) {
                         is_char ? "\"char\"" : "\"bpe\"", ", or name another checkpoint"));
 }
 
-Material read_material_for(const RunConfig& config, const StartingPoint& start, Log& log) {
-  if (!start.own && !start.other) return read_material(config, log);
-  auto texts = read_texts(config, log);
+Material read_material_for(const RunConfig& config, const StartingPoint& start, Log& log,
+                           const TokenPlace* place) {
+  if (!start.own && !start.other) return read_material(config, log, place);
+  auto texts = read_texts(config, log, place);
   const auto& info = start.own ? start.own->info : *start.other;
   if (start.other) require_same_kind(info, config);
-  if (start.own) {
-    const auto where = (info.ref.folder / "state.json").string();
-    require_same_texts(texts, read_facts(info.state, where).sums, config);
-  }
-  auto material = make_material(std::move(texts), info.tokenizer, config,
-                                start.own ? ErrorKind::data : ErrorKind::checkpoint);
+  DataSums learned;
+  if (start.own) learned = read_facts(info.state, (info.ref.folder / "state.json").string()).sums;
+  auto material = make_material(std::move(texts), info.tokenizer,
+                                {config, log, place, start.own ? &learned : nullptr,
+                                 start.own ? ErrorKind::data : ErrorKind::checkpoint});
   material.ngrams = info.ngrams;
   return material;
+}
+
+/// data.cache, or a folder beside the run's: its own must be empty when it begins.
+fs::path folder_of_tokens(const TrainRequest& request) {
+  if (!request.config.data.cache.empty()) return request.config.data.cache;
+  return absolute_path(request.out).parent_path() / ".tokens";
 }
 
 /// `process`: what was resident before the text was read [bytes].
@@ -168,11 +174,12 @@ std::optional<RunConfig> saved_config(const fs::path& run) {
   return config_from_json(read_json(file.string(), ErrorKind::config), file.string());
 }
 
-Beginning prepare(const TrainRequest& request, Log& log) {
+Beginning prepare(const TrainRequest& request, Log& log, FileLayer& files) {
   const auto& config = request.config;
   const auto process = resident_memory();
   auto start = find_starting_point(request, log);
-  auto material = read_material_for(config, start, log);
+  const TokenPlace place{folder_of_tokens(request), files};
+  auto material = read_material_for(config, start, log, &place);
   check_precision(config);
   check_memory(requirements_for(config, material, process).memory);
   at::Tensor weights;
@@ -187,7 +194,7 @@ Beginning prepare(const TrainRequest& request, Log& log) {
 TrainRequirements requirements_of(const TrainRequest& request, Log& log) {
   const auto process = resident_memory();
   const auto start = find_starting_point(request, log);
-  const auto material = read_material_for(request.config, start, log);
+  const auto material = read_material_for(request.config, start, log, nullptr);
   if (start.other) require_same_shapes(*start.other, request.config);
   return requirements_for(request.config, material, process);
 }

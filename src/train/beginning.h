@@ -24,6 +24,6 @@ struct Beginning {
 
 /// Reads checkpoint and texts, and throws for all that can be refused before the run folder is made
 /// or written to: kinds of Error as train() says.
-Beginning prepare(const TrainRequest& request, Log& log);
+Beginning prepare(const TrainRequest& request, Log& log, FileLayer& files);
 
 }  // namespace moe

@@ -52,26 +52,27 @@ bool Loop::patience_is_out() const {
 void Loop::write_run_json(const std::string& status, const Json& ended_by) {
   const auto& at = state_.at;
   const auto& sums = material_.sums;
-  folder_.write_json(
-      "run.json",
-      {{"status", status},
-       {"ended_by", ended_by},
-       {"version", std::string(version())},
-       {"commit", std::string(commit())},
-       {"libtorch", TORCH_VERSION},
-       {"compiler", std::string(compiler())},
-       {"device", state_.device.str()},
-       {"threads", at::get_num_threads()},
-       {"host", host_name()},
-       {"data",
-        {{"path", request_.config.data.path}, {"sha256", sums.files}, {"text_sha256", sums.texts}}},
-       {"start", start_},
-       {"end", status == "running" ? Json(nullptr) : Json(utc_now())},
-       {"seconds", seconds()},
-       {"step", at.step},
-       {"best_step", at.best_step < 0 ? Json(nullptr) : Json(at.best_step)},
-       {"best_val_loss",
-        std::isfinite(at.best_val_loss) ? Json(at.best_val_loss) : Json(nullptr)}});
+  folder_.write_json("run.json",
+                     {{"status", status},
+                      {"ended_by", ended_by},
+                      {"version", std::string(version())},
+                      {"commit", std::string(commit())},
+                      {"libtorch", TORCH_VERSION},
+                      {"compiler", std::string(compiler())},
+                      {"device", state_.device.str()},
+                      {"threads", at::get_num_threads()},
+                      {"host", host_name()},
+                      {"data",
+                       {{"path", request_.config.data.path.shown()},
+                        {"sha256", sums.files},
+                        {"text_sha256", sums.texts}}},
+                      {"start", start_},
+                      {"end", status == "running" ? Json(nullptr) : Json(utc_now())},
+                      {"seconds", seconds()},
+                      {"step", at.step},
+                      {"best_step", at.best_step < 0 ? Json(nullptr) : Json(at.best_step)},
+                      {"best_val_loss",
+                       std::isfinite(at.best_val_loss) ? Json(at.best_val_loss) : Json(nullptr)}});
 }
 
 std::pair<double, double> Loop::losses(RoutingTallies& routing) {
@@ -93,7 +94,7 @@ std::pair<double, double> Loop::losses(RoutingTallies& routing) {
     return {train, evaluate_strided(state_.model, corpus.val, key, stride, stop, &routing).loss};
   }
   const auto iters = config.eval.eval_iters, batch = config.train.batch_size;
-  const auto loss = [&](const Tokens& tokens, std::string_view stream, RoutingTallies* tallies) {
+  const auto loss = [&](TokenView tokens, std::string_view stream, RoutingTallies* tallies) {
     return evaluate_random(state_.model, tokens, stream_key(key, stream), iters, batch, stop,
                            tallies)
         .loss;

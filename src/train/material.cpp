@@ -3,15 +3,15 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <functional>
-#include <system_error>
+#include <optional>
 #include <utility>
 
-#include "moe/base/file.h"
 #include "moe/base/text.h"
-#include "moe/config/load.h"
 #include "moe/data/bpe_training.h"
 #include "moe/data/ngrams.h"
+#include "moe/data/prepare.h"
+#include "moe/data/training_part.h"
+#include "moe/data/utf8.h"
 
 namespace moe {
 
@@ -20,23 +20,6 @@ namespace {
 constexpr std::size_t kSumLength = 64;  // [digits]
 constexpr const char* kNameText = "--data FILE";
 constexpr const char* kNameVal = "--set data.val_path=FILE";
-
-/// `flag` names the text on the command line.
-Text read_noticed(const std::string& path, const char* flag, Log& log) {
-  require_recordable(path);
-  std::error_code ignored;
-  const auto type = fs::status(path, ignored).type();
-  if (type == fs::file_type::not_found)
-    throw DataError(cat(path, ": is not there; check the path, or name the text with ", flag));
-  if (type == fs::file_type::fifo)
-    log.warn(cat(path,
-                 ": is a pipe, which can be read only once; to resume the run or to evaluate "
-                 "it, give the same text as a file with ",
-                 flag));
-  auto text = read_text(path);
-  for (const auto& notice : text.notices) log.warn(cat(path, ": ", notice));
-  return text;
-}
 
 /// The sum of the text at place `i`.
 std::string_view sum_at(std::string_view sums, std::size_t i) {
@@ -52,61 +35,62 @@ bool is_same_text(const DataSums& saved, const DataSums& now, std::size_t i) {
 
 }  // namespace
 
-DataSums RunTexts::sums() const {
-  if (!val) return {text.sha256, text.text_sha256};
-  return {text.sha256 + val->sha256, text.text_sha256 + val->text_sha256};
-}
-
 TextSize Material::size() const {
   const auto count = [](std::size_t n) { return static_cast<std::int64_t>(n); };
-  return {count(text_bytes), count(corpus.train.capacity() + corpus.val.capacity()),
-          count(corpus.train.size()), count(corpus.val.size())};
-}
-
-RunTexts read_texts(const RunConfig& config, Log& log) {
-  const auto& data = config.data;
-  if (data.path.empty())
-    throw DataError(
-        "data.path: no text is named; give --data FILE, or run data/fetch.sh and give --data "
-        "data/tinyshakespeare.txt");
-  RunTexts texts{read_noticed(data.path, kNameText, log), {}};
-  if (!data.val_path.empty()) texts.val = read_noticed(data.val_path, kNameVal, log);
-  return texts;
+  const auto held = corpus.train.bytes_held() + corpus.val.bytes_held();
+  return {count(text_bytes), count(held / sizeof(std::int32_t)), count(corpus.train.size()),
+          count(corpus.val.size())};
 }
 
 namespace {
 
-Tokenizer characters_of(const RunTexts& texts, const RunConfig& config) {
-  auto tokenizer = CharTokenizer::from_text(texts.text.utf8);
+Tokenizer characters_for(const RunText& text, Log& log) {
+  if (text.kind == RunText::Kind::on_disk) return characters_of(text.sources, log);
+  std::vector<bool> is_there(kCodePoints, false);
+  for (const auto& one : text.held)
+    for (std::string_view rest = one.utf8; !rest.empty();) is_there[take_symbol(rest)] = true;
+  return CharTokenizer::from_symbols(is_there);
+}
+
+Tokenizer tokenizer_of_characters(const RunText& text, Log& log) {
+  auto tokenizer = characters_for(text, log);
   if (tokenizer.vocab_size() == 1)
-    throw DataError(cat(config.data.path, ": is made of one single symbol, \"",
+    throw DataError(cat(text.name, ": is made of one single symbol, \"",
                         printable(tokenizer.symbol(0)), "\": there is nothing to learn; ",
                         "give a text with more than one"));
   return tokenizer;
 }
 
+ChunkCounts chunks_to_learn(const RunTexts& texts, const RunConfig& config, Log& log) {
+  const auto threads = at::get_num_threads();
+  const auto fraction = texts.val ? std::nullopt : std::optional(config.data.train_fraction);
+  if (texts.text.kind == RunText::Kind::on_disk)
+    return count_training_chunks(texts.text.sources, fraction, threads, log);
+  std::string joined;
+  const auto& held = texts.text.held;
+  if (held.size() > 1) joined = RunText(texts.text).joined(kEndOfText);
+  std::string_view learned = held.size() > 1 ? std::string_view(joined) : held.front().utf8;
+  if (fraction) learned = learned.substr(0, training_end(learned, *fraction));
+  ChunkCounts counts;
+  counts.add_texts(documents_of(learned), texts.text.name, threads);
+  return counts;
+}
+
 Tokenizer trained_bpe(const RunTexts& texts, const RunConfig& config, Log& log) {
   const auto& data = config.data;
-  std::string_view learned = texts.text.utf8;
-  if (!texts.val) learned = learned.substr(0, training_end(learned, data.train_fraction));
-  ChunkCounts counts;
-  counts.add_texts(documents_of(learned), data.path, at::get_num_threads());
-  BpeTokenizer tokenizer(train_bpe(counts, {.vocab_size = data.vocab_size}));
+  BpeTokenizer tokenizer(
+      train_bpe(chunks_to_learn(texts, config, log), {.vocab_size = data.vocab_size}));
   if (tokenizer.vocab_size() < data.vocab_size)
-    log.warn(cat(data.path, ": has pairs for ", tokenizer.vocab_size(),
+    log.warn(cat(texts.text.name, ": has pairs for ", tokenizer.vocab_size(),
                  " tokens alone, not for data.vocab_size = ", data.vocab_size));
   return tokenizer;
 }
 
-/// What encodes a run's texts.
-EncodeOptions encoding_of_texts(ErrorKind unknown) {
-  return {SpecialText::token, at::get_num_threads(), unknown};
-}
-
 /// Subwords of a text may all be one.
-void require_more_than_one(const Tokens& train, const RunConfig& config) {
-  if (std::ranges::adjacent_find(train, std::ranges::not_equal_to()) != train.end()) return;
-  throw DataError(cat(config.data.path, ": becomes one single token, again and again: there is ",
+void require_more_than_one(TokenView train, const std::string& name) {
+  for (std::size_t at = 1; at < train.size(); ++at)
+    if (train[at] != train[at - 1]) return;
+  throw DataError(cat(name, ": becomes one single token, again and again: there is ",
                       "nothing to learn; give another text or lower data.vocab_size"));
 }
 
@@ -114,56 +98,92 @@ void require_more_than_one(const Tokens& train, const RunConfig& config) {
 
 Tokenizer tokenizer_for(const RunTexts& texts, const RunConfig& config, Log& log) {
   const auto& name = config.data.tokenizer;
-  if (name == "char") return characters_of(texts, config);
-  if (name == "bpe") return trained_bpe(texts, config, log);
-  return read_tokenizer(name, ErrorKind::data);
+  if (name != "char" && name != "bpe") return read_tokenizer(name, ErrorKind::data);
+  if (texts.text.kind == RunText::Kind::token_file)
+    throw DataError(cat(texts.text.name,
+                        ": is a token file; name the tokenizer that made it with --set "
+                        "data.tokenizer=FILE, or give the text"));
+  return name == "char" ? tokenizer_of_characters(texts.text, log)
+                        : trained_bpe(texts, config, log);
 }
 
-void require_same_texts(const RunTexts& texts, const DataSums& saved, const RunConfig& config) {
-  const auto now = texts.sums();
+void require_same_texts(const DataSums& now, const DataSums& saved, const RunConfig& config) {
   for (std::size_t i = 0; i * kSumLength < saved.files.size(); ++i) {
     if (is_same_text(saved, now, i)) continue;
-    throw DataError(cat(i == 0 ? config.data.path : config.data.val_path,
+    throw DataError(cat((i == 0 ? config.data.path : config.data.val_path).shown(),
                         ": is not the text that this run was ", i == 0 ? "trained" : "validated",
                         " on (sha256 differs); name that text with ", i == 0 ? kNameText : kNameVal,
                         ", or train into another folder"));
   }
 }
 
-Material make_material(RunTexts texts, const Tokenizer& tokenizer, const RunConfig& config,
-                       ErrorKind unknown) {
-  const auto& data = config.data;
-  const auto block_size = config.model.block_size;
-  const auto sums = texts.sums();
-  const auto bytes = texts.text.utf8.size() + (texts.val ? texts.val->utf8.size() : 0);
-  const auto encoding = encoding_of_texts(unknown);
-  if (!texts.val)
-    return {tokenizer,
-            encode_and_split(std::move(texts.text.utf8), tokenizer,
-                             {data.train_fraction, block_size, encoding}, data.path),
-            sums, bytes};
-  auto tokens = tokenizer.encode(texts.text.utf8, data.path, encoding);
-  texts.text.utf8 = {};  // not to be held together with what follows: the peak of memory
-  Corpus corpus{std::move(tokens), tokenizer.encode(texts.val->utf8, data.val_path, encoding)};
-  for (const auto* split : {&corpus.train, &corpus.val})
-    if (static_cast<std::int64_t>(split->size()) < block_size + 1)
-      throw DataError(
-          cat(split == &corpus.train ? data.path : data.val_path, ": ", split->size(),
-              " symbols are too few; give at least model.block_size + 1 = ", block_size + 1));
-  return {tokenizer, std::move(corpus), sums, bytes};
+namespace {
+
+/// The part to train on, and the rest.
+RunCorpus split_text(RunText text, const Tokenizer& tokenizer, const MaterialRequest& request,
+                     DataSums& sums) {
+  const auto& config = request.config;
+  const CorpusSplit split{config.data.train_fraction,
+                          config.model.block_size,
+                          {SpecialText::token, at::get_num_threads(), request.unknown}};
+  const auto name = text.name;
+  if (text.kind == RunText::Kind::held) {
+    sums = text.sums_of_held();
+    auto corpus = encode_and_split(text.joined(separator_of(tokenizer)), tokenizer, split, name);
+    return {std::move(corpus.train), std::move(corpus.val)};
+  }
+  const auto all =
+      encode_text(std::move(text), tokenizer, request.unknown, request.log, request.place);
+  sums = all.sums;
+  const auto train = training_tokens(all.tokens, tokenizer, config.data.train_fraction);
+  const auto val = all.tokens.size() - train;
+  require_both_parts(static_cast<std::int64_t>(train), static_cast<std::int64_t>(val), split, name);
+  return {all.tokens.part(0, train), all.tokens.part(train, val)};
 }
 
-Material read_material(const RunConfig& config, Log& log) {
-  auto texts = read_texts(config, log);
+RunCorpus two_texts(RunTexts texts, const Tokenizer& tokenizer, const MaterialRequest& request,
+                    DataSums& sums) {
+  const auto least = request.config.model.block_size + 1;
+  const auto encode = [&](RunText text) {
+    const auto name = text.name;
+    auto out = encode_text(std::move(text), tokenizer, request.unknown, request.log, request.place);
+    sums = {sums.files + out.sums.files, sums.texts + out.sums.texts};
+    return out.tokens;
+  };
+  const std::string names[]{texts.text.name, texts.val->name};
+  const RunCorpus corpus{encode(std::move(texts.text)), encode(std::move(*texts.val))};
+  for (const auto* split : {&corpus.train, &corpus.val})
+    if (static_cast<std::int64_t>(split->size()) < least)
+      throw DataError(cat(names[split == &corpus.train ? 0 : 1], ": ", split->size(),
+                          " symbols are too few; give at least model.block_size + 1 = ", least));
+  return corpus;
+}
+
+}  // namespace
+
+Material make_material(RunTexts texts, const Tokenizer& tokenizer, const MaterialRequest& request) {
+  // Of what is held they are known before it is encoded.
+  if (request.must_be != nullptr && texts.are_held())
+    require_same_texts(texts.sums_of_held(), *request.must_be, request.config);
+  Material out{
+      tokenizer, {}, {}, texts.text.bytes_held() + (texts.val ? texts.val->bytes_held() : 0)};
+  out.corpus = texts.val ? two_texts(std::move(texts), tokenizer, request, out.sums)
+                         : split_text(std::move(texts.text), tokenizer, request, out.sums);
+  if (request.must_be != nullptr) require_same_texts(out.sums, *request.must_be, request.config);
+  return out;
+}
+
+Material read_material(const RunConfig& config, Log& log, const TokenPlace* place) {
+  auto texts = read_texts(config, log, place);
+  const auto name = texts.text.name;
   const auto tokenizer = tokenizer_for(texts, config, log);
-  auto material = make_material(std::move(texts), tokenizer, config);
-  require_more_than_one(material.corpus.train, config);
+  auto material = make_material(std::move(texts), tokenizer, {config, log, place});
+  require_more_than_one(material.corpus.train, name);
   material.ngrams = ngrams_of(config, tokenizer.vocab_size(), material.corpus.train);
   return material;
 }
 
-std::vector<NgramKeys> ngrams_of(const RunConfig& config, std::int64_t symbols,
-                                 const Tokens& train) {
+std::vector<NgramKeys> ngrams_of(const RunConfig& config, std::int64_t symbols, TokenView train) {
   const auto& ngram = config.model.ngram;
   std::vector<NgramKeys> out;
   for (const auto order : ngram.orders)

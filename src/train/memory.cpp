@@ -9,6 +9,7 @@
 #include "moe/base/system.h"
 #include "moe/base/text.h"
 #include "moe/config/spec_of.h"
+#include "moe/data/windows.h"
 #include "moe/eval/evaluator.h"
 #include "moe/kernels/expert_rows.h"
 #include "moe/kernels/memory_plan.h"
@@ -22,9 +23,12 @@ namespace {
 
 /// Ids, and where windows begin: of the split's in the order "epoch", and of an evaluation's.
 double text_memory(const RunConfig& config, const TextSize& text) {
-  const auto listed = text.val + (config.data.order == DataOrder::epoch ? text.train : 0);
+  const auto block = config.model.block_size;
+  const auto listed = config.data.order == DataOrder::epoch
+                          ? std::min(text.train / block, WindowSampler::kMostListed)
+                          : 0;
   return static_cast<double>(text.held) * sizeof(std::int32_t) +
-         static_cast<double>(listed / config.model.block_size) * sizeof(std::int64_t);
+         static_cast<double>(text.val / block + listed) * sizeof(std::int64_t);
 }
 
 /// Of the composed modules, which autograd keeps: per token and layer norms, q/k/v, attention

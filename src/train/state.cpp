@@ -82,7 +82,7 @@ class StateReader {
 }  // namespace
 
 TrainState::TrainState(const RunConfig& run_config, const Vocabulary& vocabulary,
-                       const Tokens& train_tokens, at::Device on)
+                       TokenView train_tokens, at::Device on)
     : config(run_config),
       device(on),
       model(build_model(run_config, vocabulary, on)),

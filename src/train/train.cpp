@@ -82,13 +82,13 @@ TrainSummary train_in(RunFolder& folder, Beginning beginning, const TrainRequest
 TrainSummary train(const TrainRequest& request, const InterruptFlag& interrupt, Log& log,
                    FileLayer& files) {
   if (!request.resume || !is_there(request.out, ErrorKind::resource)) {
-    auto beginning = prepare(request, log);
+    auto beginning = prepare(request, log, files);
     auto folder = request.out_is_default ? RunFolder::create_next(request.out, files)
                                          : RunFolder::create(request.out, files);
     return train_in(folder, std::move(beginning), request, interrupt, log, files);
   }
   auto folder = RunFolder::open(request.out, files);
-  return train_in(folder, prepare(request, log), request, interrupt, log, files);
+  return train_in(folder, prepare(request, log, files), request, interrupt, log, files);
 }
 
 }  // namespace moe

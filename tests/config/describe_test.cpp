@@ -58,6 +58,9 @@ void validate(const Json& value, const Json& schema, const std::string& at,
       refuse_if(value.is_array() && value.size() < limit.get<std::size_t>(), word);
     } else if (word == "maxItems") {
       refuse_if(value.is_array() && value.size() > limit.get<std::size_t>(), word);
+    } else if (word == "minLength") {
+      refuse_if(value.is_string() && value.get<std::string>().size() < limit.get<std::size_t>(),
+                word);
     } else if (word == "items") {
       for (std::size_t i = 0; value.is_array() && i < value.size(); ++i)
         validate(value[i], limit, cat(at, "[", i, "]"), out);
@@ -198,7 +201,8 @@ TEST(DescribeConfig, ListsEachKeyOnceInItsOrder) {
 /// What a line of describe_config calls the type of the key with this schema.
 std::string type_in_words(const Json& schema) {
   if (schema.contains("enum")) return "text";
-  if (schema.contains("anyOf")) return "list of objects";
+  if (schema.contains("anyOf"))
+    return schema.at("anyOf")[0].at("type") == "string" ? "text or texts" : "list of objects";
   const auto& type = schema.at("type");
   if (type.is_array()) return type[0].get<std::string>() + " or null";
   if (type == "array" && schema.contains("minItems")) return "two numbers";

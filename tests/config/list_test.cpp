@@ -7,7 +7,7 @@
 #include "moe/config/load.h"
 #include "tests/config/sample.h"
 
-// Keys whose value is a list: of numbers, and of objects with a kind.
+// Keys whose value is a list: of numbers, of objects with a kind, and of the names of texts.
 
 namespace moe {
 namespace {
@@ -24,6 +24,44 @@ std::vector<BalanceConfig> balance_after(const Overrides& overrides) {
 }
 std::string refusal_of(const Overrides& overrides) {
   return config_refusal([&] { load_config({}, overrides); });
+}
+
+std::vector<std::string> texts_after(const Overrides& overrides) {
+  return load_config({}, overrides).data.path.all();
+}
+/// What config.json says of data.path after `override`.
+std::string written_after(const std::string& override) {
+  return json_text(config_to_json(load_config({}, Overrides{override})).at("data").at("path"));
+}
+
+TEST(ConfigLists, TheNamesOfTextsAreOneOrAListAndBecomeAbsolute) {
+  EXPECT_THAT(texts_after({R"(data.path=["/b.txt","/x/../a/*.md"])"}),
+              ElementsAre("/b.txt", "/a/*.md"));
+  EXPECT_THAT(texts_after({"data.path=/b.txt"}), ElementsAre("/b.txt"));
+  EXPECT_THAT(texts_after({R"(data.path=["/b.txt"])", "data.path="}), IsEmpty());
+  EXPECT_THAT(texts_after({R"(data.path=["/b.txt"])", "data.path=[]"}), IsEmpty());
+}
+
+TEST(ConfigLists, OneTextIsWrittenAsAStringAndSeveralAsAList) {
+  EXPECT_EQ(written_after("data.path=/b.txt"), R"("/b.txt")");
+  EXPECT_EQ(written_after(R"(data.path=["/b.txt"])"), R"("/b.txt")");
+  EXPECT_EQ(written_after(R"(data.path=["/b.txt","/a"])"), R"(["/b.txt","/a"])");
+  EXPECT_EQ(written_after("data.path=[]"), R"("")");
+}
+
+TEST(ConfigLists, NamesOfTextsThatAreNoneAreAllRefused) {
+  const auto refusal = refusal_of({R"(data.path=["/a",3,"",null])"});
+  for (const auto* part : {"data.path[1]: 3 does not fit; give a text", "data.path[2]: is empty",
+                           "data.path[3]: null does not fit"})
+    EXPECT_THAT(refusal, HasSubstr(part));
+  EXPECT_THAT(refusal_of({"data.path={}"}), HasSubstr("give a text in quotes, or a list of them"));
+  EXPECT_THAT(refusal_of({R"(data.val_path=["/a","~/b"])"}), HasSubstr("expanded by the shell"));
+}
+
+TEST(TextNames, ShowTheFirstAndHowManyMore) {
+  EXPECT_EQ(TextNames().shown(), "");
+  EXPECT_EQ(TextNames("a").shown(), "a");
+  EXPECT_EQ(TextNames(std::vector<std::string>{"a", "b", "c"}).shown(), "a and 2 more");
 }
 
 constexpr BalanceConfig kSwitch{BalanceKind::switch_loss};

@@ -39,7 +39,7 @@ fs::path write(const fs::path& path, const std::string& text) {
 TEST(Config, EveryBuiltInDefaultIsTheContracts) {
   const auto expected = R"({
     "seed": 1337, "device": "auto", "threads": 0, "deterministic": true,
-    "data": {"path": "", "val_path": "", "train_fraction": 0.9, "tokenizer": "char",
+    "data": {"path": "", "val_path": "", "cache": "", "train_fraction": 0.9, "tokenizer": "char",
       "vocab_size": 4096, "order": "random"},
     "model": {"n_embed": 128, "n_head": 8, "n_layer": 8, "block_size": 32, "dropout": 0.1,
       "dropouts": {"embedding": null, "attention": null, "residual": null, "expert": null},
@@ -121,9 +121,19 @@ TEST(Config, ExtendsGoesOnAndEachPathIsRelativeToTheFileThatNamesIt) {
     const auto config = load_config(named, {});
     EXPECT_EQ(config.seed, 5);
     EXPECT_EQ(config.threads, 2);
-    EXPECT_EQ(config.data.path, scratch / "a/texts/t.txt");
-    EXPECT_EQ(config.data.val_path, scratch / "w.txt");
+    EXPECT_EQ(config.data.path.shown(), scratch / "a/texts/t.txt");
+    EXPECT_EQ(config.data.val_path.shown(), scratch / "w.txt");
   }
+}
+
+TEST(Config, EachPathOfAListIsRelativeToItsFileAndSoIsTheCache) {
+  const Scratch scratch;
+  const auto file = write(scratch / "c.json",
+                          R"({"data": {"path": ["t.txt", "/x.txt", "a/*.md"], "cache": "ids"}})");
+  const auto config = load_config(file, {});
+  EXPECT_THAT(config.data.path.all(),
+              ElementsAre((scratch / "t.txt").string(), "/x.txt", (scratch / "a/*.md").string()));
+  EXPECT_EQ(config.data.cache, scratch / "ids");
 }
 
 TEST(Config, AbsolutePathsStayAndEmptyOnesStayEmpty) {
@@ -206,7 +216,7 @@ TEST(Config, SetTakesJsonAndPlainTextAndTheLastOneStands) {
 
 TEST(Config, PathsGivenWithSetBecomeAbsolute) {
   const auto config = load_config({}, Overrides{"data.path=x/../a=b.txt", "data.val_path=/v.txt"});
-  EXPECT_EQ(config.data.path, fs::current_path() / "a=b.txt");
+  EXPECT_EQ(config.data.path.shown(), fs::current_path() / "a=b.txt");
   EXPECT_EQ(config.data.val_path, "/v.txt");
   EXPECT_EQ(load_config({}, Overrides{"data.path="}).data.path, "");
 }

@@ -18,7 +18,13 @@ inline RunConfig every_key_changed() {
   c.device = "cuda:1";
   c.threads = 3;
   c.deterministic = false;
-  c.data = {"/a/b.txt", "/a/\"c\" \u00e9.txt", 0.1 + 0.2, "bpe", 65537, DataOrder::sequential};
+  c.data = {TextNames(std::vector<std::string>{"/a/b.txt", "/a/*.md"}),
+            "/a/\"c\" \u00e9.txt",
+            "/x/ids",
+            0.1 + 0.2,
+            "bpe",
+            65537,
+            DataOrder::sequential};
   c.model.n_embed = 96;
   c.model.n_head = 6;
   c.model.n_layer = 3;

@@ -78,7 +78,7 @@ TEST(Ngrams, ATableWithoutRowsIsRefused) {
 }
 
 TEST(Ngrams, RunsThatNoNumberCountsAreRefused) {
-  EXPECT_THROW(find_ngrams({0, 1, 0, 1}, 1'000'000, {4, 1, {}, 4}), ConfigError);
+  EXPECT_THROW(find_ngrams(Tokens{0, 1, 0, 1}, 1'000'000, {4, 1, {}, 4}), ConfigError);
 }
 
 }  // namespace

@@ -212,6 +212,66 @@ TEST(EpochOrder, ShufflesEachEpochAnew) {
   EXPECT_THAT(first, SizeIs(Ge(30U))) << "any window may come first; 43 of 50 are expected";
 }
 
+/// Windows of one token, of which there are more than are listed.
+class ManyWindows : public testing::Test {
+ protected:
+  WindowSampler sampler() const { return {tokens, 1, WindowOrder::epoch, kKey}; }
+  static constexpr std::int64_t kWindows = WindowSampler::kMostListed + 100;
+  const Tokens tokens = count_to(kWindows + 1);
+};
+
+TEST_F(ManyWindows, AreHandedOutOnceAnEpochToo) {
+  auto one = sampler();
+  auto first = one.next(kWindows).offsets, second = one.next(kWindows).offsets;
+  EXPECT_NE(first, second);
+  for (auto* epoch : {&first, &second}) {
+    EXPECT_FALSE(std::is_sorted(epoch->begin(), epoch->end()));
+    std::ranges::sort(*epoch);
+    EXPECT_EQ(*epoch, windows_from(0, kWindows + 1, 1));
+  }
+}
+
+TEST_F(ManyWindows, GoOnAfterAResume) {
+  auto one = sampler();
+  one.next(kWindows + 77);
+  auto other = sampler();
+  other.restore(saved(one));
+  EXPECT_EQ(one.next(1000).offsets, other.next(1000).offsets);
+}
+
+/// The first epoch as every version has listed it: Fisher and Yates' shuffle.
+Offsets listed_epoch(std::int64_t windows, std::int64_t block_size, std::int64_t n) {
+  Generator generator(stream_key(kKey, "epoch", 0));
+  const auto below = [&](std::int64_t bound) {
+    return static_cast<std::int64_t>(generator.below(static_cast<std::uint64_t>(bound)));
+  };
+  auto out = windows_from(below(block_size), n, block_size);
+  for (auto left = static_cast<std::int64_t>(out.size()); left > 1; --left)
+    std::swap(out[static_cast<std::size_t>(left - 1)], out[static_cast<std::size_t>(below(left))]);
+  out.resize(static_cast<std::size_t>(windows));
+  return out;
+}
+
+// A run of before has "shuffle" in none of its states.
+TEST_F(ManyWindows, OfAStateWithoutShuffleAreListedAsTheyWere) {
+  auto one = sampler();
+  one.restore({{"drawn", 0}, {"epoch", -1}, {"in_epoch", 0}});
+  EXPECT_EQ(one.next(kWindows).offsets, listed_epoch(kWindows, 1, kWindows + 1));
+  EXPECT_FALSE(one.state().contains("shuffle"));
+}
+
+TEST(EpochOrder, IsListedAsEveryVersionHasListedIt) {
+  EXPECT_EQ(sampler_of(WindowOrder::epoch).next(5).offsets, listed_epoch(5, kBlock, kLength));
+}
+
+TEST_F(ManyWindows, FewerAreListedAndTheirStateIsAsItWas) {
+  const auto few = count_to(WindowSampler::kMostListed + 1);
+  const WindowSampler listed(few, 1, WindowOrder::epoch, kKey);
+  EXPECT_FALSE(listed.state().contains("shuffle"));
+  EXPECT_TRUE(sampler().state().contains("shuffle"));
+  EXPECT_FALSE(WindowSampler(tokens, 1, WindowOrder::random, kKey).state().contains("shuffle"));
+}
+
 struct Cursor {
   const char *name, *state, *says;
 };
@@ -249,6 +309,10 @@ INSTANTIATE_TEST_SUITE_P(
         Cursor{"beyond_its_epoch", R"({"drawn": 1, "epoch": 0, "in_epoch": 7})", "beyond its"},
         Cursor{"far_beyond", R"({"drawn": 1, "epoch": 0, "in_epoch": 9223372036854775807})",
                "beyond its"},
+        Cursor{"unknown_shuffle", R"({"drawn": 1, "epoch": 0, "in_epoch": 0, "shuffle": "x"})",
+               "this version does not know"},
+        Cursor{"no_shuffle", R"({"drawn": 1, "epoch": 0, "in_epoch": 0, "shuffle": null})",
+               "this version does not know"},
         Cursor{"begun_without_an_epoch", R"({"drawn": 1, "epoch": -1, "in_epoch": 1})", "beyond"}),
     [](const auto& given) { return std::string(given.param.name); });
 

@@ -5,7 +5,7 @@ import sys
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, pipeline
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -49,20 +49,28 @@ class Folder:
         row = torch.tensor([ids])
         return self.model(row, labels=row).loss.item()
 
-    def save(self, to, shard=None):
-        sizes = {} if shard is None else {"max_shard_size": shard}
-        self.model.save_pretrained(to, **sizes)
+    def save(self, to, shard):
+        self.model.save_pretrained(to, max_shard_size=shard)
         self.tokenizer.save_pretrained(to)
+
+
+def make(folder, shard, **config):
+    """A model of theirs with random weights, beside a tokenizer that is there already."""
+    torch.manual_seed(3)
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(**config)).save_pretrained(folder, max_shard_size=shard)
 
 
 def main():
     folder = None
     for line in sys.stdin:
         question = json.loads(line)
-        path = question.pop("folder")
-        if folder is None or folder.path != path:
-            folder = Folder(path)
-        answer = getattr(folder, question.pop("ask"))(**question)
+        path, what = question.pop("folder"), question.pop("ask")
+        if what == "make":
+            answer = make(path, **question)
+        else:
+            if folder is None or folder.path != path:
+                folder = Folder(path)
+            answer = getattr(folder, what)(**question)
         print(json.dumps(answer), flush=True)
 
 

@@ -10,7 +10,7 @@ import unittest
 from support import (NUMERICS, RESOURCES, STEPS, TINY, RunCase, limited, makemoe, start, strict_json, tree, wait_for)
 
 COMMANDS = ("train", "eval", "generate", "info", "inspect", "import", "export", "upcycle", "config", "bench", "report", "track",
-            "sweep", "tokenizer", "completion", "man")
+            "sweep", "tokenizer", "data", "completion", "man")
 
 
 def closed(*streams):

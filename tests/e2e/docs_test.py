@@ -24,7 +24,7 @@ arguments = sys.argv[1:]
 if arguments[0] == "train":
     for pair in {shorter} + ([] if "--resume" in arguments else {narrower}):
         arguments += ["--set", pair]
-if arguments[0] == "import":  # the weights are those of the narrower model
+if arguments[0] == "import" and "--config" in arguments:  # the weights are those of the narrower model
     config = json.loads(pathlib.Path(arguments[arguments.index("--config") + 1]).read_text())
     config["model"] |= {{"n_embed": 16, "n_layer": 1}}
     pathlib.Path("narrow.json").write_text(json.dumps(config))

@@ -228,6 +228,7 @@ class Flags(ExtremesCase):
                 "bench": ("--config", self.config, "--steps", 1, "--json"),
                 "inspect": (self.run_folder, "--depth"), "upcycle": (self.dense, "--num-experts", 4, "--out", out),
                 "sweep run": (self.file, "--out", out), "sweep worker": (self.swept,),
+                "data prepare": (self.text, "--tokenizer", self.run_folder / "tokenizer.json", "--out", out),
                 "tokenizer train": (self.text, "--vocab-size", 300, "--out", out),
                 "tokenizer encode": (self.text, "--tokenizer", self.run_folder / "tokenizer.json"),
                 "tokenizer info": (self.run_folder / "tokenizer.json", self.text)}[name]

@@ -119,11 +119,11 @@ class RoundTrips(Folders):
     def test_a_section_that_says_otherwise_is_passed_over_with_a_warning(self):
         folder = self.exported(self.trained("other", MODERN))
         config = json.loads((folder / "config.json").read_text())
-        config["makemoe"]["model"]["attention_scale"] = "n_embed"
+        config["makemoe"]["model"]["rotary_base"] = 500
         (folder / "config.json").write_text(json.dumps(config))
         result = self.done("import", folder, "--out", self.folder / "run")
         self.assertIn("says otherwise", result.err)
-        self.assertEqual(json.loads((self.folder / "run" / "config.json").read_text())["model"]["attention_scale"], "head_size")
+        self.assertEqual(json.loads((self.folder / "run" / "config.json").read_text())["model"]["rotary_base"], 10000)
 
     def test_an_imported_run_is_looked_at_continued_and_written_with(self):
         folder = self.exported(self.trained("used", [*MODERN, QK]))

@@ -18,12 +18,13 @@ LOGPROB_TOLERANCE = 3e-5
 LONG = "MAKEMOE_SOAK" in os.environ
 STEPS = 500 if LONG else 40
 BLOCK = 256
-PROMPT, NEW = "The lamp", 200  # within BLOCK
+PROMPT, NEW = "The lamp", 200 if LONG else 80  # within BLOCK
 
 MODERN = ["model.norm=rms", "model.positions=rotary", "model.bias=false", "model.moe.activation=swiglu", "model.moe.router=topk",
           "model.moe.expert_width=48"]
 SIGMOID = ["model.moe.gate=sigmoid", "model.moe.shared_experts=1", "model.moe.balance.kind=loss_free"]
 QK = "model.qk_norm=head"
+BPE = ["data.tokenizer=bpe", "data.vocab_size=320"]
 
 TWINS = {
     "mixtral": ("MixtralForCausalLM", []),
@@ -42,10 +43,26 @@ TWINS = {
     "dots1": ("Dots1ForCausalLM", [*SIGMOID, QK, "model.moe.dense_layers=[0]", "model.moe.gate_norm=false"]),
     "dots1, no bias of the choice": ("Dots1ForCausalLM", ["model.moe.gate=sigmoid", "model.moe.shared_experts=2", QK]),
     "llama": ("LlamaForCausalLM", ["model.moe.num_experts=0", "model.moe.shared_experts=2"]),
+    "mixtral, subwords": ("MixtralForCausalLM", BPE),
+    "qwen3_moe, subwords": ("Qwen3MoeForCausalLM", [QK, "model.tied=true", *BPE]),
     "qwen3": ("Qwen3ForCausalLM", ["model.moe.num_experts=0", "model.moe.shared_experts=1", QK, "model.tied=true"]),
 }
 
+SAVED_AGAIN = ("qwen3_moe, tied, dense layers", "granitemoeshared", "dots1", "mixtral, subwords")  # by the short form
+
 # What no twin has, beyond the variants of others' tests.
+# Models of theirs, as their own config would make them but for sizes.
+FOREIGN = {
+    "mixtral": dict(model_type="mixtral", num_local_experts=4, intermediate_size=24, num_key_value_heads=4),
+    "mixtral, tied, shared key heads": dict(model_type="mixtral", num_local_experts=4, intermediate_size=24, num_key_value_heads=2,
+                                            tie_word_embeddings=True),
+    "qwen3_moe, shared key heads": dict(model_type="qwen3_moe", num_experts=4, moe_intermediate_size=24, intermediate_size=40,
+                                        num_key_value_heads=1, norm_topk_prob=True, mlp_only_layers=[1]),
+    "qwen3_moe": dict(model_type="qwen3_moe", num_experts=4, moe_intermediate_size=24, num_key_value_heads=4),
+}
+SIZES = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, head_dim=8, num_experts_per_tok=2, rms_norm_eps=1e-6,
+             max_position_embeddings=64, initializer_range=0.2)
+
 OWN = {
     **VARIANTS,
     "every lambda": [*MODERN, "model.short_conv=3", "model.x0_shortcut=true", "model.value_residual=true", QK,
@@ -53,6 +70,7 @@ OWN = {
     "every expert": ["model.moe.shared_experts=2", "model.moe.shared_gate=true", "model.moe.dense_layers=[1]",
                      "model.moe.hash_layers=[0]", "model.moe.activation=swiglu"],
     "sigmoid, alone": [*MODERN, "model.moe.gate=sigmoid", "model.moe.gate_norm=false", "model.moe.balance.kind=loss_free"],
+    "subwords": [*BPE, "model.ngram.orders=[2]", "model.ngram.min_count=2"],
     "softmax and a bias": ["model.moe.balance.kind=loss_free", "model.moe.gate=softmax_topk"],
 }
 
@@ -156,6 +174,45 @@ class Twins(Asked):
                                                "--json").out)["samples"][0]["text"]
         for version in VERSIONS:
             self.assertEqual(self.ask(version, "write", folder, text=PROMPT, count=30), wanted)
+
+
+class Back(Asked):
+    """Folders that transformers wrote, as runs of makemoe."""
+
+    def weights(self, run):
+        return (run / "checkpoints" / "step-00000000" / "model.safetensors").read_bytes()
+
+    def test_what_it_saves_again_in_shards_comes_back_bit_for_bit(self):
+        twins = {name: [*MODERN, *keys] for name, (_, keys) in TWINS.items() if LONG or name in SAVED_AGAIN}
+        for name, keys in {**twins, "own": ["model.ngram.orders=[2]", "model.ngram.min_count=2", "model.moe.hash_layers=[0]"]}.items():
+            folder = self.exported(self.trained(name, keys))
+            wanted = self.folder / f"{name}-wanted"
+            self.done("import", folder, "--out", wanted)
+            for version in VERSIONS:
+                with self.subTest(name, version=version):
+                    saved, run = (self.folder / f"{name}-{version}{end}" for end in ("", "-run"))
+                    self.ask(version, "save", folder, to=str(saved), shard="20KB")
+                    self.assertTrue((saved / "model.safetensors.index.json").exists())
+                    self.assertNotIn("otherwise", self.done("import", saved, "--out", run).err)
+                    self.assertEqual(self.weights(run), self.weights(wanted))
+                    self.assertEqual((run / "tokenizer.json").read_bytes(), (wanted / "tokenizer.json").read_bytes())
+
+    def test_models_of_theirs_have_the_same_probabilities_here(self):
+        tokenizer = self.exported(self.trained("tokenizer", MODERN))
+        vocab = json.loads((tokenizer / "config.json").read_text())["vocab_size"]
+        text = TEXT.read_text(encoding="utf-8")[2000:2050]
+        for name, config in FOREIGN.items():
+            for version in VERSIONS:
+                with self.subTest(name, version=version):
+                    folder = self.folder / f"{name}-{version}".replace(" ", "_")
+                    folder.mkdir()
+                    for file in ("tokenizer.json", "tokenizer_config.json"):
+                        (folder / file).write_bytes((tokenizer / file).read_bytes())
+                    self.ask(version, "make", folder, shard="30KB", vocab_size=vocab, **SIZES, **config)
+                    run = folder.with_name(folder.name + "-run")
+                    self.done("import", folder, "--out", run)
+                    ids = self.ask(version, "encode", folder, text=text)
+                    self.assert_close(self.own_logprobs(run, text), self.ask(version, "logprobs", folder, ids=ids))
 
 
 class OwnModels(Asked):

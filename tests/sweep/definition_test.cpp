@@ -7,6 +7,7 @@
 
 #include "moe/base/text.h"
 #include "moe/sweep/summary.h"
+#include "moe/sweep/texts.h"
 #include "tests/sweep/sample.h"
 
 namespace moe::sweep {
@@ -272,6 +273,25 @@ TEST(Definition, KeepsTheSumOfEveryTextThatATrialMayRead) {
               HasSubstr("v.txt: is not the text"));
 }
 
+TEST(Definition, SeveralFilesHaveOneSumAndOneOfThemIsNotToChange) {
+  Scratch scratch;
+  std::filesystem::create_directory(scratch / "a");
+  write(scratch / "a/1.txt", "1");
+  write(scratch / "a/2.txt", "2");
+  defined(scratch, R"({"set": {"data.path": ["a", "text.txt"]}, "strategy": {"kind": "grid"},
+    "space": {"seed": {"int": [1, 2]}}})");
+  const auto definition = load_definition(scratch / "sweep-file.json", "");
+  ASSERT_EQ(definition.texts.size(), 1u);
+  const auto& [key, sum] = *definition.texts.begin();
+  EXPECT_EQ(key, json_text(Json(definition.base.data.path.all())));
+  TextWatch watch(definition.texts);
+  watch.check(definition.base);
+  EXPECT_EQ(watch.sum_of(definition.base), sum);
+  write(scratch / "a/3.txt", "3");
+  EXPECT_THAT(message_of<DataError>([&] { watch.check(definition.base); }),
+              HasSubstr("and 1 more: is not the text that the sweep began with"));
+}
+
 TEST(Definition, ATextThatIsNoRegularFileOrWhosePathIsNotUtf8IsRefused) {
   Scratch scratch;
   write(scratch / "s.json",
@@ -280,7 +300,7 @@ TEST(Definition, ATextThatIsNoRegularFileOrWhosePathIsNotUtf8IsRefused) {
     return message_of<DataError>([&] { load_definition(scratch / "s.json", text); });
   };
   EXPECT_THAT(refusal("/dev/null"), HasSubstr("is no regular file"));
-  EXPECT_THAT(refusal(scratch.path().string()), HasSubstr("is no regular file"));
+  EXPECT_THAT(refusal((scratch / "*.md").string()), HasSubstr("no file fits this pattern"));
   const auto path = (scratch / "caf\xE9.txt").string();
   write(path, "text");
   EXPECT_THAT(refusal(path), AllOf(HasSubstr("not UTF-8"), HasSubstr("caf\\xe9.txt")));

@@ -111,6 +111,7 @@ class FileLayer {
 
  private:
   friend class Temporary;  // asks for lock_error
+  friend class FileWriter;
   /// Counts; crashes as planned. Returns the error to fail with, 0 for none.
   int step(std::string_view what);
   /// step, or else an error.
@@ -125,6 +126,9 @@ class FileLayer {
   void write_output_by(const fs::path& path, const Write& write);
   void write_in_place(const fs::path& path, const Write& write);
   void sync_written(int descriptor, const fs::path& path, bool cut_short);
+  /// What `path` leads to, to be replaced; refused where that is no file.
+  static fs::path target_of(const fs::path& path);
+  static void write_to(int descriptor, const fs::path& path, std::string_view bytes);
   void sweep_one(const fs::path& temporary);
   /// flock without waiting: 0, EWOULDBLOCK, or why there are no locks.
   int lock_error(int descriptor) const;

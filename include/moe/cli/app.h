@@ -38,5 +38,6 @@ void add_completion(CLI::App& app, Run& run);
 void add_man(CLI::App& app, Run& run);
 void add_sweep(CLI::App& app, Run& run);
 void add_tokenizer(CLI::App& app, Run& run);
+void add_data(CLI::App& app, Run& run);
 
 }  // namespace moe::cli

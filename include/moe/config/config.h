@@ -11,6 +11,7 @@
 #include "moe/config/field.h"
 #include "moe/config/ngram.h"
 #include "moe/config/optim.h"
+#include "moe/config/text_names.h"
 #include "moe/config/tracking.h"
 #include "moe/config/train.h"
 #include "moe/spec/model_spec.h"
@@ -45,7 +46,8 @@ struct EnumNames<EvalMode> {
 
 /// Where the text comes from and in which order its windows are learned.
 struct DataConfig {
-  std::string path, val_path;
+  TextNames path, val_path;
+  std::string cache;
   double train_fraction = 0.9;
   std::string tokenizer = "char";
   std::int64_t vocab_size = 4096;
@@ -54,11 +56,20 @@ struct DataConfig {
   static constexpr auto fields() {
     using C = DataConfig;
     return std::tuple{
-        Field{"path", &C::path, "UTF-8 text to learn from; --data sets it", Bounds{},
-              OnResume::may_change},
+        Field{
+            "path", &C::path,
+            "UTF-8 text to learn from: a file, a folder (all *.txt below it), a pattern, or a list "
+            "of these; --data sets it",
+            Bounds{}, OnResume::may_change},
         Field{"val_path", &C::val_path,
-              "text to validate on; empty: the rest of data.path after data.train_fraction",
+              "text to validate on, named likewise; empty: the rest of data.path after "
+              "data.train_fraction",
               Bounds{}, OnResume::may_change},
+        Field{
+            "cache", &C::cache,
+            "folder for the ids of texts that are too large to be held; empty: .tokens beside the "
+            "run",
+            Bounds{}, OnResume::may_change},
         Field{"train_fraction", &C::train_fraction,
               "share of the text to train on, from its start; the rest is for validation",
               between(1e-6, 1 - 1e-6)},

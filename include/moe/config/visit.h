@@ -26,6 +26,10 @@ bool read_value(const Json& json, double& out, std::string& wanted);
 bool read_value(const Json& json, bool& out, std::string& wanted);
 bool read_value(const Json& json, std::string& out, std::string& wanted);
 
+/// Reads the names of texts: a string, or a list of them.
+void read_names(const Json& json, const std::string& path, TextNames& out, Problems& problems);
+Json names_to_json(const TextNames& names);
+
 template <class Enum>
 requires std::is_enum_v<Enum>
 bool read_value(const Json& json, Enum& out, std::string& wanted) {
@@ -89,6 +93,8 @@ void read_member(const Json& json, const Bounds& bounds, const std::string& path
     if (problems.size() == before) out = value;
   } else if constexpr (is_list<T>::value) {
     read_list(json, bounds, path, out, problems);
+  } else if constexpr (std::is_same_v<T, TextNames>) {
+    read_names(json, path, out, problems);
   } else if constexpr (std::is_same_v<T, Betas>) {
     if (!json.is_array() || json.size() != 2) {
       problems.push_back(cat(path, ": ", shown(json), " is no pair; give two numbers"));
@@ -230,6 +236,8 @@ Json member_to_json(const T& value) {
     return json;
   } else if constexpr (std::is_enum_v<T>) {
     return std::string(EnumNames<T>::names[static_cast<std::size_t>(value)]);
+  } else if constexpr (std::is_same_v<T, TextNames>) {
+    return names_to_json(value);
   } else {
     return value;
   }
@@ -252,6 +260,8 @@ std::string type_name() {
     return "boolean";
   else if constexpr (std::is_same_v<T, Betas>)
     return "two numbers";
+  else if constexpr (std::is_same_v<T, TextNames>)
+    return "text or texts";
   else
     return "text";
 }

@@ -40,6 +40,8 @@ class BpeTokenizer {
   Json to_json() const;
 
   const BpeVocabulary& vocabulary() const;
+  /// For what cuts texts in this room.
+  const BpeTables& tables() const { return *tables_; }
   std::int64_t vocab_size() const;
 
   /// Throws DataError, beginning with `where`, for invalid UTF-8; ResourceError where memory is

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -10,11 +11,15 @@
 
 namespace moe {
 
+inline constexpr std::size_t kCodePoints = 0x110000;
+
 /// One symbol a Unicode code point; ids are their order among the sorted distinct code points.
 class CharTokenizer {
  public:
   /// The vocabulary of a text: its sorted distinct code points. Throws DataError for invalid UTF-8.
   static CharTokenizer from_text(std::string_view utf8);
+  /// Of the code points that are there, by their number.
+  static CharTokenizer from_symbols(const std::vector<bool>& is_there);
   /// From tokenizer.json (Hugging Face's layout, docs/formats.md). Throws Error of `kind`.
   static CharTokenizer from_json(const Json& json, std::string_view where, ErrorKind kind);
   Json to_json() const;

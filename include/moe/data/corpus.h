@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "moe/data/token_view.h"
 #include "moe/data/tokenizer.h"
 
 namespace moe {
@@ -23,8 +24,6 @@ struct Text {
 Text clean_text(std::string bytes, std::string_view where);
 /// The same of a file; one that is missing or empty is a DataError too.
 Text read_text(const std::filesystem::path& path);
-
-using Tokens = std::vector<std::int32_t>;
 
 /// Train and validation tokens; split by position unless a validation text is named.
 struct Corpus {
@@ -54,5 +53,8 @@ std::size_t training_end(std::string_view utf8, double train_fraction);
 /// than block_size + 1, naming `where` and the minimum.
 Corpus split_by_position(Tokens tokens, double train_fraction, std::int64_t block_size,
                          std::string_view where);
+/// Throws DataError where one of the parts is shorter than block_size + 1.
+void require_both_parts(std::int64_t train, std::int64_t val, const CorpusSplit& request,
+                        std::string_view where);
 
 }  // namespace moe

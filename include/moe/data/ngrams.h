@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "moe/data/corpus.h"
+#include "moe/data/token_view.h"
 #include "moe/spec/vocabulary.h"
 
 namespace moe {
@@ -20,6 +20,6 @@ struct NgramRequest {
 /// begins, at one of `window` places: of these only that part of their number counts. Of equal ones
 /// the first are kept. Ids are in [0, symbols). Takes 8 bytes a token meanwhile. Throws ConfigError
 /// for an order that is too long for so many symbols, or none of whose runs is frequent enough.
-NgramKeys find_ngrams(const Tokens& tokens, std::int64_t symbols, const NgramRequest& request);
+NgramKeys find_ngrams(TokenView tokens, std::int64_t symbols, const NgramRequest& request);
 
 }  // namespace moe

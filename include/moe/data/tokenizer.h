@@ -12,6 +12,7 @@
 #include "moe/base/json.h"
 #include "moe/data/bpe_tokenizer.h"
 #include "moe/data/char_tokenizer.h"
+#include "moe/data/token_view.h"
 #include "moe/data/utf8_stream.h"
 
 namespace moe {
@@ -69,7 +70,7 @@ class Tokenizer {
 
 /// Mean length of the targets of `tokens`, which are all but the first of at least two [bytes]. A
 /// special token has none: it is no part of the text.
-double bytes_per_target(const Tokenizer& tokenizer, std::span<const std::int32_t> tokens);
+double bytes_per_target(const Tokenizer& tokenizer, TokenView tokens);
 
 /// Decodes ids that come one by one and never shows a part of a character.
 class TokenStream {
@@ -87,6 +88,9 @@ class TokenStream {
   SpecialText specials_;
   Utf8Stream bytes_;
 };
+
+/// How many bytes each id stands for, a special one its text's.
+std::vector<std::size_t> bytes_of_ids(const Tokenizer& tokenizer);
 
 /// Reads a tokenizer.json, or a tiktoken file, whose pattern must be GPT-2's. Throws Error of
 /// `kind` for a file that is missing, damaged, or of something else.

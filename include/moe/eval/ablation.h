@@ -39,7 +39,7 @@ struct Ablation {
 /// (ADR 50): about E * (L + 1) evaluations of the split, and the vocabulary once more for each kind
 /// of target. Changes the model's weights while it runs and leaves them as they were. Throws
 /// NumericsError where the model's own loss is not finite.
-Ablation ablate(SparseMoELanguageModel& model, const Tokens& tokens, const SplitRequest& request,
+Ablation ablate(SparseMoELanguageModel& model, TokenView tokens, const SplitRequest& request,
                 const TargetKinds& kinds = {});
 
 }  // namespace moe

@@ -21,12 +21,12 @@ struct DepthLosses {
   std::vector<double> attention;  // (L) after the attention of each layer
   std::vector<double> mixture;    // (L) after its mixture; the last one is the model's loss
 };
-DepthLosses losses_by_depth(SparseMoELanguageModel& model, const Tokens& tokens,
+DepthLosses losses_by_depth(SparseMoELanguageModel& model, TokenView tokens,
                             const SplitRequest& request);
 
 /// (E): the loss with 1, 2, ..., E experts for each token, whose gates are made for so many. The
 /// one at the model's own top_k is the model's loss. `config` is the model's.
 std::vector<double> losses_by_top_k(const SparseMoELanguageModel& model, const ModelConfig& config,
-                                    const Tokens& tokens, const SplitRequest& request);
+                                    TokenView tokens, const SplitRequest& request);
 
 }  // namespace moe

@@ -45,8 +45,7 @@ struct RoutingInformation {
 
 /// (L). Counts whole tokens, since the correction is one of counts; the second choice and beyond
 /// are left out. Of a layer without a router all is NaN.
-std::vector<RoutingInformation> routing_information(SparseMoELanguageModel& model,
-                                                    const Tokens& tokens,
+std::vector<RoutingInformation> routing_information(SparseMoELanguageModel& model, TokenView tokens,
                                                     const SplitRequest& request);
 
 }  // namespace moe

@@ -28,7 +28,7 @@ struct ExpertLikeness {
 };
 
 /// (L).
-std::vector<ExpertLikeness> expert_likeness(SparseMoELanguageModel& model, const Tokens& tokens,
+std::vector<ExpertLikeness> expert_likeness(SparseMoELanguageModel& model, TokenView tokens,
                                             const SplitRequest& request);
 
 }  // namespace moe

@@ -20,7 +20,7 @@ struct SplitChoices {
   /// choice is from another. NaN where all experts are chosen, or none.
   std::vector<double> margin;
 };
-SplitChoices split_choices(SparseMoELanguageModel& model, const Tokens& tokens,
+SplitChoices split_choices(SparseMoELanguageModel& model, TokenView tokens,
                            const SplitRequest& request);
 
 /// (L): the share of each token's experts in `a` that it has in `b` too, mean over tokens; NaN in

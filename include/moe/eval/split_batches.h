@@ -42,7 +42,7 @@ struct SplitBatch {
 
 /// A batch of the windows at `offsets`, the last `counted` targets of each; the caller gives it its
 /// rows.
-SplitBatch make_batch(const SparseMoELanguageModel& model, const Tokens& tokens,
+SplitBatch make_batch(const SparseMoELanguageModel& model, TokenView tokens,
                       std::span<const std::int64_t> offsets, std::int64_t time,
                       std::int64_t counted);
 
@@ -50,11 +50,11 @@ SplitBatch make_batch(const SparseMoELanguageModel& model, const Tokens& tokens,
 /// the last one shorter, or by `stride`. The draws of a token are keyed by its position in the
 /// split, so that they do not depend on how windows are cut. Throws DataError for a text that is
 /// too short.
-void for_each_batch(const SparseMoELanguageModel& model, const Tokens& tokens,
+void for_each_batch(const SparseMoELanguageModel& model, TokenView tokens,
                     const SplitRequest& request,
                     const std::function<void(const SplitBatch&)>& visit);
 
 /// Throws DataError where the text has less than `least` symbols.
-void require_length(const Tokens& tokens, std::int64_t least);
+void require_length(TokenView tokens, std::int64_t least);
 
 }  // namespace moe

@@ -32,6 +32,11 @@ struct Vocabulary {
 /// (V + 1)^n: of how many runs of n a key is one; nullopt if an int64 does not count them.
 std::optional<std::int64_t> count_runs(std::int64_t symbols, std::int64_t order);
 /// A run of n ids as a number: its digits in base V + 1, so that numbers are sorted as runs are.
-std::int64_t run_number(const std::int32_t* run, std::int64_t order, std::int64_t symbols);
+template <class Id>
+std::int64_t run_number(const Id* run, std::int64_t order, std::int64_t symbols) {
+  std::int64_t number = 0;
+  for (std::int64_t i = 0; i < order; ++i) number = number * (symbols + 1) + run[i];
+  return number;
+}
 
 }  // namespace moe

@@ -1,18 +1,18 @@
 #pragma once
 
-#include <cstdint>
-#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "moe/config/config.h"
+#include "moe/data/sources.h"
 #include "moe/sweep/space.h"
 
 namespace moe::sweep {
 
-/// The sha256 of each text that trials of a sweep learn from, by its path (ADR 37).
+/// The sha256 of each text that trials of a sweep learn from, by its path (ADR 37); of several
+/// files together joined_sums, and of a list of names the list as JSON.
 using TextSums = std::map<std::string, std::string>;
 
 /// Reads every text that a point of `space` over `base` may name, once. Throws DataError for one
@@ -37,16 +37,8 @@ class TextWatch {
   std::optional<std::string> sum_of(const RunConfig& config) const;
 
  private:
-  /// What changes when a file does.
-  struct Stamp {
-    std::uint64_t device = 0, inode = 0;
-    std::int64_t size = 0, modified_ns = 0, changed_ns = 0;
-    bool operator==(const Stamp&) const = default;
-  };
-  static Stamp stamp_of(const std::filesystem::path& path);
-
   TextSums sums_;
-  std::map<std::string, Stamp> intact_;  // as the file looked when its sum was right
+  std::map<std::string, std::vector<FileStamp>> intact_;  // as files looked when the sum was right
 };
 
 }  // namespace moe::sweep

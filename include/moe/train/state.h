@@ -30,7 +30,7 @@ struct Progression {
 
 /// Everything that an update reads and writes.
 struct TrainState {
-  TrainState(const RunConfig& run_config, const Vocabulary& vocabulary, const Tokens& train_tokens,
+  TrainState(const RunConfig& run_config, const Vocabulary& vocabulary, TokenView train_tokens,
              at::Device on);
 
   RunConfig config;

@@ -129,7 +129,7 @@ int makemoe(int argc, char** argv, const InterruptFlag& interrupt, Log& log) {
   Run run;
   for (const auto add : {add_train, add_eval, add_generate, add_info, add_inspect, add_import,
                          add_export, add_upcycle, add_config, add_bench, add_report, add_track,
-                         add_sweep, add_tokenizer, add_completion, add_man})
+                         add_sweep, add_tokenizer, add_data, add_completion, add_man})
     add(app, run);
   app.footer(  // after the subcommands, which would inherit it
       "Start here:\n  makemoe train --config configs/quickstart.json --data TEXT.txt --out runs/a\n"
