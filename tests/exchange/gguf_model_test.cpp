@@ -143,16 +143,23 @@ TEST_P(GgufModels, HaveNoTensorTwiceAndLeaveNoneOut) {
 TEST(GgufModel, ARotaryHeadHasItsHalvesTakenInTurns) {
   const auto config = gguf_config({"model.n_embed=8", "model.n_head=1"});
   PublishedTensors ours(spec_of_letters(config));
-  auto& query = ours.tensors().at("blocks.0.sa.heads.0.query.weight");
-  for (std::size_t i = 0; i < query.size(); ++i) query[i] = static_cast<float>(i / 8);
+  for (const auto* which : {"query", "key", "value"}) {
+    auto& values = ours.tensors().at(cat("blocks.0.sa.heads.0.", which, ".weight"));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i / 8);
+  }
   const GgufOnDisk on_disk(exported(config, ours));
-  std::vector<float> rows;
-  for (const auto& tensor : on_disk.header().tensors)
-    if (tensor.name == "blk.0.attn_q.weight")
-      read_gguf_values(on_disk.file(), tensor, "", [&](std::span<const float> values) {
-        for (std::size_t i = 0; i < values.size(); i += 8) rows.push_back(values[i]);
-      });
-  EXPECT_THAT(rows, ElementsAre(0, 4, 1, 5, 2, 6, 3, 7));
+  const auto rows = [&](const std::string& name) {
+    std::vector<float> out;
+    for (const auto& tensor : on_disk.header().tensors)
+      if (tensor.name == name)
+        read_gguf_values(on_disk.file(), tensor, "", [&](std::span<const float> values) {
+          for (std::size_t i = 0; i < values.size(); i += 8) out.push_back(values[i]);
+        });
+    return out;
+  };
+  EXPECT_THAT(rows("blk.0.attn_q.weight"), ElementsAre(0, 4, 1, 5, 2, 6, 3, 7));
+  EXPECT_THAT(rows("blk.0.attn_k.weight"), ElementsAre(0, 4, 1, 5, 2, 6, 3, 7));
+  EXPECT_THAT(rows("blk.0.attn_v.weight"), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
 TEST(GgufModel, AScaleThatAPowerOfTwoMendsIsInTheGainOfQueries) {
@@ -187,6 +194,28 @@ TEST(GgufModel, TheKeysSayWhatTheModelComputes) {
   EXPECT_EQ(value("qwen3moe.expert_used_count"), u32(2));
   EXPECT_EQ(value("qwen3moe.expert_feed_forward_length"), u32(32));
   EXPECT_EQ(value("general.file_type"), u32(0));
+}
+
+TEST(GgufModel, SigmoidGatesSayWhatTheyAreDividedAndMultipliedBy) {
+  const auto config = gguf_config({"model.moe.gate=sigmoid", "model.moe.shared_experts=1",
+                                   "model.moe.gate_norm=false", "model.moe.gate_scale=1.5"});
+  const GgufOnDisk on_disk(exported(config, PublishedTensors(spec_of_letters(config))));
+  const auto& keys = on_disk.header().keys;
+  EXPECT_EQ(*keys.find("glm4moe.expert_weights_norm"), GgufValue(false));
+  EXPECT_EQ(*keys.find("glm4moe.expert_weights_scale"), GgufValue(1.5F));
+  EXPECT_EQ(*keys.find("glm4moe.expert_gating_func"), GgufValue(std::uint32_t{2}));
+}
+
+TEST(GgufModel, AKeyThatSaysAnotherModelThanTheFilesConfigIsRefused) {
+  const auto config = gguf_config({});
+  const GgufOnDisk on_disk(exported(config, PublishedTensors(spec_of_letters(config))));
+  auto header = on_disk.header();
+  GgufKeys keys;
+  for (const auto& [key, value] : header.keys.entries())
+    keys.add(key, key == "llama.rope.freq_base" ? GgufValue(5000.0F) : value);
+  header.keys = keys;
+  EXPECT_THAT(test::message_of<CheckpointError>([&] { describe_gguf(header, "m.gguf"); }),
+              AllOf(HasSubstr("llama.rope.freq_base"), HasSubstr("10000")));
 }
 
 TEST(GgufModel, WhatQ8CannotHoldStaysF16AndThatIsSaid) {

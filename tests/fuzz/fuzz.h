@@ -14,4 +14,7 @@ std::vector<std::string> seeds();
 /// and whatever the sanitizers see, is a bug.
 void read(std::string_view bytes);
 
+/// Files of tests/golden, to be seeds.
+std::vector<std::string> golden(const std::vector<std::string>& names);
+
 }  // namespace moe::fuzz

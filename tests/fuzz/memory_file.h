@@ -3,29 +3,28 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "moe/base/descriptor.h"
 
-namespace moe::test {
+namespace moe::fuzz {
 
-/// A file in memory alone, of these bytes.
+/// A file in memory alone.
 class MemoryFile {
  public:
-  MemoryFile(const std::uint8_t* data, std::size_t size)
-      : file_(memfd_create("input", MFD_CLOEXEC)) {
-    for (std::size_t at = 0; at < size;) {
-      const auto written = ::write(file_.get(), data + at, size - at);
-      if (written <= 0) break;
-      at += static_cast<std::size_t>(written);
-    }
-  }
+  MemoryFile() : file_(::memfd_create("fuzz", MFD_CLOEXEC)) {}
   std::filesystem::path path() const { return "/proc/self/fd/" + std::to_string(file_.get()); }
+  void set(std::string_view bytes) {
+    if (::ftruncate(file_.get(), 0) != 0 ||
+        ::pwrite(file_.get(), bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
+      std::abort();
+  }
 
  private:
   Descriptor file_;
 };
 
-}  // namespace moe::test
+}  // namespace moe::fuzz

@@ -2,34 +2,16 @@
 // the checksum would be tried.
 #include "moe/data/token_file.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <cstdlib>
 
 #include "data/token_header.h"
-#include "moe/base/descriptor.h"
 #include "moe/base/text.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/memory_file.h"
 
 namespace moe::fuzz {
 
 namespace {
-
-/// A file in memory.
-class MemoryFile {
- public:
-  MemoryFile() : file_(::memfd_create("fuzz", MFD_CLOEXEC)) {}
-  std::filesystem::path path() const { return cat("/proc/self/fd/", file_.get()); }
-  void set(std::string_view bytes) {
-    if (::ftruncate(file_.get(), 0) != 0 ||
-        ::pwrite(file_.get(), bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
-      std::abort();
-  }
-
- private:
-  Descriptor file_;
-};
 
 std::string sum_bytes(const std::string& hex) {
   std::string out;
