@@ -130,6 +130,11 @@ class LiveLine {
 TokenFileInfo prepare_tokens(const PrepareRequest& request, const std::filesystem::path& out,
                              FileLayer& files, Log& log) {
   const LiveLine live(log);
+  for (const auto& source : request.sources)
+    if (!is_utf8(source.native()))
+      throw DataError(cat(printable(source.string(), 300),
+                          ": this name is not UTF-8, so that the token file cannot hold it; rename "
+                          "it, or link to it: ln -s FILE NAME"));
   Preparation work(request, out, files);
   while (work.step()) {
     stop_if_asked(log);

@@ -144,9 +144,6 @@ std::vector<fs::path> find_sources(std::span<const std::string> names, std::stri
     auto files = files_of(name);
     if (files.empty()) refuse_name(name, remedy);
     for (auto& file : files) {
-      if (!is_utf8(file.native()))
-        throw DataError(cat(shown_path(file),
-                            ": this name is not UTF-8; rename it, or link to it: ln -s FILE NAME"));
       const auto [before, is_new] = seen.emplace(id_of_file(file), file);
       if (!is_new)
         throw DataError(cat(shown_path(file), ": is the same file as ", shown_path(before->second),

@@ -26,7 +26,6 @@ std::uint64_t bytes_of(const RunText& text) {
 }
 
 RunText look_at(const TextNames& names, const char* flag, Log& log) {
-  for (const auto& name : names.all()) require_recordable(name);
   RunText text{names.shown(),
                find_sources(names.all(), cat("check the path, or name the text with ", flag))};
   if (text.sources.size() == 1 && is_token_file(text.sources.front()))
@@ -160,6 +159,8 @@ RunTexts read_texts(const RunConfig& config, Log& log, const TokenPlace* place) 
     throw DataError(
         "data.path: no text is named; give --data FILE, or run data/fetch.sh and give --data "
         "data/tinyshakespeare.txt");
+  for (const auto* names : {&data.path, &data.val_path})
+    for (const auto& name : names->all()) require_recordable(name);
   RunTexts texts{look_at(data.path, "--data FILE", log), {}};
   if (!data.val_path.empty()) texts.val = look_at(data.val_path, "--set data.val_path=FILE", log);
   const auto bytes = bytes_of(texts.text) + (texts.val ? bytes_of(*texts.val) : 0);

@@ -155,7 +155,8 @@ TEST_F(Prepare, WhatIsWrongWithATextNamesItAndLeavesNoFile) {
   EXPECT_THAT(refusal({scratch / "gone"}, tokenizer), HasSubstr("/gone: cannot be read"));
   EXPECT_THAT(refusal({text("a", "abc"), text("b", "ab\u2603")}, CharTokenizer::from_text("abc")),
               HasSubstr("/b: '\u2603' (U+2603) is not in the vocabulary"));
-  EXPECT_THAT(listing(scratch.path()), ElementsAre("a", "b"));
+  EXPECT_THAT(refusal({text("\xff", "a")}, tokenizer), HasSubstr("this name is not UTF-8"));
+  EXPECT_THAT(listing(scratch.path()), ElementsAre("a", "b", "\xff"));
 }
 
 TEST_F(Prepare, ATextWithoutAnyPlaceToCutItIsEncodedWholeAndAHugeOneRefused) {

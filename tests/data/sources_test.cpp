@@ -138,11 +138,6 @@ TEST_F(FindSources, WhatIsFoundAndIsNoFileIsRefused) {
   EXPECT_THAT(refusal({"t"}), HasSubstr("t/gone.txt: is a link to nothing"));
 }
 
-TEST_F(FindSources, ANameThatIsNotUtf8IsRefused) {
-  make({"t/\xff.txt"});
-  EXPECT_THAT(refusal({"t"}), HasSubstr("this name is not UTF-8"));
-}
-
 TEST(JoinedSums, AreWhatTheShellMakesOfThemAndOfOneFileItsOwn) {
   const std::string a(64, 'a'), b(64, 'b');
   EXPECT_EQ(joined_sums(std::vector{a}), a);

@@ -64,6 +64,12 @@ TEST_P(FolderConfig, IsTheSameTwinWithoutItsSection) {
   EXPECT_EQ(seen.dense_layers, was.dense_layers);
   EXPECT_EQ(seen.dense_width, was.dense_width);
   EXPECT_EQ(seen.top_k, was.top_k);
+  const auto read = read_folder_config(json, "config.json").model;
+  EXPECT_EQ(read.moe.gate, model.moe.gate);
+  EXPECT_EQ(read.moe.gate_norm, model.moe.gate_norm);
+  EXPECT_EQ(read.moe.gate_scale, model.moe.gate_scale);
+  EXPECT_EQ(read.rotary_base, model.rotary_base);
+  EXPECT_EQ(read.tied, model.tied);
 }
 
 const Overrides kSigmoidGates{"model.moe.gate=sigmoid", "model.moe.shared_experts=2",

@@ -138,6 +138,10 @@ INSTANTIATE_TEST_SUITE_P(
                              {R"(model.moe.balance={"kind":"loss_free","rate":0.001})"},
                              "model.moe.balance"},
                     Obstacle{"dense", {"model.moe.dense_layers=[0]"}, "model.moe.dense_layers"},
+                    Obstacle{"one_expert",
+                             plus(kSigmoid, {"model.moe.num_experts=1", "model.moe.top_k=1",
+                                             "model.moe.gate_norm=false", "model.qk_norm=head"}),
+                             "model.moe.num_experts"},
                     Obstacle{"late_dense", plus(kSigmoid, {"model.moe.dense_layers=[1]"}),
                              "model.moe.dense_layers"},
                     Obstacle{

@@ -19,9 +19,9 @@ namespace moe {
 /// - What is hidden (its name begins with ".") is found by what begins with "." alone. Links are
 ///   followed.
 /// Throws DataError for a name that leads to nothing (ending in `remedy`, what to do then), a file
-/// that two names lead to, a loop of links, something found that is no regular file or whose name
-/// is not UTF-8, and more than kMostSources files. A name that leads to something else than a
-/// folder is taken as it is: reading it says what is wrong.
+/// that two names lead to, a loop of links, something found that is no regular file, and more than
+/// kMostSources files. A name that leads to something else than a folder is taken as it is: reading
+/// it says what is wrong.
 std::vector<std::filesystem::path> find_sources(std::span<const std::string> names,
                                                 std::string_view remedy = "check the path");
 

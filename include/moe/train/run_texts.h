@@ -56,12 +56,13 @@ struct RunTexts {
 };
 
 /// Reads one key's texts, but no token file. `flag` names them on the command line. Throws
-/// DataError for what cannot be read, or not be recorded so that a resume would find it.
+/// DataError for what cannot be read.
 RunText read_text_of(const TextNames& names, const char* flag, Log& log);
 
 /// data.path and data.val_path, each read once, with a notice of what was mended. With a place for
 /// ids they stay on the disk where they are large together, or where data.cache is set; a pipe
-/// never does. Token files are never read.
+/// never does. Token files are never read. Throws DataError for what cannot be read, or not be
+/// recorded so that a resume would find it.
 RunTexts read_texts(const RunConfig& config, Log& log, const TokenPlace* place = nullptr);
 
 /// Ids of one key's texts, and what tells these.
