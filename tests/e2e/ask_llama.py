@@ -1,4 +1,4 @@
-"""Answers questions about GGUF files, one JSON object a line, with llama.cpp (the wheel xllamacpp), for gguf_test.py."""
+"""Answers one question about a GGUF file, a JSON object, with llama.cpp (the wheel xllamacpp), for gguf_test.py."""
 
 import json
 import os
@@ -52,9 +52,9 @@ class Model:
 
 
 def main():
-    for line in sys.stdin:
-        question = json.loads(line)
-        print(json.dumps(Model(question).answer(question)), file=answers, flush=True)
+    question = json.load(sys.stdin)
+    print(json.dumps(Model(question).answer(question)), file=answers, flush=True)
+    os._exit(0)  # the server would be waited for
 
 
 if __name__ == "__main__":
