@@ -4,8 +4,8 @@ import json
 import shutil
 import struct
 
-from support import (CHECKPOINT, NUMERICS, STEPS, TINY, RunCase, limited, main, makemoe, read_safetensors, reseal,
-                     safetensors)
+from support import (CHECKPOINT, NUMERICS, STEPS, TINY, RunCase, USAGE, limited, main, makemoe, read_safetensors,
+                     reseal, safetensors)
 
 NAN, INFINITY = struct.pack("<f", float("nan")), struct.pack("<f", float("inf"))
 ROUTER = "blocks.0.smoe.router.topkroute_linear.weight"
@@ -360,10 +360,10 @@ class Weights(RunCase):
     def test_what_is_no_weights_file_is_refused(self):
         command = self.importing("x", self.exported)
         cases = {"absent": (("import", self.folder / "absent", *command[2:]), "absent"),
-                 "a folder": (("import", self.folder, *command[2:]), "folder"),
                  "/dev/null": (("import", "/dev/null", *command[2:]), "/dev/null"),
                  "a JSON file": (("import", TINY, *command[2:]), TINY)}
         self.refuse_all(CHECKPOINT, cases)
+        self.refuse_all(USAGE, {"a folder, which has its own vocabulary": (("import", self.folder, *command[2:]), "folder")})
 
 
 if __name__ == "__main__":
