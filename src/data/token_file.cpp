@@ -23,6 +23,7 @@ namespace {
 
 std::string joined_by(const std::vector<TokenSource>& sources, std::string TokenSource::*sum) {
   std::vector<std::string> sums;
+  sums.reserve(sources.size());
   for (const auto& source : sources) sums.push_back(source.*sum);
   return joined_sums(sums);
 }

@@ -91,6 +91,7 @@ class FolderWriter {
   static std::vector<TensorPart> rows_of(const std::vector<std::string>& experts, const char* which,
                                          std::int64_t rows, std::int64_t columns) {
     std::vector<TensorPart> parts;
+    parts.reserve(experts.size());
     for (const auto& expert : experts)
       parts.push_back({{cat(expert, "net.", which, ".weight")}, rows, columns});
     return parts;

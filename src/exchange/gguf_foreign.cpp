@@ -59,6 +59,7 @@ class ForeignGguf {
     for (const auto& kind : kForeignKinds)
       if (kind.name == architecture) return kind;
     std::vector<std::string> names;
+    names.reserve(std::size(kForeignKinds));
     for (const auto& kind : kForeignKinds) names.emplace_back(kind.name);
     values_.refuse(
         name, cat("is \"", printable(architecture), "\", and makemoe has ", join(names, ", ")));

@@ -17,6 +17,7 @@ constexpr std::string_view kOwnConfig = "makemoe.config";
 
 std::string shape_shown(const std::vector<std::int64_t>& shape) {
   std::vector<std::string> sizes;
+  sizes.reserve(shape.size());
   for (const auto size : shape) sizes.push_back(cat(size));
   return cat("(", join(sizes, ", "), ")");
 }

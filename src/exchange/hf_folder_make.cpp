@@ -96,6 +96,7 @@ FolderFile weights_file(std::vector<StoredTensor> tensors) {
     return size_a != size_b ? size_a > size_b : a.info.name < b.info.name;
   });
   std::vector<TensorInfo> infos;
+  infos.reserve(tensors.size());
   for (const auto& tensor : tensors) infos.push_back(tensor.info);
   FolderFile file{"model.safetensors", {write_safetensors_header(infos, "pt")}};
   for (auto& tensor : tensors) file.pieces.push_back(std::move(tensor.bytes));

@@ -63,6 +63,7 @@ float value_at(const std::string& dtype, const char* bytes) {
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
   std::vector<std::string> sizes;
+  sizes.reserve(shape.size());
   for (const auto size : shape) sizes.push_back(cat(size));
   return cat("(", join(sizes, ", "), ")");
 }

@@ -84,6 +84,7 @@ std::vector<fs::path> files_of(const TextNames& names) {
 
 std::string sum_of_files(const std::vector<fs::path>& files) {
   std::vector<std::string> sums;
+  sums.reserve(files.size());
   for (const auto& file : files) sums.push_back(sha256_of(file));
   return joined_sums(sums);
 }

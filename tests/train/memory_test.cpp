@@ -181,7 +181,9 @@ TEST(MemoryEstimate, CountsATextAsItIsReadAndAsItIsHeld) {
   EXPECT_EQ(needed.total(), kBytes + kIds) << "the peak is when the text is read";
   auto config = tiny_run();
   config.data.order = DataOrder::epoch;  // where each window begins is held too
-  EXPECT_EQ(estimate_memory(config, kVocab, text, 0).text, kIds + kBytes / 8 * 8);
+  EXPECT_EQ(estimate_memory(config, kVocab, {800, 800, 800, 0}, 0).text, 4 * 800 + 800 / 8 * 8);
+  EXPECT_EQ(estimate_memory(config, kVocab, text, 0).text, kIds + WindowSampler::kMostListed * 8)
+      << "the order of more is computed";
 }
 
 TEST(MemoryEstimate, BeginsWithWhatTheProgramTakes) {
