@@ -161,9 +161,17 @@ fs::path folder_of_tokens(const TrainRequest& request) {
 
 /// `process`: what was resident before the text was read [bytes].
 TrainRequirements requirements_for(const RunConfig& config, const Material& material,
-                                   std::int64_t process) {
-  return {material.vocabulary(),
-          estimate_memory(config, material.vocabulary(), material.size(), process)};
+                                   const TextSize& size, std::int64_t process) {
+  return {material.vocabulary(), estimate_memory(config, material.vocabulary(), size, process)};
+}
+
+/// Of texts that were held here, as a run will have them.
+TextSize size_in_a_run(const RunConfig& config, const Material& material) {
+  auto size = material.size();
+  if (!stay_on_disk(config.data, static_cast<std::uint64_t>(size.bytes))) return size;
+  size.bytes = kMakingIds;
+  size.held = 0;
+  return size;
 }
 
 }  // namespace
@@ -181,7 +189,7 @@ Beginning prepare(const TrainRequest& request, Log& log, FileLayer& files) {
   const TokenPlace place{folder_of_tokens(request), files};
   auto material = read_material_for(config, start, log, &place);
   check_precision(config);
-  check_memory(requirements_for(config, material, process).memory);
+  check_memory(requirements_for(config, material, material.size(), process).memory);
   at::Tensor weights;
   if (start.other) {
     std::vector<std::string> known;  // notices that were given already
@@ -196,7 +204,8 @@ TrainRequirements requirements_of(const TrainRequest& request, Log& log) {
   const auto start = find_starting_point(request, log);
   const auto material = read_material_for(request.config, start, log, nullptr);
   if (start.other) require_same_shapes(*start.other, request.config);
-  return requirements_for(request.config, material, process);
+  return requirements_for(request.config, material, size_in_a_run(request.config, material),
+                          process);
 }
 
 }  // namespace moe

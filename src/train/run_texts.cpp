@@ -147,6 +147,10 @@ DataSums RunTexts::sums_of_held() const {
   return {sums.files + more.files, sums.texts + more.texts};
 }
 
+bool stay_on_disk(const DataConfig& data, std::uint64_t bytes) {
+  return !data.cache.empty() || bytes > kMostTextHeld;
+}
+
 RunText read_text_of(const TextNames& names, const char* flag, Log& log) {
   auto text = look_at(names, flag, log);
   if (text.kind != RunText::Kind::token_file) read_into(text, log);
@@ -164,7 +168,7 @@ RunTexts read_texts(const RunConfig& config, Log& log, const TokenPlace* place) 
   RunTexts texts{look_at(data.path, "--data FILE", log), {}};
   if (!data.val_path.empty()) texts.val = look_at(data.val_path, "--set data.val_path=FILE", log);
   const auto bytes = bytes_of(texts.text) + (texts.val ? bytes_of(*texts.val) : 0);
-  const bool are_large = place != nullptr && (!data.cache.empty() || bytes > kMostTextHeld);
+  const bool are_large = place != nullptr && stay_on_disk(data, bytes);
   for (auto* text : {&texts.text, texts.val ? &*texts.val : nullptr}) {
     if (text == nullptr || text->kind == RunText::Kind::token_file) continue;
     if (are_large && may_stay_on_disk(*text))

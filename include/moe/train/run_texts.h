@@ -44,6 +44,10 @@ struct RunText {
 
 /// Texts of so many bytes together are held; of more, the ids are mapped.
 inline constexpr std::uint64_t kMostTextHeld = std::uint64_t{16} << 20U;
+/// Whether a run leaves texts of so many bytes on the disk.
+bool stay_on_disk(const DataConfig& data, std::uint64_t bytes);
+/// What is held at once while ids are made of texts on the disk, as measured [bytes].
+inline constexpr std::int64_t kMakingIds = std::int64_t{72} << 20U;
 
 struct RunTexts {
   RunText text;
