@@ -4,6 +4,22 @@ function(moe_optimise target level)
   target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:${level}>)
 endfunction()
 
+# Sets `function` to a source with the files of a pattern as strings, from a function of that name.
+function(moe_texts function)  # moe_texts(cuda_texts PATTERN a/*.cuh HEADER h.h NAMESPACE moe TYPE T)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "PATTERN;HEADER;NAMESPACE;TYPE" "")
+  set(pattern ${CMAKE_CURRENT_SOURCE_DIR}/${arg_PATTERN})
+  file(GLOB texts CONFIGURE_DEPENDS ${pattern})
+  set(out ${PROJECT_BINARY_DIR}/generated/${function}.cpp)
+  set(script ${PROJECT_SOURCE_DIR}/cmake/texts.cmake)
+  add_custom_command(
+    OUTPUT ${out}
+    COMMAND ${CMAKE_COMMAND} -DPATTERN=${pattern} -DHEADER=${arg_HEADER} -DNAMESPACE=${arg_NAMESPACE}
+            -DTYPE=${arg_TYPE} -DFUNCTION=${function} -DOUT=${out} -P ${script}
+    DEPENDS ${texts} ${script}
+    COMMENT "" VERBATIM)
+  set(${function} ${out} PARENT_SCOPE)
+endfunction()
+
 # A room is a static library over one folder: include/moe/NAME, src/NAME. DEPENDS is the layering
 # rule: what a room may include, checked for every #include by tests/arch. COLD: no step and no
 # token waits for it.

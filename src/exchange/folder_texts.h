@@ -10,7 +10,7 @@ struct FolderText {
   std::string_view name, text;
 };
 
-/// All of them, sorted by name; CMake writes this function (cmake/folder_texts.cmake).
+/// All of them, sorted by name; CMake writes this function (moe_texts of cmake/Room.cmake).
 std::span<const FolderText> folder_texts();
 
 }  // namespace moe

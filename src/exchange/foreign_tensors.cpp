@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "exchange/tensor_parts.h"
 #include "moe/base/text.h"
 
 namespace moe {
@@ -54,16 +55,9 @@ class FolderWriter {
 
   /// One Linear of all heads; `groups` of them are theirs, each of which may be several of ours.
   ForeignTensor& heads(const char* theirs, const char* ours, std::int64_t groups) {
-    const auto& spec = spec_.layers.front().attention;
-    const auto in_group = spec.heads / groups;
-    std::vector<TensorPart> parts;
-    for (std::int64_t group = 0; group < groups; ++group) {
-      parts.push_back({{}, spec.head_width, c_});
-      for (std::int64_t head = group * in_group; head < (group + 1) * in_group; ++head)
-        parts.back().names.push_back(cat(own_, "sa.heads.", head, ".", ours, ".weight"));
-    }
-    return add(cat(at_, "self_attn.", theirs, ".weight"), {groups * spec.head_width, c_},
-               std::move(parts));
+    const auto rows = groups * spec_.layers.front().attention.head_width;
+    return add(cat(at_, "self_attn.", theirs, ".weight"), {rows, c_},
+               rows_of_heads(spec_, own_, ours, groups));
   }
 
   void attention(const AttentionSpec& spec) {
@@ -235,6 +229,26 @@ void scatter(const ForeignTensor& tensor, std::span<const float> values, const P
         to[place(i)] = values[place(from + i)] * factor;
     }
   });
+}
+
+std::vector<TensorPart> rows_of_heads(const ModelSpec& spec, const std::string& own,
+                                      const char* ours, std::int64_t groups) {
+  const auto& attention = spec.layers.front().attention;
+  const auto in_group = attention.heads / groups;
+  std::vector<TensorPart> parts;
+  for (std::int64_t group = 0; group < groups; ++group) {
+    parts.push_back({{}, attention.head_width, spec.width});
+    for (auto head = group * in_group; head < (group + 1) * in_group; ++head)
+      parts.back().names.push_back(cat(own, "sa.heads.", head, ".", ours, ".weight"));
+  }
+  return parts;
+}
+
+std::string shape_text(std::span<const std::int64_t> shape) {
+  std::vector<std::string> sizes;
+  sizes.reserve(shape.size());
+  for (const auto size : shape) sizes.push_back(cat(size));
+  return cat("(", join(sizes, ", "), ")");
 }
 
 }  // namespace moe

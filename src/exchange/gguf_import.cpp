@@ -3,6 +3,7 @@
 #include <map>
 
 #include "exchange/gguf_describe.h"
+#include "exchange/tensor_parts.h"
 #include "moe/base/text.h"
 #include "moe/config/load.h"
 #include "moe/config/spec_of.h"
@@ -14,13 +15,6 @@ namespace moe {
 namespace {
 
 constexpr std::string_view kOwnConfig = "makemoe.config";
-
-std::string shape_shown(const std::vector<std::int64_t>& shape) {
-  std::vector<std::string> sizes;
-  sizes.reserve(shape.size());
-  for (const auto size : shape) sizes.push_back(cat(size));
-  return cat("(", join(sizes, ", "), ")");
-}
 
 /// The ranges of keys, and the rules between them, hold for other people's models too.
 ModelConfig checked_config(const Json& json, std::string_view where) {
@@ -92,8 +86,8 @@ std::vector<std::string> gguf_differences(const GgufHeader& header,
       continue;
     }
     if (found->second->shape != tensor.shape)
-      out.push_back(cat(quoted, "shape ", shape_shown(tensor.shape), ", the model wants ",
-                        shape_shown(found->second->shape)));
+      out.push_back(cat(quoted, "shape ", shape_text(tensor.shape), ", the model wants ",
+                        shape_text(found->second->shape)));
     if (!is_read(tensor.type))
       out.push_back(cat(quoted, "type ", ggml_layout(tensor.type)->name,
                         ", and F32, F16, BF16 and Q8_0 are read"));

@@ -1,3 +1,4 @@
+#include "exchange/tensor_parts.h"
 #include "moe/base/text.h"
 #include "moe/exchange/gguf_model.h"
 
@@ -51,15 +52,8 @@ class GgufTensorWriter {
 
   /// One Linear of all heads; `groups` of them are theirs, each of which may be several of ours.
   ForeignTensor& heads(const char* theirs, const char* ours, std::int64_t groups) {
-    const auto& spec = spec_.layers.front().attention;
-    const auto in_group = spec.heads / groups;
-    std::vector<TensorPart> parts;
-    for (std::int64_t group = 0; group < groups; ++group) {
-      parts.push_back({{}, spec.head_width, c_});
-      for (auto head = group * in_group; head < (group + 1) * in_group; ++head)
-        parts.back().names.push_back(cat(own_, "sa.heads.", head, ".", ours, ".weight"));
-    }
-    return add(theirs, {groups * spec.head_width, c_}, std::move(parts));
+    const auto rows = groups * spec_.layers.front().attention.head_width;
+    return add(theirs, {rows, c_}, rows_of_heads(spec_, own_, ours, groups));
   }
 
   void attention(const AttentionSpec& spec) {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <set>
 
+#include "exchange/tensor_parts.h"
 #include "moe/base/json.h"
 #include "moe/base/path.h"
 #include "moe/base/text.h"
@@ -59,13 +60,6 @@ float value_at(const std::string& dtype, const char* bytes) {
   std::uint16_t bits = 0;
   std::memcpy(&bits, bytes, sizeof bits);
   return dtype == "F16" ? float16_value(bits) : bfloat16_value(bits);
-}
-
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  std::vector<std::string> sizes;
-  sizes.reserve(shape.size());
-  for (const auto size : shape) sizes.push_back(cat(size));
-  return cat("(", join(sizes, ", "), ")");
 }
 
 /// Tensors that say nothing new: angles of positions, and experts by a hash.

@@ -11,7 +11,7 @@ struct CudaText {
   std::string_view text;
 };
 
-/// All of them, sorted by name; CMake writes this function (cmake/cuda_texts.cmake).
+/// All of them, sorted by name; CMake writes this function (moe_texts of cmake/Room.cmake).
 std::span<const CudaText> cuda_texts();
 
 }  // namespace moe::kernels
