@@ -94,10 +94,8 @@ class Preparation {
   std::size_t turn_ = 0;
 };
 
-void stop_if_asked(Log& log) {
-  if (stop_signal() == 0) return;
-  log.live("");
-  throw Interrupted(stop_signal());
+void stop_if_asked() {
+  if (stop_signal() != 0) throw Interrupted(stop_signal());
 }
 
 void show_progress(const SourceBatches& batches, std::string_view what, Log& log) {
@@ -137,10 +135,10 @@ TokenFileInfo prepare_tokens(const PrepareRequest& request, const std::filesyste
                           "it, or link to it: ln -s FILE NAME"));
   Preparation work(request, out, files);
   while (work.step()) {
-    stop_if_asked(log);
+    stop_if_asked();
     show_progress(work.batches(), "encoding", log);
   }
-  stop_if_asked(log);
+  stop_if_asked();
   if (work.batches().bytes_of_text() == 0)
     throw DataError(cat(request.sources.front().string(), ": is empty; give it some text"));
   warn_of(work.batches().notices(), log);
@@ -154,7 +152,7 @@ CharTokenizer characters_of(const std::vector<std::filesystem::path>& sources, L
     TextReader reader(path);
     std::string text;
     for (bool more = true; more;) {
-      stop_if_asked(log);
+      stop_if_asked();
       more = reader.append(text);
       for (std::string_view rest = text; !rest.empty();) is_there[take_symbol(rest)] = true;
       text.clear();
