@@ -13,8 +13,8 @@ namespace {
 
 constexpr std::size_t kLongestRemembered = 128;  // [bytes] longer chunks seldom repeat
 constexpr std::size_t kFewestSlots = std::size_t{1} << 8U;
-constexpr std::size_t kMostSlots = std::size_t{1} << 17U;       // 16 bytes each
-constexpr std::size_t kMostRemembered = std::size_t{1} << 20U;  // words of 4 bytes
+constexpr std::size_t kMostSlots = std::size_t{1} << 19U;       // 16 bytes each
+constexpr std::size_t kMostRemembered = std::size_t{1} << 22U;  // words of 4 bytes
 
 }  // namespace
 
