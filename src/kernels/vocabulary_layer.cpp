@@ -74,9 +74,12 @@ class VocabularyCall : public LayerCall {
     layer_.head = linear_arguments<T>(head_);
     layer_.norm = norm_arguments<T>(norm_);
     lay_out_forward(layer_, keeps_, memory_);
-    run_with_scratch<T>(
-        groups(), memory_, table_.vocabulary_scratch(layer_),
-        [&](std::int64_t g, T* room) { table_.vocabulary_forward(layer_, g, room); });
+    if (is_step())
+      take_step();
+    else
+      run_with_scratch<T>(
+          groups(), memory_, table_.vocabulary_scratch(layer_),
+          [&](std::int64_t g, T* room) { table_.vocabulary_forward(layer_, g, room); });
     if (targets_.defined()) *outputs[0].template mutable_data_ptr<T>() = mean_loss();
     if (!keeps_) memory_.rewind(begin);
     return outputs;
@@ -109,6 +112,16 @@ class VocabularyCall : public LayerCall {
   std::int64_t groups() const {
     const auto panels = cpu::panels_of(layer_.tokens);
     return (panels + cpu::kVocabularyPanels - 1) / cpu::kVocabularyPanels;
+  }
+
+  /// Whether logits of a few tokens are all that is wanted, as in decoding. They are one group, so
+  /// that threads share the symbols instead.
+  bool is_step() const { return !targets_.defined() && !keeps_ && groups() == 1; }
+
+  void take_step() {
+    table_.head_step_normalise(layer_);
+    run_with_scratch<T>(cpu::head_tasks(layer_.symbols), memory_, table_.head_step_scratch(layer_),
+                        [&](std::int64_t t, T* room) { table_.head_step(layer_, t, room); });
   }
 
   void go_through_chunk() {

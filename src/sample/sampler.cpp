@@ -1,7 +1,9 @@
 #include "moe/sample/sampler.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <stdexcept>
@@ -9,6 +11,7 @@
 
 #include "moe/base/error.h"
 #include "moe/base/text.h"
+#include "moe/kernels/exponentials.h"
 
 namespace moe {
 
@@ -20,14 +23,34 @@ void require(bool in_range, const char* option, double value, const char* range)
     throw ConfigError(cat(option, ": ", value, " is out of range; it must be ", range));
 }
 
-/// The logits in double. Throws NumericsError for the first that is not finite.
-std::vector<double> finite_logits(std::span<const float> logits) {
-  if (logits.empty()) throw std::logic_error("choose_token: no logits");
-  for (std::size_t id = 0; id < logits.size(); ++id)
-    if (!std::isfinite(logits[id]))
-      throw NumericsError(cat("sampling: the logit of symbol ", id, " is ", logits[id],
-                              "; the weights have diverged, use an earlier checkpoint"));
-  return {logits.begin(), logits.end()};
+constexpr std::size_t kLanes = 8;  // results side by side: a processor computes several at once
+
+/// Folds all values into one, those of each lane in order and then the lanes.
+template <class Combine>
+double fold(std::span<const double> values, double first, const Combine& combine) {
+  std::array<double, kLanes> lanes;
+  lanes.fill(first);
+  std::size_t i = 0;
+  for (; i + kLanes <= values.size(); i += kLanes)
+    for (std::size_t lane = 0; lane < kLanes; ++lane)
+      lanes[lane] = combine(lanes[lane], values[i + lane]);
+  for (; i < values.size(); ++i) lanes[0] = combine(lanes[0], values[i]);
+  for (std::size_t lane = 1; lane < kLanes; ++lane) lanes[0] = combine(lanes[0], lanes[lane]);
+  return lanes[0];
+}
+double largest_of(std::span<const double> values) {
+  return fold(values, values.front(), [](double a, double b) { return a > b ? a : b; });
+}
+double sum_of(std::span<const double> values) { return fold(values, 0, std::plus<>()); }
+
+/// Throws NumericsError for the first that is not finite.
+void require_finite(std::span<const float> logits) {
+  int others = 0;  // counted to the end, which is faster than to stop at the first
+  for (const auto value : logits) others += std::isfinite(value) ? 0 : 1;
+  if (others == 0) return;
+  const auto bad = std::ranges::find_if(logits, [](float value) { return !std::isfinite(value); });
+  throw NumericsError(cat("sampling: the logit of symbol ", bad - logits.begin(), " is ", *bad,
+                          "; the weights have diverged, use an earlier checkpoint"));
 }
 
 /// Makes each token seen less likely, once however often it was seen.
@@ -45,11 +68,15 @@ void penalise(std::vector<double>& logits, std::span<const std::int32_t> seen, d
 }
 
 /// exp((logit - largest) / temperature): the probabilities up to a factor, the largest being 1, so
-/// that no logit or temperature overflows.
-std::vector<double> weights_of(std::vector<double> logits, double temperature) {
-  const double largest = *std::max_element(logits.begin(), logits.end());
-  for (auto& value : logits) value = std::exp((value - largest) / temperature);
-  return logits;
+/// that no logit or temperature overflows. In float, as the logits are.
+std::vector<double> weights_of(std::span<const double> logits, double temperature) {
+  const double largest = largest_of(logits);
+  std::vector<float> weights(logits.size());
+  std::ranges::transform(logits, weights.begin(), [&](double logit) {
+    return static_cast<float>((logit - largest) / temperature);
+  });
+  kernels::exponentials(weights);
+  return {weights.begin(), weights.end()};
 }
 
 /// Ids from the most to the least likely, ties in id order, sorted only as far as somebody asks: of
@@ -88,7 +115,7 @@ std::size_t nucleus_size(const std::vector<double>& weights, Ranking& ranked, st
   if (most < weights.size())
     for (std::size_t i = 0; i < most; ++i) total += weights[ranked[i]];
   else
-    total = std::accumulate(weights.begin(), weights.end(), 0.0);
+    total = sum_of(weights);
   std::size_t size = 0;
   while (size < most && sum < share * total) sum += weights[ranked[size++]];
   return std::max<std::size_t>(1, size);
@@ -108,21 +135,36 @@ void truncate_ranks(std::vector<double>& weights, const SamplerOptions& options)
 
 /// Sets to zero the weights below `fraction` of the largest.
 void truncate_unlikely(std::vector<double>& weights, double fraction) {
-  const double least = fraction * *std::max_element(weights.begin(), weights.end());
+  if (fraction == 0) return;
+  const double least = fraction * largest_of(weights);
   for (auto& weight : weights)
     if (weight < least) weight = 0;
 }
 
-/// The id in whose part of the cumulative weights, in id order, u falls.
-std::size_t invert(const std::vector<double>& weights, double u) {
-  const double target = u * std::accumulate(weights.begin(), weights.end(), 0.0);
-  double sum = 0;
-  std::size_t last = 0;  // rounding may leave the target at the very end: then the last one kept
-  for (std::size_t id = 0; id < weights.size(); ++id) {
+/// The id in whose part of the cumulative weights, in id order, u falls: block by block, and then
+/// within one.
+std::size_t invert(std::span<const double> weights, double u) {
+  constexpr std::size_t kBlock = 64;
+  std::vector<double> sums;
+  for (std::size_t i = 0; i < weights.size(); i += kBlock)
+    sums.push_back(sum_of(weights.subspan(i, std::min(kBlock, weights.size() - i))));
+  const double target = u * std::accumulate(sums.begin(), sums.end(), 0.0);
+  std::size_t block = 0;
+  double before = 0, sum = 0;
+  for (std::size_t i = 0; i < sums.size() && sum <= target; ++i) {
+    if (sums[i] == 0) continue;
+    block = i;
+    before = sum;
+    sum += sums[i];
+  }
+  sum = before;
+  // Rounding may leave the target at the very end: then it is the last one kept.
+  std::size_t last = block * kBlock;
+  const auto end = std::min(last + kBlock, weights.size());
+  for (auto id = last; id < end && sum <= target; ++id) {
     if (weights[id] == 0) continue;
     sum += weights[id];
     last = id;
-    if (sum > target) break;
   }
   return last;
 }
@@ -143,12 +185,14 @@ void check_sampler_options(const SamplerOptions& o) {
 
 std::int32_t choose_token(std::span<const float> logits, std::span<const std::int32_t> seen,
                           const SamplerOptions& options, double u) {
-  auto values = finite_logits(logits);
+  if (logits.empty()) throw std::logic_error("choose_token: no logits");
+  require_finite(logits);
+  std::vector<double> values(logits.begin(), logits.end());
   penalise(values, seen, options.repetition_penalty);
   if (options.temperature == 0)
     return static_cast<std::int32_t>(std::max_element(values.begin(), values.end()) -
                                      values.begin());
-  auto weights = weights_of(std::move(values), options.temperature);
+  auto weights = weights_of(values, options.temperature);
   truncate_ranks(weights, options);
   truncate_unlikely(weights, options.min_p);
   return static_cast<std::int32_t>(invert(weights, u));

@@ -2,6 +2,7 @@
 // vocabularies of less than a block, of several blocks, and of several chunks.
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <vector>
@@ -70,6 +71,12 @@ class VocabularyTest : public testing::TestWithParam<VocabularyCase> {
   at::Tensor x_, weight_, bias_, head_, head_bias_, targets_;
 };
 
+TEST_P(VocabularyTest, LogitsAloneAsDecodingWantsThemEqualLibtorch) {
+  const at::NoGradGuard no_grad;
+  const auto got = ours(/*has_targets=*/false, /*wants_logits=*/true);
+  EXPECT_LE(relative_error(got.logits, theirs().logits), kSameInDouble);
+}
+
 TEST_P(VocabularyTest, EqualsLibtorchWithLogitsAndWithout) {
   const auto want = theirs();
   const auto want_gradients = gradients(want.loss);
@@ -123,7 +130,9 @@ INSTANTIATE_TEST_SUITE_P(Shapes, VocabularyTest,
                                          VocabularyCase{"one_block", 70, 12, 65},
                                          VocabularyCase{"a_whole_block", 64, 8, 192},
                                          VocabularyCase{"blocks", 70, 9, 401},
-                                         VocabularyCase{"chunks", 3000, 5, 400}),
+                                         VocabularyCase{"chunks", 3000, 5, 400},
+                                         VocabularyCase{"two_tokens_of_many_symbols", 2, 9, 601},
+                                         VocabularyCase{"a_step_of_many_symbols", 20, 9, 601}),
                          [](const auto& shape) { return std::string(shape.param.name); });
 
 }  // namespace

@@ -109,6 +109,12 @@ inline constexpr std::int64_t kFewTokens = 3;
 /// Rows of a weight, and hidden values of an expert, in one task of a step.
 inline constexpr std::int64_t kStepRows = 64, kStepHidden = 128;
 constexpr std::int64_t step_tasks(std::int64_t rows) { return (rows + kStepRows - 1) / kStepRows; }
+/// Symbols whose logits one task of a step makes: a head has many, and a task turns the tokens
+/// anew.
+inline constexpr std::int64_t kStepSymbols = 256;
+constexpr std::int64_t head_tasks(std::int64_t symbols) {
+  return (symbols + kStepSymbols - 1) / kStepSymbols;
+}
 constexpr std::int64_t expert_parts(std::int64_t hidden_width) {
   return (hidden_width + kStepHidden - 1) / kStepHidden;
 }

@@ -142,6 +142,50 @@ void step_output(const AttentionStep<T>& step, Index task, T* scratch) {
                   });
 }
 
+/// Panels of the tokens, and of the logits of a task.
+template <class T>
+Index head_step_scratch(const Vocabulary<T>& layer) {
+  return panels_of(layer.tokens) * (layer.width + kStepSymbols) * kPanel;
+}
+
+template <class T>
+void head_step_normalise(const Vocabulary<T>& layer) {
+  const Index c = layer.width;
+  for (Index n = 0; n < layer.tokens; ++n)
+    normalise(layer.norm, n, layer.x + n * c, c, layer.normed + n * padded(c));
+}
+
+/// The logits of kStepSymbols symbols.
+template <class T>
+void head_step(const Vocabulary<T>& layer, Index task, T* scratch) {
+  const Index c = layer.width, all = layer.symbols, tokens = layer.tokens;
+  const Index first = task * kStepSymbols, left = all - first;
+  const Index rows = left < kStepSymbols ? left : kStepSymbols;
+  const T* weight = layer.head.weight + first * c;
+  const T* bias = layer.head.bias == nullptr ? nullptr : layer.head.bias + first;
+  T* to = layer.logits + first;
+  if (tokens <= kFewTokens) {
+    for (Index n = 0; n < tokens; ++n)
+      multiply_vector(weight, c, rows, layer.normed + n * padded(c), c,
+                      [&](Index m, T value) { to[n * all + m] = value + bias_at(bias, m); });
+    return;
+  }
+  const Index panels = panels_of(tokens);
+  const TokenPanels<T> x{scratch, panels, c * kPanel};
+  const TokenPanels<T> logits{scratch + panels * c * kPanel, panels, kStepSymbols * kPanel};
+  const auto tokens_in = [&](Index p) {
+    return tokens - p * kPanel < kPanel ? tokens - p * kPanel : kPanel;
+  };
+  for (Index p = 0; p < panels; ++p)
+    rows_to_panel<T>(
+        tokens_in(p), c, [&](Index i) { return layer.normed + (p * kPanel + i) * padded(c); },
+        x.at(p));
+  apply_linear<T>(weight, bias, rows, c, x, logits);
+  for (Index p = 0; p < panels; ++p)
+    panel_to_rows<T>(logits.at(p), tokens_in(p), rows,
+                     [&](Index i) { return to + (p * kPanel + i) * all; });
+}
+
 /// What kStepHidden hidden values of a slot's expert contribute to its answer: parts[slot][part],
 /// (C). Routed tokens; their number is kFewTokens at most.
 template <class T>

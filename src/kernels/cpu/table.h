@@ -33,6 +33,9 @@ struct Table : Products<T> {
   void (*step_project)(const AttentionStep<T>&, std::int64_t task, T* scratch);
   void (*step_attend)(const AttentionStep<T>&, std::int64_t sequence, T* scratch);
   void (*step_output)(const AttentionStep<T>&, std::int64_t task, T* scratch);
+  std::int64_t (*head_step_scratch)(const Vocabulary<T>&);
+  void (*head_step_normalise)(const Vocabulary<T>&);
+  void (*head_step)(const Vocabulary<T>&, std::int64_t task, T* scratch);
   void (*expert_part)(const Mixture<T>&, std::int64_t task, T* parts);
   void (*combine_parts)(const Mixture<T>&, const T* parts);
 
@@ -57,6 +60,7 @@ struct Table : Products<T> {
   void (*drop_rows)(const Dropout&, const TokenKeys&, std::int64_t first, std::int64_t count,
                     std::int64_t width, T* rows, T* scratch);
   void (*adamw)(const AdamWUpdate<T>&, std::int64_t begin, std::int64_t end);
+  void (*exponentials)(T* values, std::int64_t count);
   double (*sum_of_squares)(const T* values, std::int64_t count);
   std::int64_t (*orthogonalise_scratch)(std::int64_t rows, std::int64_t columns);
   void (*orthogonalise)(const NewtonSchulz&, std::int64_t rows, std::int64_t columns, T* matrix,

@@ -20,6 +20,12 @@ Index mixture_scratch(const Mixture<T>& layer) {
 }
 
 template <class T>
+void exponentials(T* values, Index count) {
+  for (Index i = 0; i < count; i += kLanes<T>)
+    store_part(values + i, exponential(load_part(values + i, count - i)), count - i);
+}
+
+template <class T>
 constexpr Table<T> make_table(const char* name) {
   Table<T> t{};
   static_cast<Products<T>&>(t) = make_products<T>(name);
@@ -32,6 +38,9 @@ constexpr Table<T> make_table(const char* name) {
   t.step_project = step_project<T>;
   t.step_attend = step_attend<T>;
   t.step_output = step_output<T>;
+  t.head_step_scratch = head_step_scratch<T>;
+  t.head_step_normalise = head_step_normalise<T>;
+  t.head_step = head_step<T>;
   t.expert_part = expert_part<T>;
   t.combine_parts = combine_parts<T>;
   t.skip_forward = skip_forward<T>;
@@ -52,6 +61,7 @@ constexpr Table<T> make_table(const char* name) {
   t.normal_rows = normal_rows<T>;
   t.drop_rows = drop_rows<T>;
   t.adamw = adamw_update<T>;
+  t.exponentials = exponentials<T>;
   t.sum_of_squares = sum_of_squares<T>;
   t.orthogonalise_scratch = orthogonalise_scratch<T>;
   t.orthogonalise = orthogonalise<T>;
