@@ -5,13 +5,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
 #include "moe/base/random.h"
 #include "moe/base/text.h"
 #include "moe/base/version.h"
-#include "moe/eval/evaluator.h"
-#include "moe/eval/inspect.h"
 #include "moe/sample/generator.h"
 
 namespace moe {
@@ -19,19 +16,6 @@ namespace moe {
 namespace {
 
 constexpr std::int64_t kSampleLength = 200;  // characters in the log and samples.jsonl
-
-/// What docs/metrics.md calls moe/layerL/... of each layer that has a router.
-void add_health(MetricRow& row, const RoutingTallies& routing) {
-  for (std::size_t layer = 0; layer < routing.size(); ++layer) {
-    if (!routing[layer].has_router()) continue;
-    const auto health = health_of(routing[layer]);
-    const auto prefix = cat("moe/layer", layer, "/");
-    row.vectors.push_back({prefix + "load", health.load});
-    row.vectors.push_back({prefix + "gate_mass", health.gate_mass});
-    for (const auto& [name, value] : kHealthFigures)
-      row.values.emplace_back(cat(prefix, name), health.*value);
-  }
-}
 
 /// The side losses of an update, without their weights.
 void add_side_terms(MetricRow& row, const SideMeans& means) {
@@ -73,84 +57,6 @@ void Loop::write_run_json(const std::string& status, const Json& ended_by) {
                       {"best_step", at.best_step < 0 ? Json(nullptr) : Json(at.best_step)},
                       {"best_val_loss",
                        std::isfinite(at.best_val_loss) ? Json(at.best_val_loss) : Json(nullptr)}});
-}
-
-std::pair<double, double> Loop::losses(RoutingTallies& routing) {
-  const auto& config = request_.config;
-  const auto& corpus = material_.corpus;
-  const auto seed = static_cast<std::uint64_t>(config.seed);
-  const auto key = stream_key(seed, "eval", static_cast<std::uint64_t>(state_.at.step));
-  EvaluatedWeights evaluated(state_);
-  const auto stop = [&] {
-    // Without the evaluation's result: the resumed run begins with it.
-    if (save_is_asked()) evaluated.put_back_during([&] { save_if_asked(); });
-    return interrupt_.signal();
-  };
-  if (config.eval.mode == EvalMode::full) {
-    const auto block = config.model.block_size;
-    const auto windows = (static_cast<std::int64_t>(corpus.val.size()) - 2) / block + 1;
-    const auto train = evaluate_full(state_.model, corpus.train, key, windows, stop).loss;
-    const auto stride = config.eval.stride.value_or(block);
-    return {train, evaluate_strided(state_.model, corpus.val, key, stride, stop, &routing).loss};
-  }
-  const auto iters = config.eval.eval_iters, batch = config.train.batch_size;
-  const auto loss = [&](TokenView tokens, std::string_view stream, RoutingTallies* tallies) {
-    return evaluate_random(state_.model, tokens, stream_key(key, stream), iters, batch, stop,
-                           tallies)
-        .loss;
-  };
-  const auto train = loss(corpus.train, "train", nullptr);
-  return {train, loss(corpus.val, "val", &routing)};
-}
-
-void Loop::note_loss(double val) {
-  auto& at = state_.at;
-  at.evaluated_step = at.step;
-  at.last_val_loss = val;
-  saved_step_ = -1;  // what was saved of this step did not know its evaluation
-  if (val < at.best_val_loss) {
-    at.best_val_loss = val;
-    at.best_step = at.step;
-    at.evaluations_without_best = 0;
-  } else {
-    ++at.evaluations_without_best;
-  }
-}
-
-void Loop::write_routing(const RoutingTallies& routing) {
-  Json json = {{"step", state_.at.step}};
-  json.update(routing_to_json(routing, material_.tokenizer));
-  try {
-    folder_.write_json("routing.json", json, /*indent=*/-1);
-  } catch (const ResourceError& error) {
-    log_.warn(cat(error.what(), " (training continues; the next evaluation writes it again)"));
-  }
-}
-
-void Loop::evaluate() {
-  settle();
-  if (!evaluation_is_due()) return;  // what was not finite was made again, and the step is another
-  const auto begin = monotonic_seconds();
-  folder_.require_lock();
-  const auto& at = state_.at;
-  log_.live(cat("step ", at.step, ": evaluating"));
-  auto routing = make_tallies(state_.model);
-  const auto [train, val] = losses(routing);
-  note_loss(val);
-  MetricRow row{at.step, seconds(), at.tokens, {{"train/loss", train}, {"val/loss", val}}};
-  const auto bits =
-      val / std::numbers::ln2 / bytes_per_target(material_.tokenizer, material_.corpus.val);
-  if (std::isfinite(bits)) row.values.emplace_back("val/bits_per_byte", bits);
-  add_health(row, routing);
-  trackers_->write(row);
-  write_routing(routing);
-  log_.live("");
-  log_.info(cat("step ", at.step, ": train loss ", fixed(train, 4), ", val loss ", fixed(val, 4),
-                material_.tokenizer.kind() == TokenizerKind::bpe
-                    ? cat(" nats a token, ", fixed(bits, 4), " bits a byte")
-                    : "",
-                at.best_step == at.step ? " (best)" : ""));
-  reported_at_ += monotonic_seconds() - begin;  // evaluation does not count as training time
 }
 
 void Loop::save() {
@@ -311,6 +217,7 @@ TrainSummary Loop::run() {
   const auto end = std::min(train.max_iters, request_.stop_after.value_or(train.max_iters));
   write_run_json("running");
   trackers_.emplace(folder_, request_.config, files_, log_);
+  if (!finished()) warn_of_long_evaluations();
   if (evaluation_is_due()) {  // of step 0, or one that a signal cut short
     maybe_evaluate();
     if (state_.at.step > 0) save_when_due();

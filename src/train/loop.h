@@ -62,6 +62,8 @@ class Loop {
   /// Says what another device, max_iters or schedule changes.
   void warn_of_changes(const CheckpointInfo& info, const SavedFacts& facts);
   bool evaluation_is_due() const;
+  std::int64_t windows_of_evaluation() const;
+  void warn_of_long_evaluations() const;
   void evaluate();
   /// Train and validation loss, and on the way what the routers do with the validation split.
   std::pair<double, double> losses(RoutingTallies& routing);

@@ -340,6 +340,18 @@ class Signals(RunCase):
         self.done("train", *arguments, "--out", whole, "--stop-after", 1)
         self.assert_same_bytes(run, whole, 1)
 
+    def test_a_run_that_would_evaluate_for_most_of_its_time_says_what_to_set(self):
+        arguments = [a if a != self.text else self.long_text(20) for a in self.small]
+        arguments += ["--set", "model.block_size=256", "--set", "train.max_iters=1000000", "--set", "eval.stride=1"]
+        for interval, says in ((1, True), (1_000_000, False)):
+            with self.subTest(interval=interval):
+                run = self.folder / f"every {interval}"
+                process = start("train", *arguments, "--set", f"train.eval_interval={interval}", "--out", run)
+                wait_for(lambda: (run / "run.json").exists(), process)
+                result = self.stop(process, signal.SIGTERM, 0.1)
+                self.assertEqual("warning: each evaluation reads " in result.err, says, result)
+                self.assertEqual("--set eval.mode=random" in result.err, says, result)
+
     def test_a_run_whose_last_evaluation_was_cut_short_has_not_finished(self):
         run, whole = self.folder / "run", self.folder / "whole"
         arguments = [a if a != self.text else self.long_text(100) for a in self.small]

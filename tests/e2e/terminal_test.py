@@ -14,7 +14,8 @@ class Terminal(RunCase):
         code, seen = at_terminal("train", *self.small, "--out", self.folder / "run")
         self.assertEqual(code, 0, seen)
         self.assertRegex(seen, r"\nstep 2/3  loss \d\.\d{4}  val \d\.\d{4}  [\d,]+ tokens/s  ETA [\d.]+ s\r\x1b\[K")
-        self.assertNotIn("evaluating\r\n", seen)
+        self.assertRegex(seen, r"step 0: evaluating, 0 %\r\x1b\[K.*step 0: evaluating, \d\d %\r\x1b\[K")
+        self.assertNotIn("%\r\n", seen)
         self.assertTrue(seen.splitlines()[-1].endswith(" s"), seen)  # the summary, below what is left of the live line
         self.assertIn("(best)\r\n", seen)
 
