@@ -71,9 +71,10 @@ void penalise(std::vector<double>& logits, std::span<const std::int32_t> seen, d
 /// that no logit or temperature overflows. In float, as the logits are.
 std::vector<double> weights_of(std::span<const double> logits, double temperature) {
   const double largest = largest_of(logits);
+  constexpr double kFarBelow = -1000;  // e^-1000 is 0 in float, which holds less than double does
   std::vector<float> weights(logits.size());
   std::ranges::transform(logits, weights.begin(), [&](double logit) {
-    return static_cast<float>((logit - largest) / temperature);
+    return static_cast<float>(std::max((logit - largest) / temperature, kFarBelow));
   });
   kernels::exponentials(weights);
   return {weights.begin(), weights.end()};

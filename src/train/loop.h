@@ -62,7 +62,7 @@ class Loop {
   /// Says what another device, max_iters or schedule changes.
   void warn_of_changes(const CheckpointInfo& info, const SavedFacts& facts);
   bool evaluation_is_due() const;
-  std::int64_t windows_of_evaluation() const;
+  std::int64_t windows_of_evaluation() const;  // of both splits
   void warn_of_long_evaluations() const;
   void evaluate();
   /// Train and validation loss, and on the way what the routers do with the validation split.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/cpu/attention_arguments.h"
 #include "kernels/cpu/elementary.h"
 #include "kernels/cpu/multiply.h"
 #include "kernels/cpu/random.h"

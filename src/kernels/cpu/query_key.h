@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/cpu/attention_arguments.h"
 #include "kernels/cpu/vector.h"
 
 namespace moe::kernels::cpu::MOE_LEVEL {

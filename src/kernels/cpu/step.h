@@ -39,6 +39,22 @@ inline void multiply_vector(const T* weight, Index stride, Index rows, const T* 
   for (; m < rows; ++m) some(m, Constant<1>{});
 }
 
+/// How many of `tokens` are in panel `p` of them.
+inline Index tokens_in_panel(Index tokens, Index p) {
+  return tokens - p * kPanel < kPanel ? tokens - p * kPanel : kPanel;
+}
+
+/// Rows x of tokens, `stride` apart, as panels (width, kPanel).
+template <class T>
+inline TokenPanels<T> tokens_to_panels(const T* x, Index stride, Index tokens, Index width, T* to) {
+  const TokenPanels<T> panels{to, panels_of(tokens), width * kPanel};
+  for (Index p = 0; p < panels.count; ++p)
+    rows_to_panel<T>(
+        tokens_in_panel(tokens, p), width, [&](Index i) { return x + (p * kPanel + i) * stride; },
+        panels.at(p));
+  return panels;
+}
+
 /// Rows [first, first + rows) of weight (out, width) times each of `tokens` rows of x, `stride`
 /// apart: done(token, m, value). scratch: (panels of tokens, width, kPanel).
 template <class T, class Done>
@@ -50,19 +66,15 @@ inline void multiply_tokens(const T* weight, Index width, Index first, Index row
                       [&](Index m, T value) { done(n, first + m, value); });
     return;
   }
-  const Index panels = panels_of(tokens);
-  for (Index p = 0; p < panels; ++p)
-    rows_to_panel<T>(
-        tokens - p * kPanel < kPanel ? tokens - p * kPanel : kPanel, width,
-        [&](Index i) { return x + (p * kPanel + i) * stride; }, scratch + p * width * kPanel);
-  multiply<Left::row_major>(rows, Factor<T>{weight + first * width, width},
-                            Factor<T>{scratch, kPanel}, Inner{width}, {panels, width * kPanel},
-                            [&](Index m, Index p, const Row<T>& row) {
-                              T values[kPanel];
-                              store_row(values, row);
-                              for (Index i = 0; i < kPanel && p * kPanel + i < tokens; ++i)
-                                done(p * kPanel + i, first + m, values[i]);
-                            });
+  const auto panels = tokens_to_panels(x, stride, tokens, width, scratch);
+  multiply<Left::row_major>(
+      rows, Factor<T>{weight + first * width, width}, Factor<T>{panels.data, kPanel}, Inner{width},
+      {panels.count, panels.stride}, [&](Index m, Index p, const Row<T>& row) {
+        T values[kPanel];
+        store_row(values, row);
+        for (Index i = 0; i < kPanel && p * kPanel + i < tokens; ++i)
+          done(p * kPanel + i, first + m, values[i]);
+      });
 }
 
 template <class T>
@@ -170,19 +182,11 @@ void head_step(const Vocabulary<T>& layer, Index task, T* scratch) {
                       [&](Index m, T value) { to[n * all + m] = value + bias_at(bias, m); });
     return;
   }
-  const Index panels = panels_of(tokens);
-  const TokenPanels<T> x{scratch, panels, c * kPanel};
-  const TokenPanels<T> logits{scratch + panels * c * kPanel, panels, kStepSymbols * kPanel};
-  const auto tokens_in = [&](Index p) {
-    return tokens - p * kPanel < kPanel ? tokens - p * kPanel : kPanel;
-  };
-  for (Index p = 0; p < panels; ++p)
-    rows_to_panel<T>(
-        tokens_in(p), c, [&](Index i) { return layer.normed + (p * kPanel + i) * padded(c); },
-        x.at(p));
+  const auto x = tokens_to_panels(layer.normed, padded(c), tokens, c, scratch);
+  const TokenPanels<T> logits{scratch + x.count * x.stride, x.count, kStepSymbols * kPanel};
   apply_linear<T>(weight, bias, rows, c, x, logits);
-  for (Index p = 0; p < panels; ++p)
-    panel_to_rows<T>(logits.at(p), tokens_in(p), rows,
+  for (Index p = 0; p < x.count; ++p)
+    panel_to_rows<T>(logits.at(p), tokens_in_panel(tokens, p), rows,
                      [&](Index i) { return to + (p * kPanel + i) * all; });
 }
 

@@ -1,6 +1,8 @@
 #pragma once
 
 #include "kernels/cpu/arguments.h"
+#include "kernels/cpu/attention_arguments.h"
+#include "kernels/cpu/update_arguments.h"
 
 namespace moe::kernels::cpu {
 
